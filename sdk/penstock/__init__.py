@@ -1,0 +1,1 @@
+"""Penstock: workflow orchestration that is Kubernetes."""

@@ -1,0 +1,42 @@
+"""Group, version, label and annotation keys, and the environment of a run's pod: every key that two programs share."""
+
+GROUP = "penstock.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+CATEGORY = "penstock"
+
+# Labels, on pods, Jobs and whatever else the operator creates.
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY_VALUE = "penstock"
+RUN = f"{GROUP}/run"
+ATTEMPT = f"{GROUP}/attempt"
+FLOW = f"{GROUP}/flow"
+DEPLOYMENT = f"{GROUP}/deployment"
+POOL = f"{GROUP}/pool"
+PARENT = f"{GROUP}/parent"
+SCHEDULE = f"{GROUP}/schedule"
+CODE_DIGEST = f"{GROUP}/code-digest"
+OWNER_KIND = f"{GROUP}/owner-kind"
+OWNER_NAME = f"{GROUP}/owner-name"
+
+# Annotations.
+CAUSE = f"{GROUP}/cause"  # why an object with a derived name exists; compared when the name is taken
+RUN_UID = f"{GROUP}/run-uid"
+CODE_USED = f"{GROUP}/last-referenced"
+
+# The container that runs user code, and where its source is mounted.
+CONTAINER = "flow"
+CODE_DIR = "/var/run/penstock/code"
+CODE_FILE = "flow.py"
+
+# Environment of the runner, set by the operator at launch; the runner reads nothing else to find its run.
+ENV_NAMESPACE = "PENSTOCK_NAMESPACE"
+ENV_RUN = "PENSTOCK_RUN"
+ENV_RUN_UID = "PENSTOCK_RUN_UID"
+ENV_ATTEMPT = "PENSTOCK_ATTEMPT"
+ENV_SEQ = "PENSTOCK_SEQ"  # state.seq of the Pending state this attempt was launched in
+ENV_ENTRYPOINT = "PENSTOCK_ENTRYPOINT"
+ENV_CODE = "PENSTOCK_CODE"  # path of mounted source; unset: the entrypoint is importable in the image
+ENV_POD_NAME = "PENSTOCK_POD_NAME"
+ENV_POD_UID = "PENSTOCK_POD_UID"
+ENV_LOG_LEVEL = "PENSTOCK_LOG_LEVEL"

@@ -1,0 +1,60 @@
+"""Machine-readable reasons: of states, conditions and Events. The same word means the same thing in all three.
+
+Comments say who must act. A reason is CamelCase, as Kubernetes conditions want it.
+"""
+
+# Runs that wait (state Scheduled, or condition Ready=False on a deployment).
+DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"  # apply it, or correct deploymentRef; the run proceeds by itself
+FLOW_NOT_FOUND = "FlowNotFound"
+POOL_NOT_FOUND = "WorkPoolNotFound"
+POOL_SUSPENDED = "WorkPoolSuspended"
+DEPLOYMENT_SUSPENDED = "FlowDeploymentSuspended"
+QUEUE_SUSPENDED = "WorkQueueSuspended"
+NOT_DUE = "NotDue"
+ACCEPTED = "Accepted"
+
+# Runs that end before user code (state Failed: the author must act).
+INVALID_PARAMETERS = "InvalidParameters"
+INVALID_CODE = "InvalidCode"  # the code source of the flow cannot be delivered
+INVALID_OVERRIDES = "InvalidOverrides"
+INVALID_SPEC = "InvalidSpec"
+
+# Infrastructure (state Pending while it lasts, Crashed when it ended the attempt).
+LAUNCHED = "Launched"
+POD_CREATE_FORBIDDEN = "PodCreateForbidden"  # quota or admission refused the pod
+POD_INVALID = "PodInvalid"  # the pool's template makes no valid pod
+UNSCHEDULABLE = "Unschedulable"
+IMAGE_PULL_FAILED = "ImagePullFailed"
+CONTAINER_CONFIG_ERROR = "ContainerConfigError"
+START_FAILED = "StartFailed"  # the command is missing or cannot be executed
+PENDING_DEADLINE_EXCEEDED = "PendingDeadlineExceeded"
+STARTING_DEADLINE_EXCEEDED = "StartingDeadlineExceeded"
+ACTIVE_DEADLINE_EXCEEDED = "ActiveDeadlineExceeded"
+OOM_KILLED = "OOMKilled"
+EVICTED = "Evicted"
+PREEMPTED = "Preempted"
+NODE_LOST = "NodeLost"
+POD_DELETED = "PodDeleted"
+POD_FAILED = "PodFailed"
+POD_VANISHED = "PodVanished"
+JOB_FAILED = "JobFailed"
+JOB_DELETED = "JobDeleted"
+EXITED = "ContainerExited"  # user code ended the process (os._exit, a signal) without a final state
+NEVER_CLAIMED = "NeverClaimed"  # the pod ended without claiming the run: image without the runner, or no API access
+PROTOCOL_MISMATCH = "ProtocolMismatch"
+
+# User code.
+STARTED = "Started"
+COMPLETED = "Completed"
+EXCEPTION = "Exception"
+IMPORT_FAILED = "ImportFailed"
+ENTRYPOINT_NOT_FLOW = "EntrypointNotFlow"
+TIMED_OUT = "TimedOut"
+CANCEL_REQUESTED = "CancelRequested"
+CANCELLED = "Cancelled"
+
+# Condition types.
+READY = "Ready"
+RESOLVED = "Resolved"  # False: something the run names is missing
+POD_READY = "PodReady"  # False: why the pod of the current attempt does not run
+SETTLED = "Settled"
