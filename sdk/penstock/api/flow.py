@@ -1,0 +1,197 @@
+"""The Flow kind: what code is run, with which parameters, and its defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from .schema import (
+    AGE,
+    READY_COLUMNS,
+    Column,
+    Conditions,
+    Count,
+    Digest,
+    Entrypoint,
+    Image,
+    JsonObject,
+    Kind,
+    LongText,
+    Model,
+    ObjectReference,
+    Resource,
+    Rule,
+    Seconds,
+    SecondsOrZero,
+    Time,
+    Url,
+    Word,
+    exactly_one,
+)
+
+MAX_SOURCE = 131_072  # characters of inline source
+MAX_BUNDLE = 163_840  # characters of a base64 bundle
+
+
+class ImageCode(Model):
+    """Code that is part of the image and importable there."""
+
+    image: Image | None = None
+    """Image that holds it; unset: that of the deployment or pool."""
+
+
+class SourceCode(Model):
+    """Code as text, one module."""
+
+    text: Annotated[str, Field(min_length=1, max_length=MAX_SOURCE)]
+    """Python source, up to 128 KiB."""
+
+
+class BundleCode(Model):
+    """A cloudpickled flow with its local modules."""
+
+    data: Annotated[str, Field(min_length=1, max_length=MAX_BUNDLE, pattern=r"^[A-Za-z0-9+/=]+$")]
+    """Base64 of the pickle, up to 160 KiB."""
+    python_version: Annotated[str, Field(max_length=16, pattern=r"^3\.[0-9]+(\.[0-9]+)?$")]
+    """Interpreter that made it."""
+    penstock_version: Annotated[str, Field(max_length=64)]
+    """SDK that made it."""
+
+
+class GitCode(Model):
+    """Code in a git repository."""
+
+    url: Url
+    """URL of the repository (https or ssh), without credentials."""
+    ref: Annotated[str, Field(min_length=1, max_length=256)] = "HEAD"
+    """Branch, tag or commit."""
+    path: Annotated[str, Field(max_length=1024)] | None = None
+    """Folder in the repository that is put on sys.path."""
+    secret_ref: ObjectReference | None = None
+    """Secret with the credentials (username and password, or ssh-privatekey)."""
+
+    rules = (Rule("!self.url.matches('^[a-z+]+://[^/]*:[^/]*@')", "url: put credentials into secretRef", ".url"),)
+
+
+class ArchiveCode(Model):
+    """A tar or zip archive in object storage."""
+
+    url: Url
+    """URL of the archive, such as s3://bucket/key.tar.gz."""
+    digest: Digest | None = None
+    """sha256:<hex> of the archive, verified before it is unpacked."""
+    secret_ref: ObjectReference | None = None
+    """Secret with the credentials."""
+
+
+class Code(Model):
+    """Where the code comes from; exactly one source."""
+
+    rules = (exactly_one(("image", "source", "bundle", "git", "archive"), "code"),)
+
+    image: ImageCode | None = None
+    """In the image."""
+    source: SourceCode | None = None
+    """Inline text."""
+    bundle: BundleCode | None = None
+    """A cloudpickle."""
+    git: GitCode | None = None
+    """A git repository."""
+    archive: ArchiveCode | None = None
+    """An archive in object storage."""
+
+
+class ResultDefaults(Model):
+    """How results of tasks and flows are kept."""
+
+    persist: bool | None = None
+    """Whether results are written to the result store."""
+    storage: Url | None = None
+    """URL of the store; the pool's when unset."""
+    serializer: Annotated[str, Field(max_length=64)] | None = None
+    """pickle, json, compressed/pickle or compressed/json."""
+
+
+class LoggingDefaults(Model):
+    """How a run logs."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = None
+    """Lowest level that is written."""
+    log_prints: bool | None = None
+    """Whether print() becomes a log record."""
+
+
+class FlowSpec(Model):
+    """What is wanted of a flow."""
+
+    code: Code
+    """Where the code comes from."""
+    entrypoint: Entrypoint
+    """`module:function` of the flow object."""
+    description: LongText | None = None
+    """What the flow does, from its docstring."""
+    version: Annotated[str, Field(max_length=128)] | None = None
+    """The author's word for this version."""
+    parameters: JsonObject | None = None
+    """JSON Schema (draft 2020-12) of the parameters, derived from the signature."""
+    blocks: Annotated[list[Word], Field(max_length=64)] | None = None
+    """Names of the Blocks that the flow reads; mounted by the operator."""
+    retries: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Retries of the whole function in the same process."""
+    retry_delay_seconds: SecondsOrZero | None = None
+    """Seconds between them."""
+    timeout_seconds: Seconds | None = None
+    """Ends a try of the flow as Failed, TimedOut."""
+    results: ResultDefaults | None = None
+    """Result persistence."""
+    logging: LoggingDefaults | None = None
+    """Logging."""
+
+
+class LastRun(Model):
+    """The run that ended last."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """Name of the FlowRun."""
+    state: Annotated[str, Field(max_length=64)]
+    """Its terminal state."""
+    time: Time
+    """When it ended."""
+
+
+class FlowStatus(Model):
+    """What is known of a flow."""
+
+    observed_generation: Count | None = None
+    """Generation this status is of."""
+    conditions: Conditions | None = None
+    """Ready: its code can be delivered."""
+    code_digest: Digest | None = None
+    """Content digest of the code."""
+    last_run: LastRun | None = None
+    """The run that ended last."""
+    active: Count | None = None
+    """Runs that are not terminal."""
+
+
+class Flow(Resource):
+    """A flow: code, entrypoint, parameter schema and defaults."""
+
+    about: ClassVar[Kind] = Kind(
+        "Flow",
+        "flows",
+        "fl",
+        columns=(
+            Column("Entrypoint", ".spec.entrypoint"),
+            *READY_COLUMNS,
+            Column("Version", ".spec.version", priority=1),
+            Column("Last-Run", ".status.lastRun.state", description="State of the run that ended last"),
+            AGE,
+        ),
+    )
+
+    spec: FlowSpec
+    """What is wanted."""
+    status: FlowStatus | None = None
+    """What is known."""

@@ -1,0 +1,416 @@
+"""The FlowRun kind: one execution of a flow, what is asked of it and all that is known of it.
+
+Writers: the operator and the claimed attempt's runner, each by JSON patch that tests `attempt` and `state.seq`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from .flowdeployment import InfraRetries
+from .pods import PodOverrides
+from .schema import (
+    AGE,
+    Column,
+    Conditions,
+    Count,
+    Digest,
+    Entrypoint,
+    Image,
+    JsonObject,
+    JsonValue,
+    Kind,
+    Label,
+    Model,
+    ObjectName,
+    ObjectReference,
+    Priority,
+    Resource,
+    Rule,
+    Seconds,
+    SecondsOrZero,
+    Tags,
+    Text,
+    Time,
+    Uid,
+    Url,
+    immutable,
+)
+from .states import TERMINAL, StateType
+
+MAX_HISTORY = 64
+HISTORY_AT_LAUNCH = 48  # leaves room for a runner that appends without having read the list
+MAX_INLINE_RESULT = 2048  # bytes of JSON
+MAX_MESSAGE = 1024
+
+StateWord = Literal[
+    "Scheduled", "Pending", "Running", "Paused", "Cancelling", "Completed", "Failed", "Crashed", "Cancelled"
+]
+_TERMINAL_CEL = "[" + ", ".join(sorted(f"'{t.value}'" for t in TERMINAL)) + "]"
+
+
+class ParentReference(Model):
+    """The run that made this one."""
+
+    name: ObjectName
+    """Name of the parent FlowRun."""
+    uid: Uid
+    """Its uid."""
+    awaited: bool | None = None
+    """Whether the parent waits for it; such children end with the parent."""
+
+
+class TaskOfRun(Model):
+    """A single task to run in a pod of its own, or in the background."""
+
+    entrypoint: Entrypoint
+    """`module:task`."""
+    arguments: Url | None = None
+    """Where its arguments are in the result store."""
+    result: Url | None = None
+    """Where its result goes in the result store."""
+
+
+class Resume(Model):
+    """The answer to one pause."""
+
+    pause: Annotated[str, Field(min_length=1, max_length=64)]
+    """`status.pause.id` of the pause that is answered; an answer to another pause does nothing."""
+    input: JsonObject | None = None
+    """Input that the pause asked for; checked against `status.pause.schema`."""
+
+
+class FlowRunSpec(Model):
+    """What is wanted of a run, and what is asked of it while it runs."""
+
+    rules = (
+        Rule(
+            "(has(self.deploymentRef) ? 1 : 0) + (has(self.flowRef) ? 1 : 0) == 1",
+            "spec: set exactly one of deploymentRef, flowRef",
+        ),
+        *immutable(
+            "deploymentRef", "flowRef", "parameters", "scheduledTime", "workPool", "parent", "infrastructure", "task"
+        ),
+        Rule(
+            "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
+            "cancel: a cancellation cannot be taken back",
+            ".cancel",
+        ),
+        Rule(
+            "!has(self.infrastructure) || self.infrastructure != 'Parent' || has(self.parent)",
+            "infrastructure: Parent needs parent",
+            ".infrastructure",
+        ),
+    )
+
+    deployment_ref: ObjectReference | None = None
+    """The FlowDeployment that is run."""
+    flow_ref: ObjectReference | None = None
+    """The Flow that is run without a deployment."""
+    parameters: JsonObject | None = None
+    """Parameters, over those of the deployment."""
+    scheduled_time: Time | None = None
+    """Not before this instant; at once when unset."""
+    work_pool: Label | None = None
+    """WorkPool; the deployment's when unset."""
+    queue: Label | None = None
+    """WorkQueue; the deployment's when unset."""
+    priority: Priority | None = None
+    """1 is first; the deployment's when unset."""
+    tags: Tags | None = None
+    """Tags, added to those of the deployment."""
+    parent: ParentReference | None = None
+    """The run that made this one."""
+    infrastructure: Literal["Pool", "Parent"] | None = None
+    """Pool (default) launches it; Parent runs it in its parent's process."""
+    task: TaskOfRun | None = None
+    """Run this single task instead of the whole flow."""
+    pod: PodOverrides | None = None
+    """Changes to the pool's pod template; only what the pool allows."""
+    infra_retries: InfraRetries | None = None
+    """Retries of attempts that the infrastructure ended; the deployment's when unset."""
+    pending_deadline_seconds: Seconds | None = None
+    """A pod that does not run user code after this is given up."""
+    starting_deadline_seconds: Seconds | None = None
+    """A run that could not start this long after its scheduled time is given up."""
+    active_deadline_seconds: Seconds | None = None
+    """A run active for longer is ended as Failed."""
+    ttl_seconds_after_finished: SecondsOrZero | None = None
+    """The run is deleted this long after its end."""
+    cancel: bool | None = None
+    """Ask the run to end; cannot be taken back."""
+    suspend: bool | None = None
+    """Ask the run to stop and keep what it has."""
+    resume: Resume | None = None
+    """Answer a pause."""
+
+
+class RunState(Model):
+    """What the run is doing."""
+
+    rules = (
+        Rule(
+            f"!(oldSelf.type in {_TERMINAL_CEL}) || (self.type == oldSelf.type && self.seq == oldSelf.seq)",
+            "state: a terminal state cannot be changed",
+        ),
+        Rule("self.seq >= oldSelf.seq", "state.seq cannot go back", ".seq"),
+        Rule(
+            "self.type == oldSelf.type || self.seq > oldSelf.seq",
+            "state.seq must grow with each change of state",
+            ".seq",
+        ),
+        Rule(
+            "oldSelf.type != 'Cancelling' || self.type in ['Cancelling', 'Cancelled']",
+            "state: a run that is being cancelled can only become Cancelled",
+        ),
+    )
+
+    type: StateWord
+    """Kind of state."""
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    """Name that refines it, such as Late or TimedOut."""
+    reason: Annotated[str, Field(max_length=128)] = ""
+    """Machine-readable cause."""
+    message: Text = ""
+    """For people: what happened and what to do."""
+    time: Time
+    """When it was entered."""
+    seq: Count
+    """Number of this change of state; grows by one each time."""
+
+
+class HistoryEntry(Model):
+    """A state that the run was in."""
+
+    type: StateWord
+    """Kind of state."""
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    """Name that refines it."""
+    reason: Annotated[str, Field(max_length=128)] = ""
+    """Machine-readable cause."""
+    message: Annotated[str, Field(max_length=256)] = ""
+    """Cut short; the current state has it whole."""
+    time: Time
+    """When it was entered."""
+    seq: Count
+    """Number of the change."""
+    attempt: Count = 0
+    """Attempt it belongs to."""
+    writer: Annotated[str, Field(max_length=64)]
+    """Who wrote it: `operator`, or the uid of the pod."""
+
+
+class ResolvedReference(Model):
+    """An object as it was when the run was resolved."""
+
+    name: ObjectName
+    """Its name."""
+    uid: Uid
+    """Its uid."""
+    generation: Count
+    """Its generation."""
+    revision: Annotated[str, Field(max_length=253)] | None = None
+    """ControllerRevision that keeps this generation."""
+
+
+class ResolvedCode(Model):
+    """The code of the run, by content."""
+
+    kind: Literal["image", "source", "bundle", "git", "archive"]
+    """Form of delivery."""
+    digest: Digest = ""
+    """Content digest, where there is content."""
+    config_map: Annotated[str, Field(max_length=253)] | None = None
+    """Immutable ConfigMap that holds it."""
+
+
+class Resolved(Model):
+    """Everything the run was resolved to; later edits of those objects do not change it."""
+
+    deployment: ResolvedReference | None = None
+    """The deployment."""
+    flow: ResolvedReference
+    """The flow."""
+    pool: ResolvedReference
+    """The pool."""
+    pool_type: Literal["Job", "Pod", "Process"]
+    """Its type."""
+    entrypoint: Entrypoint
+    """`module:function`."""
+    code: ResolvedCode
+    """The code."""
+    image: Image | None = None
+    """Image of the flow's container; unset: the pool template's own."""
+
+
+class ClaimedPod(Model):
+    """The pod that owns the current attempt."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """Its name."""
+    uid: Uid
+    """Its uid; later writes must come from it."""
+
+
+class Pause(Model):
+    """What a paused run waits for."""
+
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+    """Identity of this pause; an answer names it."""
+    key: Annotated[str, Field(max_length=256)] | None = None
+    """Name that user code gave it."""
+    json_schema: Annotated[JsonObject | None, Field(alias="schema")] = None
+    """JSON Schema of the input that is wanted."""
+    deadline: Time | None = None
+    """When waiting ends."""
+
+
+class TaskCounts(Model):
+    """Task runs of the run, by state."""
+
+    total: Count = 0
+    """All task runs that were made."""
+    running: Count | None = None
+    """Running now."""
+    completed: Count | None = None
+    """Completed, cached ones included."""
+    failed: Count | None = None
+    """Failed."""
+    crashed: Count | None = None
+    """Crashed."""
+    cancelled: Count | None = None
+    """Cancelled."""
+    cached: Count | None = None
+    """Completed from the cache."""
+    not_ready: Count | None = None
+    """Not run, since something upstream failed."""
+    summary: Annotated[str, Field(max_length=32)] = ""
+    """`finished/total`, as `kubectl get` shows it."""
+
+
+class Result(Model):
+    """What the flow returned."""
+
+    inline: JsonValue | None = None
+    """The value, where it is at most 2 KiB of JSON."""
+    reference: Url | None = None
+    """Where it is in the result store."""
+    omitted: Text | None = None
+    """Why neither is there."""
+
+
+class FlowRunStatus(Model):
+    """What is known of a run."""
+
+    rules = (
+        Rule(
+            "!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)",
+            "attempt cannot go back",
+            ".attempt",
+        ),
+        Rule("!has(oldSelf.state) || has(self.state)", "state cannot be removed", ".state"),
+        Rule(
+            "!(has(oldSelf.settled) && oldSelf.settled) || (has(self.settled) && self.settled)",
+            "settled cannot be taken back",
+            ".settled",
+        ),
+        Rule(
+            f"!(has(self.settled) && self.settled) || (has(self.state) && self.state.type in {_TERMINAL_CEL})",
+            "settled: only a run in a terminal state can be settled",
+            ".settled",
+        ),
+    )
+
+    observed_generation: Count | None = None
+    """Generation this status is of."""
+    state: RunState | None = None
+    """What the run is doing."""
+    history: Annotated[list[HistoryEntry], Field(max_length=MAX_HISTORY)] | None = None
+    """States it was in, oldest first."""
+    settled: bool | None = None
+    """True once the run is terminal, its pod is gone and all that follows from it is done: the operator's last write."""
+    observed_seq: Count | None = None
+    """State changes up to this one were reported as Events and seen by triggers."""
+    resolved: Resolved | None = None
+    """What its references were resolved to."""
+    attempt: Count | None = None
+    """Number of the current launch."""
+    pod: ClaimedPod | None = None
+    """The pod that claimed the attempt."""
+    infra_retries: Count | None = None
+    """Retries used of attempts that the infrastructure ended."""
+    run_count: Count | None = None
+    """How often the flow function was entered."""
+    accepted_time: Time | None = None
+    """When the operator resolved it."""
+    start_time: Time | None = None
+    """When user code first started."""
+    end_time: Time | None = None
+    """When it became terminal."""
+    duration: Annotated[str, Field(max_length=32)] | None = None
+    """From start to end, for people."""
+    pause: Pause | None = None
+    """What it waits for."""
+    tasks: TaskCounts | None = None
+    """Task runs by state."""
+    result: Result | None = None
+    """What the flow returned."""
+    conditions: Conditions | None = None
+    """Resolved, PodReady."""
+
+
+class FlowRun(Resource):
+    """One run of a flow."""
+
+    about: ClassVar[Kind] = Kind(
+        "FlowRun",
+        "flowruns",
+        "fr",
+        columns=(
+            Column("Deployment", ".spec.deploymentRef.name"),
+            Column("State", ".status.state.name", description="State of the run"),
+            Column("Reason", ".status.state.reason"),
+            Column("Tasks", ".status.tasks.summary", description="Finished and all task runs"),
+            Column("Pool", ".status.resolved.pool.name"),
+            Column("Attempt", ".status.attempt", "integer"),
+            Column("Started", ".status.startTime", "date"),
+            Column("Duration", ".status.duration"),
+            AGE,
+            Column("Message", ".status.state.message", priority=1),
+            Column("Pod", ".status.pod.name", priority=1),
+        ),
+        selectable=(
+            ".spec.deploymentRef.name",
+            ".spec.workPool",
+            ".status.settled",
+            ".status.state.type",
+        ),
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.metadata.name.size() <= 52 && !self.metadata.name.contains('.')",
+            "metadata.name: the name of a run is a DNS label of at most 52 characters",
+            ".metadata.name",
+        ),
+    )
+
+    spec: FlowRunSpec
+    """What is wanted."""
+    status: FlowRunStatus | None = None
+    """What is known."""
+
+    @property
+    def state_type(self) -> StateType | None:
+        """Type of the current state; None before it was accepted."""
+        return StateType(self.status.state.type) if self.status and self.status.state else None
+
+
+def cut(message: str, limit: int = MAX_MESSAGE) -> str:
+    """`message` within `limit` characters; what was cut is in the logs, and the text says so."""
+    tail = " … (see the run's logs)"
+    return message if len(message) <= limit else message[: limit - len(tail)] + tail
+
+
+Json = dict[str, Any]
