@@ -330,7 +330,7 @@ class FlowRunStatus(Model):
     history: Annotated[list[HistoryEntry], Field(max_length=MAX_HISTORY)] | None = None
     """States it was in, oldest first."""
     settled: bool | None = None
-    """True once the run is terminal, its pod is gone and all that follows from it is done: the operator's last write."""
+    """True once the run is terminal, its pod is gone and all that follows is done: the operator's last write."""
     observed_seq: Count | None = None
     """State changes up to this one were reported as Events and seen by triggers."""
     resolved: Resolved | None = None

@@ -43,7 +43,7 @@ class Preserve:
 
 
 class Model(BaseModel):
-    """A struct of the API: camelCase on the wire, snake_case in Python; unknown fields of newer versions are ignored."""
+    """A struct of the API: camelCase on the wire, snake_case here; unknown fields of newer versions are ignored."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_attribute_docstrings=True
