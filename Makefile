@@ -85,7 +85,7 @@ lock: $(UV) ## Pin the newest allowed versions of all dependencies
 
 .PHONY: bench
 bench: install ## Run the benchmarks; each prints ratios against a peer measured in the same run
-	$(BIN)/python -m pytest tests/bench --override-ini python_files='bench_*.py' -s --timeout 1800
+	$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -s --timeout 1800
 
 ##@ Cluster
 

@@ -16,6 +16,7 @@ from e2e_fixtures import Penstock
 
 COUNT, ROUNDS = 20, 3
 API = "penstock.dev/v1alpha1"
+NOOP = "from penstock import flow\n\n\n@flow\ndef noop():\n    pass\n"
 IMAGE = "localhost/penstock:dev"
 SECURITY = {
     "runAsNonRoot": True,
