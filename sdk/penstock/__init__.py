@@ -1,1 +1,73 @@
-"""Penstock: workflow orchestration that is Kubernetes."""
+"""Penstock: workflow orchestration that is Kubernetes.
+
+Names are imported when they are first used (PEP 562), so that `import penstock` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .annotations import allow_failure as allow_failure
+    from .annotations import opaque as opaque
+    from .annotations import quote as quote
+    from .annotations import unmapped as unmapped
+    from .context import tags as tags
+    from .flows import Flow as Flow
+    from .flows import flow as flow
+    from .futures import as_completed as as_completed
+    from .futures import wait as wait
+    from .logging import get_run_logger as get_run_logger
+    from .states import State as State
+    from .tasks import Task as Task
+    from .tasks import exponential_backoff as exponential_backoff
+    from .tasks import task as task
+
+_HOMES = {
+    "Flow": "flows",
+    "State": "states",
+    "Task": "tasks",
+    "allow_failure": "annotations",
+    "as_completed": "futures",
+    "exponential_backoff": "tasks",
+    "flow": "flows",
+    "get_run_logger": "logging",
+    "opaque": "annotations",
+    "quote": "annotations",
+    "tags": "context",
+    "task": "tasks",
+    "unmapped": "annotations",
+    "wait": "futures",
+}
+
+__all__ = [
+    "Flow",
+    "State",
+    "Task",
+    "allow_failure",
+    "as_completed",
+    "exponential_backoff",
+    "flow",
+    "get_run_logger",
+    "opaque",
+    "quote",
+    "tags",
+    "task",
+    "unmapped",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,66 @@
+"""Which run the current code belongs to. Set by the lives around user code; read by calls, loggers and `runtime`.
+
+Context variables, so threads of a task runner get a copy when a task is submitted and coroutines get their own.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .engine.reporting import Reporter
+    from .engine.runs import FlowRun, TaskRun
+    from .flows import Flow
+    from .task_runners import TaskRunner
+    from .tasks import Task
+
+__all__ = ["FlowRunContext", "TaskRunContext", "tags"]
+
+
+class FlowRunContext:
+    """A flow run under way, and what its calls share."""
+
+    __slots__ = ("calls", "flow", "log_prints", "reporter", "run", "runner")
+
+    def __init__(self, flow: Flow[Any, Any], run: FlowRun, reporter: Reporter, log_prints: bool) -> None:
+        self.flow, self.run, self.reporter, self.log_prints = flow, run, reporter, log_prints
+        self.runner: TaskRunner | None = None  # made by the first submit
+        self.calls: dict[str, int] = {}  # calls so far, by task name: they number the task runs
+
+    @staticmethod
+    def get() -> FlowRunContext | None:
+        """The flow run that the current code belongs to."""
+        return FLOW.get()
+
+
+class TaskRunContext:
+    """A task run under way."""
+
+    __slots__ = ("log_prints", "run", "task")
+
+    def __init__(self, task: Task[Any, Any], run: TaskRun, log_prints: bool) -> None:
+        self.task, self.run, self.log_prints = task, run, log_prints
+
+    @staticmethod
+    def get() -> TaskRunContext | None:
+        """The task run that the current code belongs to."""
+        return TASK.get()
+
+
+FLOW: ContextVar[FlowRunContext | None] = ContextVar("penstock_flow_run", default=None)
+TASK: ContextVar[TaskRunContext | None] = ContextVar("penstock_task_run", default=None)
+TAGS: ContextVar[frozenset[str]] = ContextVar("penstock_tags", default=frozenset())
+
+
+@contextmanager
+def tags(*names: str) -> Iterator[frozenset[str]]:
+    """Give every run that starts inside of the block these tags, besides its own."""
+    token = TAGS.set(TAGS.get() | frozenset(names))
+    try:
+        yield TAGS.get()
+    finally:
+        TAGS.reset(token)

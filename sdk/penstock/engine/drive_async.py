@@ -1,0 +1,131 @@
+"""Performs a life's effects in an event loop. The thread twin is `drive`; neither knows what a run is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+from .drive import call_here
+from .effects import Advance, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
+from .pool import worker_resources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from ..exceptions import RunTimedOut
+    from ..states import State
+    from .drive import Life
+
+
+async def drive_async(life: Life) -> State[Any]:
+    """Live the life to its end."""
+    try:
+        effect = next(life)
+        while True:
+            try:
+                outcome = await perform(effect)
+            except BaseException as error:
+                effect = life.throw(error)
+            else:
+                effect = life.send(outcome)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def drive_async_generator(life: Life, finish: Callable[[State[Any]], object]) -> AsyncGenerator[Any, Any]:
+    """As `drive_async`, handing on what a generator yields; `finish` gets the final state and may raise."""
+    closing = False
+    try:
+        effect = next(life)
+        while True:
+            try:
+                outcome = (yield effect.value) if isinstance(effect, Emit) else await perform(effect)
+            except GeneratorExit:
+                closing = True
+                effect = life.throw(ConsumerClosed())
+            except BaseException as error:
+                effect = life.throw(error)
+            else:
+                effect = life.send(outcome)
+    except StopIteration as end:
+        if closing:
+            raise GeneratorExit from None
+        finish(end.value)
+
+
+def drive_in_thread(life: Life) -> State[Any]:
+    """As `drive_async`, from a thread without a loop; a pool's worker keeps its loop for the next task."""
+    context = contextvars.copy_context()
+    keep = worker_resources()
+    if keep is None:
+        with asyncio.Runner() as runner:
+            return runner.run(drive_async(life), context=context)
+    if "loop" not in keep:
+        keep["loop"] = asyncio.Runner()
+    kept: asyncio.Runner = keep["loop"]
+    return kept.run(drive_async(life), context=context)
+
+
+async def perform(effect: Effect) -> Any:
+    """Do what one effect says and answer with its outcome."""
+    if isinstance(effect, Call):
+        return await _call(effect)
+    if isinstance(effect, Callback):
+        value = effect.fn(*effect.args)
+        return await value if hasattr(value, "__await__") else value
+    if isinstance(effect, Wait):
+        for future in effect.futures:
+            await future.wait_async()
+        return None
+    if isinstance(effect, Sleep):
+        return await asyncio.sleep(effect.seconds)
+    if isinstance(effect, Advance):
+        return await _limited(effect.timeout, effect.error, _advance(effect))
+    if isinstance(effect, Drain):
+        return await asyncio.to_thread(effect.runner.drain, abandon=effect.abandon, grace=effect.grace)
+    raise TypeError(f"the asyncio driver does not know {effect!r}")
+
+
+async def _call(effect: Call) -> Any:
+    if effect.timeout is None:
+        value = effect.fn(*effect.args, **effect.kwargs)
+        return await value if hasattr(value, "__await__") else value
+    if not asyncio.iscoroutinefunction(effect.fn):
+        value = call_here(effect)
+        return await _limited(effect.timeout, effect.error, value) if hasattr(value, "__await__") else value
+    return await _limited(effect.timeout, effect.error, effect.fn(*effect.args, **effect.kwargs))
+
+
+async def _limited(timeout: float | None, error: RunTimedOut | None, work: Awaitable[Any]) -> Any:
+    """Await `work`; raise `error` where it took longer, also if the work swallowed its cancellation."""
+    if timeout is None:
+        return await work
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            value = await work
+    except TimeoutError:
+        if not limit.expired():
+            raise  # user code's own
+    except BaseException as raised:
+        if limit.expired() and error is not None:
+            raise error from raised
+        raise
+    if limit.expired() and error is not None:
+        raise error from None
+    return value
+
+
+async def _advance(effect: Advance) -> tuple[bool, Any]:
+    if not hasattr(effect.producer, "asend"):
+        try:
+            return False, effect.producer.send(effect.sent)
+        except StopIteration as end:
+            return True, end.value
+    try:
+        if effect.thrown is not None:
+            return False, await effect.producer.athrow(effect.thrown)
+        return False, await effect.producer.asend(effect.sent)
+    except StopAsyncIteration:
+        return True, None

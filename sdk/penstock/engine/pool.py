@@ -1,0 +1,168 @@
+"""A pool of threads whose bound counts what executes, not what waits. Used by the thread and process task runners.
+
+A worker that waits for a future gives up its slot and takes one again before it goes on. So a task that submits to
+its own pool and waits cannot deadlock it, and never do more than `size` tasks execute.
+Threads are started one after the other while work is waiting: a burst of short tasks needs few, blocking ones get all.
+"""
+
+from __future__ import annotations
+
+import threading
+from _thread import LockType, allocate_lock
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Closable(Protocol):
+    """What a worker thread may keep between jobs."""
+
+    def close(self) -> None:
+        """Called by the thread that made it, when it ends."""
+
+
+class _Worker(threading.local):
+    """The pool that the current thread works for, and what its jobs keep for the next one, closed when it ends."""
+
+    pool: Pool | None = None
+    resources: dict[str, Closable] | None = None
+
+
+_current = _Worker()
+
+
+class Pool:
+    """Threads that run jobs; a job never raises."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self.size, self._name = size, name
+        self._lock = allocate_lock()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._idle: list[LockType] = []  # one per parked worker, held until it is woken
+        self._resuming: deque[LockType] = deque()  # workers that waited and want to go on
+        self._executing = 0
+        self._starting = False
+        self._started = 0
+        self._closed = False
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run `job` in some thread, in order of submission."""
+        with self._lock:
+            self._jobs.append(job)
+            start = self._assign()
+        if start:
+            self._start()
+
+    def close(self) -> None:
+        """Let the threads end as soon as they have nothing to do."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for wake in idle:
+            wake.release()
+
+    def _assign(self) -> bool:
+        """Give free slots away; True where a thread has to be started for one. The lock is held."""
+        while self._executing < self.size:
+            if self._resuming:
+                self._executing += 1
+                self._resuming.popleft().release()
+            elif len(self._jobs) and self._idle:
+                self._idle.pop().release()
+                return False  # the woken worker assigns further
+            elif self._jobs and not self._starting:
+                self._starting = True
+                self._started += 1
+                return True
+            else:
+                return False
+        return False
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True)
+        thread.start()
+
+    def _work(self) -> None:
+        _current.pool = self
+        _current.resources = {}
+        try:
+            self._serve()
+        finally:
+            for resource in _current.resources.values():
+                resource.close()
+
+    def _serve(self) -> None:
+        first = True
+        wake = allocate_lock()
+        wake.acquire()
+        while True:
+            start = False
+            with self._lock:
+                if first:
+                    self._starting = first = False
+                job = None
+                if self._executing < self.size and self._jobs and not self._resuming:
+                    job = self._jobs.popleft()
+                    self._executing += 1
+                elif self._closed:
+                    break
+                else:
+                    self._idle.append(wake)
+                start = self._assign()
+            if start:
+                self._start()
+            if job is None:
+                wake.acquire()
+                continue
+            try:
+                job()
+            finally:
+                with self._lock:
+                    self._executing -= 1
+                del job  # a parked worker must not keep a finished task's arguments alive
+
+    def release(self) -> None:
+        """The current worker is about to wait: its slot is free."""
+        with self._lock:
+            self._executing -= 1
+            start = self._assign()
+        if start:
+            self._start()
+
+    def resume(self) -> None:
+        """The current worker wants to go on: returns when it has a slot."""
+        with self._lock:
+            if self._executing < self.size:
+                self._executing += 1
+                return
+            turn = allocate_lock()
+            turn.acquire()
+            self._resuming.append(turn)
+        turn.acquire()
+
+
+def in_worker_of(pool: Pool | None) -> bool:
+    """Whether the current thread works for `pool`."""
+    return pool is not None and _current.pool is pool
+
+
+def worker_resources() -> dict[str, Any] | None:
+    """Where the current worker thread keeps things for its next job; None in any other thread."""
+    return _current.resources
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Around every wait: if this is a pool's worker, its slot is somebody else's meanwhile."""
+    pool = _current.pool
+    if pool is None:
+        yield
+        return
+    pool.release()
+    try:
+        yield
+    finally:
+        pool.resume()

@@ -1,0 +1,52 @@
+"""What the engine tells the world of its runs, and what it is told of the run it is in. Values only.
+
+A reporter gets `TaskRecord`s; whoever starts a flow run gives a `FlowRunInfo`, which `penstock.runtime` shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """One task run at one moment; a later record with the same id replaces an earlier one."""
+
+    id: str
+    task: str  # the task's name
+    key: str  # the task's identity: qualified name and a short hash of its code
+    name: str  # the task run's name
+    state: str  # a StateType's value
+    state_name: str  # what refines it: Cached, TimedOut, NotReady, ...
+    attempts: int  # how often its code was started
+    created: float  # all times: seconds since the epoch
+    started: float | None
+    ended: float | None
+    upstream: tuple[str, ...]  # ids of the task runs whose results it was given, or waited for
+    cache_key: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRunInfo:
+    """The identity of a flow run, given by whoever starts it."""
+
+    id: str
+    name: str
+    namespace: str | None = None
+    deployment: str | None = None
+    deployment_id: str | None = None
+    flow_name: str | None = None
+    attempt: int = 1
+    run_count: int = 0  # flow retries and starts of earlier attempts
+    scheduled_start_time: datetime | None = None
+    tags: tuple[str, ...] = ()
+    parent_id: str | None = None  # the flow run that called this one
+    parent_name: str | None = None
+    root_id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,47 @@
+"""The seam between the engine and whoever watches a run: a terminal, a test, or the runner in a pod."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from ..states import State
+    from .records import FlowRunInfo, TaskRecord
+
+
+class Reporter(Protocol):
+    """Hears of every change. Called from any thread; returns quickly and never raises into user code."""
+
+    def task_changed(self, record: TaskRecord) -> None:
+        """A task run was created (where it has to wait), started, is retried, or ended."""
+
+    def flow_changed(self, state: State[Any]) -> None:
+        """The flow run is Running, AwaitingRetry, Retrying, Paused ...; never its terminal state, which is returned."""
+
+
+@runtime_checkable
+class ChildReporter(Protocol):
+    """What a reporter may do besides: hear of subflows as runs of their own."""
+
+    def child(self, info: FlowRunInfo) -> Reporter:
+        """The reporter for a subflow; its `flow_changed` also hears the terminal state, for nobody returns it."""
+
+
+class Silent:
+    """Reports to nobody: for `.fn`-like uses and for tasks outside of any flow."""
+
+    def task_changed(self, record: TaskRecord) -> None:
+        """Nobody listens."""
+
+    def flow_changed(self, state: State[Any]) -> None:
+        """Nobody listens."""
+
+
+class TasksOnly:
+    """A subflow's reports to a parent that has one flow run only: its tasks are the parent's, its states nobody's."""
+
+    def __init__(self, parent: Reporter) -> None:
+        self.task_changed = parent.task_changed
+
+    def flow_changed(self, state: State[Any]) -> None:
+        """The subflow's state stands in its task record in the parent."""

@@ -1,0 +1,239 @@
+"""Starts task runs: called here and now, submitted, or mapped. What `Task`'s methods do."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from ..annotations import Annotation, allow_failure, opaque, quote, unmapped
+from ..api.states import StateType
+from ..context import FLOW, TAGS, TASK
+from ..exceptions import MappingLengthMismatch, MappingMissingIterable
+from ..futures import PenstockFuture, PenstockFutureList
+from ..states import State, exception_to_state
+from .drive import drive, drive_generator
+from .inputs import PLAIN, find
+from .outcome import answer
+from .reporting import Silent
+from .runs import TaskRun
+from .task_life import task_life
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+
+    from ..context import FlowRunContext
+    from ..task_runners import TaskRunner
+    from ..tasks import Task
+    from .drive import Life
+    from .reporting import Reporter
+
+_silent = Silent()
+
+
+def call(task: Task[Any, Any], parameters: dict[str, Any], return_state: bool, wait_for: Any) -> Any:
+    """Run the task here: its value, its state, or for an async task something to await."""
+    if task.isasync:
+        if task.isgenerator and not return_state:
+            return _iterate_async(task, parameters, wait_for)
+        return _call_async(task, parameters, return_state, wait_for)
+    if task.isgenerator and not return_state:
+        return _iterate(task, parameters, wait_for)
+    flow = FLOW.get()
+    run = new_run(task, parameters, flow)
+    state = drive(_life(task, run, flow, wait_for, collect=True))
+    return state if return_state else answer(state)
+
+
+async def _call_async(task: Task[Any, Any], parameters: dict[str, Any], return_state: bool, wait_for: Any) -> Any:
+    from .drive_async import drive_async
+
+    flow = FLOW.get()
+    run = new_run(task, parameters, flow)
+    state = await drive_async(_life(task, run, flow, wait_for, collect=True))
+    return state if return_state else answer(state)
+
+
+def _iterate(task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any) -> Generator[Any, Any, Any]:
+    flow = FLOW.get()
+    run = new_run(task, parameters, flow)
+    return answer((yield from drive_generator(_life(task, run, flow, wait_for, collect=False))))
+
+
+def _iterate_async(task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any) -> AsyncGenerator[Any, Any]:
+    from .drive_async import drive_async_generator
+
+    flow = FLOW.get()
+    run = new_run(task, parameters, flow)
+    return drive_async_generator(_life(task, run, flow, wait_for, collect=False), answer)
+
+
+def submit(task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any) -> PenstockFuture[Any]:
+    """Hand the task to the runner of the flow it belongs to; it starts when its inputs are done."""
+    flow = FLOW.get()
+    runner = _runner_of(flow)
+    return _submit(task, parameters, wait_for, flow, runner)
+
+
+def map_over(
+    task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], wait_for: Any
+) -> PenstockFutureList[Any]:
+    """Submit the task once for each element of its iterable arguments; defaults are not iterated over."""
+    task.signature.bind(args, kwargs)  # a wrong call is the caller's error, and no run's
+    flow = FLOW.get()
+    runner = _runner_of(flow)
+    given: dict[int | str, Any] = dict(enumerate(args))
+    given.update(kwargs)
+    varying, row = _columns(given)
+    names = list(varying)
+    futures: PenstockFutureList[Any] = PenstockFutureList()
+    for values in zip(*varying.values(), strict=True):
+        row.update(zip(names, values, strict=True))
+        parameters = task.signature.bind([row[i] for i in range(len(args))], {name: row[name] for name in kwargs})
+        futures.append(_submit(task, parameters, wait_for, flow, runner))
+    return futures
+
+
+def new_run(task: Task[Any, Any], parameters: dict[str, Any], flow: FlowRunContext | None) -> TaskRun:
+    """A task run of its own: numbered within its flow run, random outside of one."""
+    tags = task.tags | TAGS.get()
+    if flow is None:
+        run = TaskRun(task, task.name, parameters, None, tags)
+        run.name = f"{task.name}-{run.id[:5]}"
+        return run
+    number = flow.calls.get(task.name, 0)
+    flow.calls[task.name] = number + 1
+    return TaskRun(task, f"{task.name}-{number}", parameters, flow.run.id, tags)
+
+
+def _life(
+    task: Task[Any, Any],
+    run: TaskRun,
+    flow: FlowRunContext | None,
+    wait_for: Any,
+    *,
+    collect: bool,
+    remote: bool = False,
+) -> Life:
+    reporter: Reporter = _silent if flow is None else flow.reporter
+    return task_life(
+        task,
+        run,
+        reporter,
+        log_prints=_log_prints(task, flow),
+        wait_for=wait_for,
+        collect=collect,
+        remote=remote,
+    )
+
+
+def _log_prints(task: Task[Any, Any], flow: FlowRunContext | None) -> bool:
+    if task.log_prints is not None:
+        return task.log_prints
+    outer = TASK.get()
+    if outer is not None:
+        return outer.log_prints
+    return flow.log_prints if flow is not None else False
+
+
+def _submit(
+    task: Task[Any, Any],
+    parameters: dict[str, Any],
+    wait_for: Any,
+    flow: FlowRunContext | None,
+    runner: TaskRunner,
+) -> PenstockFuture[Any]:
+    run = new_run(task, parameters, flow)
+    future: PenstockFuture[Any] = PenstockFuture(run)
+    pending: list[PenstockFuture[Any]] = []
+    if wait_for is not None or not PLAIN.issuperset(map(type, parameters.values())):
+        pending = [
+            held for held, _ in find((parameters, wait_for)) if isinstance(held, PenstockFuture) and not held.done()
+        ]
+    reporter: Reporter = _silent if flow is None else flow.reporter
+    reporter.task_changed(run.record())
+    context = copy_context()
+
+    def execute() -> None:
+        if runner.abandoned:
+            state: State[Any] = State(
+                StateType.CANCELLED, None, "its flow ended before it could start", reason="Abandoned", run_id=run.id
+            )
+            run.state = state
+            reporter.task_changed(run.record())
+        else:
+            state = context.run(_live, task, run, flow, wait_for, runner)
+        run.parameters = {}  # a future may live long, and a map has many
+        future.finish(state)
+
+    runner.start(execute, future, pending)
+    return future
+
+
+def _live(
+    task: Task[Any, Any], run: TaskRun, flow: FlowRunContext | None, wait_for: Any, runner: TaskRunner
+) -> State[Any]:
+    """A submitted task's life in a worker thread; never raises."""
+    try:
+        life = _life(task, run, flow, wait_for, collect=True, remote=runner.call is not None)
+        if not task.isasync or runner.call is not None:
+            return drive(life, runner.call)
+        from .drive_async import drive_in_thread
+
+        return drive_in_thread(life)
+    except BaseException as error:  # the engine's own fault, or an interrupt between two effects
+        run.state = exception_to_state(error, run_id=run.id)
+        return run.state
+
+
+def _runner_of(flow: FlowRunContext | None) -> TaskRunner:
+    from ..task_runners import ThreadPoolTaskRunner, outside_of_flows
+
+    if flow is None:
+        return outside_of_flows()
+    if flow.runner is None:
+        chosen = flow.flow.task_runner
+        flow.runner = ThreadPoolTaskRunner() if chosen is None else chosen.duplicate()
+        flow.runner.__enter__()
+    return flow.runner
+
+
+def _columns(arguments: Mapping[int | str, Any]) -> tuple[dict[int | str, list[Any]], dict[int | str, Any]]:
+    """What varies between the runs of a map, and what all get; keys are positions and names."""
+    varying: dict[int | str, list[Any]] = {}
+    constant: dict[int | str, Any] = {}
+    for name, value in arguments.items():
+        column = _column(value)
+        if column is None:
+            constant[name] = value.value if isinstance(value, unmapped) else value
+        else:
+            varying[name] = column
+    if not varying:
+        shown = ", ".join(f"argument {name}" if isinstance(name, int) else name for name in arguments)
+        raise MappingMissingIterable(
+            f"nothing to iterate over in the arguments ({shown or 'there are none'}): "
+            f"map needs at least one list, tuple or other iterable that is not wrapped in unmapped(...)"
+        )
+    if len({len(column) for column in varying.values()}) > 1:
+        text = ", ".join(
+            f"{f'argument {name}' if isinstance(name, int) else name} has {len(column)}"
+            for name, column in varying.items()
+        )
+        raise MappingLengthMismatch(
+            f"arguments of a map must have equally many elements, but {text}; "
+            f"wrap one that every run should get whole in unmapped(...)"
+        )
+    return varying, constant
+
+
+def _column(value: Any) -> list[Any] | None:
+    """The elements that a map iterates over, or None for a value that every run gets."""
+    if isinstance(value, Annotation):
+        if isinstance(value, unmapped | quote | opaque):
+            return None
+        inner = _column(value.value)
+        return None if inner is None else [allow_failure(item) for item in inner]
+    if isinstance(value, PenstockFuture | State):
+        value = value.result()  # its length has to be known; a failure is the caller's
+    if isinstance(value, str | bytes | bytearray) or not hasattr(value, "__iter__"):
+        return None
+    return list(value)

@@ -1,0 +1,147 @@
+"""Where submitted tasks run. One runner serves one flow run: it starts with the first submit and ends with the flow.
+
+A runner starts jobs when their inputs are done and says where user code is called (`call`); what a task's life is, it
+does not know.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from .engine.effects import Call
+    from .engine.pool import Pool
+    from .futures import PenstockFuture
+
+__all__ = ["TaskRunner", "ThreadPoolTaskRunner"]
+
+DEFAULT_MAX_WORKERS = 512  # threads are started only as far as tasks block; PENSTOCK_TASK_RUNNER_MAX_WORKERS changes it
+
+
+class TaskRunner:
+    """Runs submitted tasks in threads of its own, which may call user code somewhere else.
+
+    `max_workers` bounds how many execute at a time (one that waits for another task does not count);
+    `max_in_flight` how many are submitted and not done: beyond it, `submit` and `map` wait (not in a task of this
+    runner, which could wait for itself).
+    """
+
+    call: Callable[[Call], Any] | None = None  # runs user code elsewhere; None: in the worker thread
+
+    def __init__(self, max_workers: int | None = None, *, max_in_flight: int | None = None) -> None:
+        bounds: dict[str, Any] = {"max_workers": max_workers, "max_in_flight": max_in_flight}
+        for name, value in bounds.items():
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise DefinitionError(
+                    f"{type(self).__name__}: {name} must be a whole number of at least 1, not {value!r}"
+                )
+        self.max_workers = max_workers or self._default_workers()
+        self.max_in_flight = max_in_flight
+        self.abandoned = False
+        self._pool: Pool | None = None
+        self._changed = threading.Condition()
+        self._open = 0
+
+    @staticmethod
+    def _default_workers() -> int:
+        return int(os.environ.get("PENSTOCK_TASK_RUNNER_MAX_WORKERS") or DEFAULT_MAX_WORKERS)
+
+    @property
+    def name(self) -> str:
+        """`ThreadPool`: what kind of runner this is."""
+        return type(self).__name__.removesuffix("TaskRunner")
+
+    def duplicate(self) -> Self:
+        """A runner with the same settings for another flow run."""
+        other = copy.copy(self)
+        other.abandoned = False
+        other._pool = None
+        other._changed = threading.Condition()
+        other._open = 0
+        return other
+
+    def __enter__(self) -> Self:
+        from .engine.pool import Pool
+
+        self._pool = Pool(self.max_workers, f"penstock-{self.name}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    def start(
+        self, execute: Callable[[], None], future: PenstockFuture[Any], after: Sequence[PenstockFuture[Any]]
+    ) -> None:
+        """Run `execute` in a worker as soon as the futures in `after` are done; it finishes `future`."""
+        pool = self._pool
+        if pool is None:
+            raise DefinitionError(f"{type(self).__name__} is not started; use it as the task_runner of a flow")
+        from .engine.pool import in_worker_of
+
+        with self._changed:
+            if self.max_in_flight is not None and not in_worker_of(pool):
+                while self._open >= self.max_in_flight:
+                    self._changed.wait()
+            self._open += 1
+        future.add_done_callback(self._done)
+        if not after:
+            pool.submit(execute)
+            return
+        left = [len(after)]
+
+        def one_less(_: PenstockFuture[Any]) -> None:
+            with self._changed:
+                left[0] -= 1
+                last = left[0] == 0
+            if last:
+                pool.submit(execute)
+
+        for upstream in after:
+            upstream.add_done_callback(one_less)
+
+    def _done(self, _: PenstockFuture[Any]) -> None:
+        with self._changed:
+            self._open -= 1
+            if self.max_in_flight is not None or self._open == 0:
+                self._changed.notify_all()
+
+    def drain(self, *, abandon: bool = False, grace: float | None = None) -> bool:
+        """Wait until every submitted task is done, at most `grace` seconds; whether all are.
+
+        With `abandon`, tasks that have not started end Cancelled.
+        """
+        if abandon:
+            self.abandoned = True
+        with self._changed:
+            return self._changed.wait_for(lambda: self._open == 0, grace)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(max_workers={self.max_workers})"
+
+
+class ThreadPoolTaskRunner(TaskRunner):
+    """Runs tasks in threads of the flow's process: the default."""
+
+
+_outside: list[TaskRunner] = []
+_outside_lock = threading.Lock()
+
+
+def outside_of_flows() -> TaskRunner:
+    """The runner of tasks that are submitted outside of any flow; one for the process."""
+    with _outside_lock:
+        if not _outside:
+            _outside.append(ThreadPoolTaskRunner().__enter__())
+        return _outside[0]

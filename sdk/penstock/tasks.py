@@ -1,0 +1,160 @@
+"""`@task`: records a function and its options. Running one is `penstock.engine.task_runs`'."""
+
+from __future__ import annotations
+
+from binascii import crc32
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
+
+from .definitions import Definition, P, R, call_options
+from .exceptions import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import CodeType
+
+    from .definitions import Hook
+    from .futures import PenstockFuture, PenstockFutureList
+
+__all__ = ["Task", "exponential_backoff", "task"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Task(Definition[P, R]):
+    """A function whose calls are recorded, retried and run where the flow's task runner says."""
+
+    tags: frozenset[str] = field(default_factory=frozenset, kw_only=True)
+    task_run_name: str | Callable[..., str] | None = field(default=None, kw_only=True)
+    retry_jitter_factor: float | None = field(default=None, kw_only=True)
+    retry_condition_fn: Callable[[Any, Any, Any], Any] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        vars(self)["tags"] = frozenset(self.tags)
+        if self.retry_jitter_factor is not None and not self.retry_jitter_factor >= 0:
+            raise DefinitionError(
+                f"task {self.name!r}: retry_jitter_factor must be at least 0, not {self.retry_jitter_factor!r}"
+            )
+        if self.retry_condition_fn is not None and not callable(self.retry_condition_fn):
+            raise DefinitionError(
+                f"task {self.name!r}: retry_condition_fn must be a function of (task, task_run, state)"
+            )
+
+    @cached_property
+    def task_key(self) -> str:
+        """The task's identity: its qualified name and a short hash of its code."""
+        code: CodeType | None = getattr(self.fn, "__code__", None)
+        if code is None:
+            return self.qualname
+        return f"{self.qualname}-{_code_hash(code):08x}"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the task here and give its value (`return_state=True`: its state); an async task is awaited."""
+        from .engine.task_runs import call
+
+        return_state, wait_for = call_options(kwargs)
+        return call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
+
+    def submit(self, *args: Any, **kwargs: Any) -> PenstockFuture[R]:
+        """Hand the task to the flow's task runner and go on; with `return_state=True`, wait for its state."""
+        from .engine.task_runs import submit
+
+        return_state, wait_for = call_options(kwargs)
+        future = submit(self, self.signature.bind(args, kwargs), wait_for)
+        if return_state:
+            future.wait()
+            return future.state  # type: ignore[return-value]
+        return future
+
+    def map(self, *args: Any, **kwargs: Any) -> PenstockFutureList[R]:
+        """Submit the task once for each element of its iterable arguments, taken together.
+
+        Strings, and what is wrapped in `unmapped`, are given to every run.
+        """
+        from .engine.task_runs import map_over
+
+        return_state, wait_for = call_options(kwargs)
+        futures = map_over(self, args, kwargs, wait_for)
+        if return_state:
+            futures.wait()
+            return [future.state for future in futures]  # type: ignore[return-value]
+        return futures
+
+
+def _code_hash(code: CodeType) -> int:
+    """The same for the same code in every process: bytecode, names and constants, nested functions included."""
+    value = crc32(code.co_code)
+    value = crc32(repr((code.co_names, code.co_varnames)).encode(), value)
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            value = crc32(_code_hash(constant).to_bytes(4, "big"), value)
+        elif not isinstance(constant, frozenset):  # whose order differs between processes
+            value = crc32(repr(constant).encode(), value)
+    return value
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Iterable[str] | None = None,
+    version: str | None = None,
+    task_run_name: str | Callable[..., str] | None = None,
+    retries: int = 0,
+    retry_delay_seconds: float | Sequence[float] | Callable[[int], Sequence[float]] | None = None,
+    retry_jitter_factor: float | None = None,
+    retry_condition_fn: Callable[[Any, Any, Any], Any] | None = None,
+    timeout_seconds: float | None = None,
+    log_prints: bool | None = None,
+    on_running: Iterable[Hook] | None = None,
+    on_completion: Iterable[Hook] | None = None,
+    on_failure: Iterable[Hook] | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    tags: Iterable[str] | None = None,
+    on_running: Iterable[Hook] | None = None,
+    on_completion: Iterable[Hook] | None = None,
+    on_failure: Iterable[Hook] | None = None,
+    **options: Any,
+) -> Any:
+    """Declare a function as a task: `@task` or `@task(retries=3)`."""
+    if isinstance(tags, str):
+        raise DefinitionError(f"tags must be a collection of strings, not the string {tags!r}")
+
+    def declare(function: Any) -> Task[Any, Any]:
+        return Task(
+            function,
+            name=name or "",
+            tags=frozenset(tags or ()),
+            on_running_hooks=list(on_running or ()),
+            on_completion_hooks=list(on_completion or ()),
+            on_failure_hooks=list(on_failure or ()),
+            **options,
+        )
+
+    return declare if fn is None else declare(fn)
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """For `retry_delay_seconds`: `backoff_factor`, then twice as much before each further retry."""
+    from .api.retry import exponential
+
+    if not backoff_factor >= 0:
+        raise DefinitionError(f"exponential_backoff: backoff_factor must be at least 0, not {backoff_factor!r}")
+
+    def delays(retries: int) -> list[float]:
+        return exponential(backoff_factor, retries)
+
+    return delays
