@@ -249,7 +249,6 @@ class FlowDeployment(Resource):
         Rule(
             "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
             "metadata.name: the name of a deployment is a DNS label of at most 63 characters",
-            ".metadata.name",
         ),
     )
 

@@ -392,7 +392,6 @@ class FlowRun(Resource):
         Rule(
             "self.metadata.name.size() <= 52 && !self.metadata.name.contains('.')",
             "metadata.name: the name of a run is a DNS label of at most 52 characters",
-            ".metadata.name",
         ),
     )
 

@@ -156,7 +156,6 @@ class WorkPool(Resource):
         Rule(
             "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
             "metadata.name: the name of a pool is a DNS label of at most 63 characters",
-            ".metadata.name",
         ),
     )
 

@@ -1,0 +1,64 @@
+"""Writes the generated files: `python -m penstock.api.crd_files` (which `make crds` calls) from the repository's root.
+
+A development tool: nothing imports it but its tests, and it alone of this package knows YAML and files.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import kinds
+from .crd import crd
+
+FOLDERS = ("crds", "charts/penstock/crds")
+HEADER = "# Generated from sdk/penstock/api by `make crds`. Do not edit.\n"
+_YAML_1_1_BOOLEANS = frozenset({"y", "Y", "n", "N"})  # PyYAML leaves them bare, kubectl reads them as true and false
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 -- no anchors, whatever is repeated
+        return True
+
+    def text(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if data in _YAML_1_1_BOOLEANS else None)
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
+def to_yaml(body: dict[str, Any]) -> str:
+    """`body` as a YAML document, keys in their own order."""
+    return HEADER + yaml.dump(body, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def generated() -> dict[str, str]:
+    """Every generated file, path to content; paths are relative to the repository's root."""
+    bodies = {f"{kind.about.crd_name}.yaml": to_yaml(crd(kind)) for kind in kinds.ALL}
+    return {f"{folder}/{name}": text for folder in FOLDERS for name, text in bodies.items()}
+
+
+def write(root: Path) -> list[str]:
+    """Make `root` hold exactly the generated files; the paths that changed."""
+    files = generated()
+    changed = []
+    for folder in FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for stale in (root / folder).glob("*.yaml"):
+            if f"{folder}/{stale.name}" not in files:
+                stale.unlink()
+                changed.append(f"{folder}/{stale.name}")
+    for path, text in files.items():
+        target = root / path
+        if not target.exists() or target.read_text() != text:
+            target.write_text(text)
+            changed.append(path)
+    return changed
+
+
+if __name__ == "__main__":
+    for name in write(Path.cwd()):
+        print(f"wrote {name}", file=sys.stderr)
