@@ -29,6 +29,7 @@ from .schema import (
     Tags,
     Time,
     exactly_one,
+    own_keys_reserved,
 )
 
 TimeZone = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*$")]
@@ -140,6 +141,7 @@ class FlowDeploymentSpec(Model):
             "catchUp: All needs startingDeadlineSeconds, so that a long outage cannot make runs without end",
             ".catchUp",
         ),
+        own_keys_reserved("labels"),
     )
 
     flow_ref: ObjectReference
@@ -182,7 +184,7 @@ class FlowDeploymentSpec(Model):
     tags: Tags | None = None
     """Tags of its runs."""
     labels: StringMap | None = None
-    """Labels of its runs."""
+    """Labels of its runs; keys of penstock.dev are reserved."""
     suspend: bool | None = None
     """Makes and starts no runs while true."""
 

@@ -5,6 +5,7 @@ Writers: the operator and the claimed attempt's runner, each by JSON patch that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -38,7 +39,7 @@ from .schema import (
     Url,
     immutable,
 )
-from .states import TERMINAL, StateType
+from .states import TERMINAL, TRANSITIONS, StateType
 
 MAX_HISTORY = 64
 HISTORY_AT_LAUNCH = 48  # leaves room for a runner that appends without having read the list
@@ -48,7 +49,18 @@ MAX_MESSAGE = 1024
 StateWord = Literal[
     "Scheduled", "Pending", "Running", "Paused", "Cancelling", "Completed", "Failed", "Crashed", "Cancelled"
 ]
-_TERMINAL_CEL = "[" + ", ".join(sorted(f"'{t.value}'" for t in TERMINAL)) + "]"
+
+
+def _cel_list(types: Iterable[StateType]) -> str:
+    return "[" + ", ".join(sorted(f"'{t.value}'" for t in types)) + "]"
+
+
+_TERMINAL_CEL = _cel_list(TERMINAL)
+_TRANSITIONS_CEL = (
+    "{"
+    + ", ".join(f"'{t.value}': {_cel_list(following)}" for t, following in TRANSITIONS.items() if t and following)
+    + "}"
+)
 
 
 class ParentReference(Model):
@@ -152,7 +164,7 @@ class RunState(Model):
 
     rules = (
         Rule(
-            f"!(oldSelf.type in {_TERMINAL_CEL}) || (self.type == oldSelf.type && self.seq == oldSelf.seq)",
+            f"!(oldSelf.type in {_TERMINAL_CEL}) || self == oldSelf",
             "state: a terminal state cannot be changed",
         ),
         Rule("self.seq >= oldSelf.seq", "state.seq cannot go back", ".seq"),
@@ -160,6 +172,13 @@ class RunState(Model):
             "self.type == oldSelf.type || self.seq > oldSelf.seq",
             "state.seq must grow with each change of state",
             ".seq",
+        ),
+        # A writer may take several legal steps in one write, each with its seq; a single step is held to the table.
+        Rule(
+            f"self.seq != oldSelf.seq + 1 || oldSelf.type in {_TERMINAL_CEL} "
+            f"|| self.type in {_TRANSITIONS_CEL}[oldSelf.type]",
+            "state.type: no run moves so; the legal moves are in the table of states",
+            ".type",
         ),
         Rule(
             "oldSelf.type != 'Cancelling' || self.type in ['Cancelling', 'Cancelled']",
@@ -393,6 +412,7 @@ class FlowRun(Resource):
             "self.metadata.name.size() <= 52 && !self.metadata.name.contains('.')",
             "metadata.name: the name of a run is a DNS label of at most 52 characters",
         ),
+        Rule("!has(oldSelf.status) || has(self.status)", "status: a run's status cannot be removed"),
     )
 
     spec: FlowRunSpec

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .schema import Image, JsonObject, Model, Rule, StringMap, Word, exactly_one
+from .schema import Image, JsonObject, Model, Rule, StringMap, Word, exactly_one, own_keys_reserved
 
 
 class SecretKeyRef(Model):
@@ -88,6 +88,8 @@ DEFAULT_ALLOWED: tuple[Override, ...] = ("image", "imagePullPolicy", "resources"
 class PodOverrides(Model):
     """Changes to the pool's pod template; merged pool, deployment, run, the later winning (env and maps by key)."""
 
+    rules = tuple(own_keys_reserved(field) for field in ("labels", "annotations"))
+
     image: Image | None = None
     """Image of the flow's container."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
@@ -99,7 +101,7 @@ class PodOverrides(Model):
     labels: StringMap | None = None
     """Labels of the pod; keys of penstock.dev are reserved."""
     annotations: StringMap | None = None
-    """Annotations of the pod."""
+    """Annotations of the pod; keys of penstock.dev are reserved."""
     node_selector: StringMap | None = None
     """Labels a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=32)] | None = None

@@ -62,7 +62,11 @@ def exactly_one(names: tuple[str, ...], what: str) -> Rule:
 
 
 def immutable(*names: str) -> tuple[Rule, ...]:
-    """Rules that optional fields, once the object exists, neither change nor appear nor go."""
+    """Rules that optional fields, once the object exists, neither change nor appear nor go.
+
+    The API server's CEL sees no keys of an object without a schema: in a `JsonObject` it misses a key that is renamed
+    with nothing else changed. The chart's admission policy closes that gap for parameters.
+    """
     return tuple(
         Rule(
             f"has(self.{n}) == has(oldSelf.{n}) && (!has(self.{n}) || self.{n} == oldSelf.{n})",
@@ -70,6 +74,15 @@ def immutable(*names: str) -> tuple[Rule, ...]:
             field_path=f".{n}",
         )
         for n in names
+    )
+
+
+def own_keys_reserved(name: str) -> Rule:
+    """A rule that a map of labels or annotations has none of the keys that Penstock itself sets."""
+    return Rule(
+        f"!has(self.{name}) || !self.{name}.exists(key, key.startsWith('{labels.GROUP}/'))",
+        f"{name}: keys that begin with {labels.GROUP}/ are reserved",
+        f".{name}",
     )
 
 

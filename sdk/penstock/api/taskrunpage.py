@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .schema import AGE, Column, Count, Kind, Model, ObjectName, Resource, Text, Time, Uid
+from .schema import AGE, Column, Count, Kind, Model, ObjectName, Resource, Rule, Text, Time, Uid
 
 MAX_PAGE = 32_768  # bytes of `data` at which a page is sealed
 
@@ -62,6 +62,18 @@ class TaskRunPage(Resource):
         ),
         selectable=(".run.name",),
         has_status=False,
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.run == oldSelf.run && self.attempt == oldSelf.attempt && self.number == oldSelf.number",
+            "run, attempt, number: a page stays that of its run and attempt",
+        ),
+        Rule(
+            "!(has(oldSelf.sealed) && oldSelf.sealed) || (has(self.sealed) && self.sealed && has(self.data) == "
+            "has(oldSelf.data) && (!has(self.data) || self.data == oldSelf.data))",
+            "sealed: a sealed page is not written again; begin the next one",
+            ".sealed",
+        ),
     )
 
     run: RunReference
