@@ -1,0 +1,102 @@
+"""The programs of the cluster, built from Go modules into the cache, again only when their versions change."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from .layout import ROOT, ClusterError, cache
+from .shell import progress, run, say
+
+KUBERNETES = "v1.36.3"
+_VERSION = " ".join(
+    f"-X {package}.gitVersion={KUBERNETES} -X {package}.gitMajor=1 -X {package}.gitMinor=36 "
+    f"-X {package}.gitTreeState=clean"
+    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A go.mod of tools and the programs that are built from it."""
+
+    folder: str
+    packages: dict[str, str]  # program -> package
+    ldflags: str = ""
+
+
+MODULES = (
+    Module(
+        ".",
+        {
+            "etcd": "go.etcd.io/etcd/server/v3",
+            **{
+                name: f"k8s.io/kubernetes/cmd/{name}"
+                for name in (
+                    "kube-apiserver",
+                    "kube-controller-manager",
+                    "kube-scheduler",
+                    "kubelet",
+                    "kube-proxy",
+                    "kubectl",
+                )
+            },
+        },
+        _VERSION,
+    ),
+    Module("coredns", {"coredns": "github.com/coredns/coredns"}),
+    Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
+)
+
+
+KUBERNETES_ONLY = MODULES[:1]
+
+
+def key(module: Module, go_version: str) -> str:
+    """Changes when the module's versions, its flags or the compiler do."""
+    found = hashlib.sha256(f"{go_version}\0{module.ldflags}\0{sorted(module.packages)}".encode())
+    for name in ("go.mod", "go.sum"):
+        found.update((ROOT / "cluster" / module.folder / name).read_bytes())
+    return found.hexdigest()[:16]
+
+
+def ensure(modules: tuple[Module, ...] = MODULES) -> Path:
+    """Build what is missing of some modules; the folder that holds the programs of all that were built."""
+    if not shutil.which("go"):
+        raise ClusterError("go is not on PATH: install Go 1.26 or newer")
+    go_version = run("go", "env", "GOVERSION").strip()
+    keys = [key(module, go_version) for module in MODULES]
+    folder = cache() / "bin" / hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    for module, module_key in zip(MODULES, keys, strict=True):
+        if module not in modules:
+            continue
+        built = cache() / "bin" / module_key
+        if not (built / ".done").exists():
+            _build(module, built)
+        for program in module.packages:
+            link = folder / program
+            if not link.exists():
+                link.unlink(missing_ok=True)
+                link.symlink_to(built / program)
+    return folder
+
+
+def _build(module: Module, into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    source = ROOT / "cluster" / module.folder
+    programs = ", ".join(module.packages)
+    with progress(f"building {programs} (minutes when the Go caches are cold)"):
+        run(
+            *("go", "build", "-ldflags", f"-s -w {module.ldflags}".strip(), "-o", f"{into}/"),
+            *module.packages.values(),
+            cwd=source,
+            env={**os.environ, "GOFLAGS": "-buildvcs=false"},
+        )
+    if (into / "server").exists():  # etcd's main package is called so
+        (into / "server").rename(into / "etcd")
+    (into / ".done").touch()
+    say(f"built {programs}")

@@ -1,0 +1,201 @@
+"""etcd and kube-apiserver: the whole of a cluster that integration tests need. No root, a few seconds.
+
+Without a controller manager nothing makes default service accounts, collects garbage by owner or finishes the
+deletion of namespaces; without a kubelet a Pod is an object and no more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import binaries, certificates, supervisor
+from .layout import SERVICE_CIDR, ClusterError
+
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
+        {"level": "None"},
+    ],
+}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def parts(
+    folder: Path,
+    programs: Path,
+    *,
+    address: str,
+    port: int,
+    etcd_port: int,
+    peer_port: int,
+    namespace: str | None = None,
+    fsync: bool = True,
+) -> list[supervisor.Part]:
+    """etcd and apiserver whose files are under `folder`; the API is served at https://address:port."""
+    pki = folder / "pki"
+    (folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+    client, peer = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
+    etcd = [
+        *(str(programs / "etcd"), "--data-dir", str(folder / "etcd"), "--log-level", "warn"),
+        *("--listen-client-urls", client, "--advertise-client-urls", client),
+        *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"),
+        *(() if fsync else ("--unsafe-no-fsync",)),
+    ]
+    client_name = "apiserver-kubelet-client"
+    apiserver = [
+        *(str(programs / "kube-apiserver"), "--etcd-servers", client, "--allow-privileged"),
+        *("--bind-address", "0.0.0.0" if namespace else "127.0.0.1", "--secure-port", str(port)),
+        *("--advertise-address", address, "--endpoint-reconciler-type", "lease" if namespace else "none"),
+        *("--client-ca-file", f"{pki}/ca.crt"),
+        *("--tls-cert-file", f"{pki}/apiserver.crt", "--tls-private-key-file", f"{pki}/apiserver.key"),
+        *("--service-account-key-file", f"{pki}/sa.key", "--service-account-signing-key-file", f"{pki}/sa.key"),
+        *("--service-account-issuer", "https://kubernetes.default.svc"),
+        *("--service-cluster-ip-range", SERVICE_CIDR, "--authorization-mode", "Node,RBAC"),
+        *(
+            "--kubelet-client-certificate",
+            f"{pki}/{client_name}.crt",
+            "--kubelet-client-key",
+            f"{pki}/{client_name}.key",
+        ),
+        *("--kubelet-certificate-authority", f"{pki}/ca.crt", "--kubelet-preferred-address-types", "InternalIP"),
+        *("--requestheader-client-ca-file", f"{pki}/ca.crt", "--requestheader-allowed-names", client_name),
+        *("--requestheader-username-headers", "X-Remote-User", "--requestheader-group-headers", "X-Remote-Group"),
+        *("--requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+        *(
+            "--proxy-client-cert-file",
+            f"{pki}/{client_name}.crt",
+            "--proxy-client-key-file",
+            f"{pki}/{client_name}.key",
+        ),
+        *("--audit-policy-file", str(folder / "audit-policy.json")),
+        *("--audit-log-path", str(folder / "audit.log"), "--audit-log-maxsize", "100", "--audit-log-maxbackup", "1"),
+        *(() if namespace else ("--disable-admission-plugins", "ServiceAccount")),
+    ]
+    return [
+        supervisor.Part("etcd", tuple(etcd), namespace),
+        supervisor.Part("kube-apiserver", tuple(apiserver), namespace),
+    ]
+
+
+def tls(pki: Path) -> ssl.SSLContext:
+    """The administrator's TLS context."""
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    return context
+
+
+def get(url: str, context: ssl.SSLContext, path: str) -> bytes | None:
+    """Body of a GET, None while the server does not answer it with success."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    try:
+        with opener.open(url + path, timeout=3) as answer:
+            body: bytes = answer.read()
+            return body
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+def wait_ready(folder: Path, url: str, seconds: float = 60.0) -> None:
+    """Return once the API server says it is ready."""
+    context, deadline = tls(folder / "pki"), time.monotonic() + seconds
+    while get(url, context, "/readyz") is None:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"the API server is not ready after {seconds:.0f} s: see {folder / 'log'}")
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """A running etcd and kube-apiserver."""
+
+    folder: Path
+    url: str
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+        return self.folder / "kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """JSON lines of every write, metadata only."""
+        return self.folder / "audit.log"
+
+    @property
+    def certificate_authority(self) -> Path:
+        return self.folder / "pki" / "ca.crt"
+
+    def kill(self, part: str) -> None:
+        """kill -9 one part; the supervisor starts it again."""
+        number = next((n for name, n, _ in supervisor.table(self.folder) if name == part), None)
+        if number is not None:
+            os.kill(number, 9)
+
+    def wait_ready(self, seconds: float = 60.0) -> None:
+        """Return once the API server says it is ready."""
+        wait_ready(self.folder, self.url, seconds)
+
+    def stop(self) -> None:
+        """End both and delete their files."""
+        supervisor.stop(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start(folder: Path, *, fsync: bool = False) -> ControlPlane:
+    """Start a control plane whose files are under `folder`, which must not exist or be empty."""
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    programs = binaries.ensure(binaries.KUBERNETES_ONLY)
+    port, etcd_port, peer_port = free_port(), free_port(), free_port()
+    url = f"https://127.0.0.1:{port}"
+    certificates.issue(
+        folder / "pki",
+        {
+            name: certificate
+            for name, certificate in certificates.wanted("127.0.0.1").items()
+            if name in ("apiserver", "admin", "apiserver-kubelet-client")
+        },
+    )
+    (folder / "kubeconfig").write_text(certificates.kubeconfig(folder / "pki", "admin", url))
+    supervisor.start(
+        folder,
+        parts(folder, programs, address="127.0.0.1", port=port, etcd_port=etcd_port, peer_port=peer_port, fsync=fsync),
+    )
+    plane = ControlPlane(folder, url)
+    try:
+        plane.wait_ready()
+    except ClusterError:
+        supervisor.stop(folder)
+        raise
+    return plane
+
+
+@contextmanager
+def running(folder: Path, *, fsync: bool = False) -> Iterator[ControlPlane]:
+    """`start`, and `stop` at the end."""
+    plane = start(folder, fsync=fsync)
+    try:
+        yield plane
+    finally:
+        plane.stop()

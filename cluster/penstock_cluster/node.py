@@ -1,0 +1,266 @@
+"""The whole node: control plane, controller manager, scheduler, containerd, kubelet, kube-proxy, cluster DNS.
+
+Everything runs in the network namespace of its checkout and under `.cluster/`; `traces` removes what the programs
+leave elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from . import binaries, certificates, control_plane, images, network, packages, supervisor, traces
+from .layout import GATEWAY, NODE, NODE_POD_CIDR, POD_CIDR, SERVICE_CIDR, ClusterError, Layout
+from .shell import run, say
+
+PAUSE_IMAGE = "localhost/pause:local"
+ROLES = ("admin", "kubelet", "controller-manager", "scheduler", "proxy", "coredns")
+
+
+def up(layout: Layout) -> None:
+    """Bring the node up and wait until it is Ready; a cluster that is up is left as it is."""
+    start = time.monotonic()
+    say(f"cluster: own node of this checkout ({layout.namespace})")
+    if os.geteuid() != 0:
+        raise ClusterError("the node needs root: run as root, or use `make test-integration`, which does not")
+    packages.ensure()
+    programs = binaries.ensure()
+    state = layout.state
+    state.mkdir(exist_ok=True)
+    pause = images.pause_archive()
+    if supervisor.pid(state) is None:
+        start = time.monotonic()
+        traces.remove_tasks(layout)
+        address = network.up(layout)
+        _write_files(layout, address)
+        _link_programs(layout, programs)
+        supervisor.start(state, _parts(layout, programs, address))
+    address = network.up(layout)
+    url = f"https://{address}:6443"
+    control_plane.wait_ready(state, url)
+    _load_pause(layout, pause)
+    _grant_dns(layout, programs)
+    _wait_node(layout, url)
+    say(f"node {NODE} is Ready ({time.monotonic() - start:.1f} s)")
+    print(f"export KUBECONFIG={layout.kubeconfig}\nexport PATH={state / 'bin'}:$PATH")
+
+
+def down(layout: Layout) -> None:
+    """Remove the cluster and every trace of it; safe to repeat."""
+    if layout.state.exists() or Path(f"/run/netns/{layout.namespace}").exists():
+        if os.geteuid() != 0:
+            raise ClusterError("removing the node needs root")
+        supervisor.stop(layout.state)
+        traces.remove(layout)
+        network.down(layout)
+        say("the cluster of this checkout is gone")
+
+
+def status(layout: Layout) -> int:
+    """Print the parts; 0 when all of them run."""
+    rows = supervisor.table(layout.state)
+    if not rows:
+        print("no cluster: make cluster")
+        return 1
+    print(f"{'PART':<26}{'PID':<10}RESTARTS")
+    for name, pid, restarts in rows:
+        print(f"{name:<26}{pid or 'down':<10}{restarts}")
+    files = {"kubeconfig": layout.kubeconfig, "audit log": layout.state / "audit.log", "logs": layout.state / "log"}
+    print()
+    for what, path in files.items():
+        print(f"{what:<12}{path}")
+    return 0 if supervisor.pid(layout.state) and all(pid for _, pid, _ in rows) else 1
+
+
+def _link_programs(layout: Layout, programs: Path) -> None:
+    folder = layout.state / "bin"
+    folder.mkdir(exist_ok=True)
+    for name in ("kubectl", "helm"):
+        link = folder / name
+        link.unlink(missing_ok=True)
+        link.symlink_to((programs / name).resolve())
+
+
+def _write_files(layout: Layout, address: str) -> None:
+    state, pki, url = layout.state, layout.state / "pki", f"https://{address}:6443"
+    certificates.issue(pki, certificates.wanted(address))
+    for name in ROLES:
+        target = layout.kubeconfig if name == "admin" else state / f"{name}.kubeconfig"
+        target.write_text(certificates.kubeconfig(pki, name, url))
+        target.chmod(0o600)
+    (state / "containerd.toml").write_text(containerd_config(state))
+    (state / "cni").mkdir(exist_ok=True)
+    (state / "cni" / "10-bridge.conflist").write_text(json.dumps(cni_config(layout), indent=1))
+    (state / "kubelet.json").write_text(json.dumps(kubelet_config(layout), indent=1))
+    (state / "Corefile").write_text(corefile(state))
+    traces.make_cgroups(layout)
+
+
+def containerd_config(state: Path) -> str:
+    """containerd's configuration: all its folders under `state`, and what a root without CAP_SYS_RESOURCE needs."""
+    cri = 'plugins."io.containerd.grpc.v1.cri"'
+    return f"""version = 2
+root = "{state}/containerd"
+state = "{state}/containerd-state"
+[grpc]
+  address = "{state}/containerd.sock"
+[{cri}]
+  sandbox_image = "{PAUSE_IMAGE}"
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+[{cri}.containerd]
+  snapshotter = "overlayfs"
+  default_runtime_name = "runc"
+[{cri}.containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[{cri}.cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "{state}/cni"
+"""
+
+
+def cni_config(layout: Layout) -> dict[str, object]:
+    """A bridge without masquerading: pods reach the node and each other, nothing else."""
+    ranges = {"type": "host-local", "dataDir": f"{layout.state}/ipam", "ranges": [[{"subnet": NODE_POD_CIDR}]]}
+    bridge = {
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": True,
+        "ipMasq": False,
+        "hairpinMode": True,
+        "ipam": {**ranges, "routes": [{"dst": "0.0.0.0/0"}]},
+    }
+    plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
+    return {"cniVersion": "1.0.0", "name": layout.namespace, "plugins": plugins}
+
+
+def kubelet_config(layout: Layout) -> dict[str, object]:
+    """The kubelet's configuration, for cgroup v1 and v2 hosts."""
+    state = layout.state
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "failCgroupV1": False,
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{layout.cgroup}",
+        "cgroupsPerQOS": True,
+        "enforceNodeAllocatable": [],
+        "failSwapOn": False,
+        "containerRuntimeEndpoint": f"unix://{layout.containerd_socket}",
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": f"{state}/pki/ca.crt"},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": f"{state}/pki/kubelet.crt",
+        "tlsPrivateKeyFile": f"{state}/pki/kubelet.key",
+        "podLogsDir": f"{state}/pod-logs",
+        "maxPods": 250,
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+        "serializeImagePulls": False,
+        "clusterDNS": [GATEWAY],
+        "clusterDomain": "cluster.local",
+        "resolvConf": "",
+        "registerNode": True,
+    }
+
+
+def corefile(state: Path) -> str:
+    """CoreDNS: the names of the cluster, and a quick no for all others."""
+    return f""".:53 {{
+  bind {GATEWAY}
+  errors
+  kubernetes cluster.local in-addr.arpa {{
+    kubeconfig {state}/coredns.kubeconfig
+    pods verified
+  }}
+  template ANY ANY . {{
+    rcode NXDOMAIN
+  }}
+}}
+"""
+
+
+def _parts(layout: Layout, programs: Path, address: str) -> list[supervisor.Part]:
+    state, namespace = layout.state, layout.namespace
+
+    def config(name: str, *flags: str) -> tuple[str, ...]:
+        return tuple(f"--{flag}={state}/{name}.kubeconfig" for flag in flags)
+
+    def part(name: str, *flags: str, program: Path | None = None) -> supervisor.Part:
+        return supervisor.Part(name, (str(program or programs / name), *flags), namespace)
+
+    secured = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
+    pki = state / "pki"
+    return [
+        *control_plane.parts(
+            state, programs, address=address, port=6443, etcd_port=2379, peer_port=2380, namespace=namespace
+        ),
+        part(
+            "kube-controller-manager",
+            *config("controller-manager", *secured),
+            *("--leader-elect=false", "--use-service-account-credentials", "--concurrent-job-syncs=10"),
+            *(f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={pki}/ca.crt"),
+            *(f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key"),
+            *("--allocate-node-cidrs", f"--cluster-cidr={POD_CIDR}", "--node-cidr-mask-size=24"),
+            f"--service-cluster-ip-range={SERVICE_CIDR}",
+        ),
+        part("kube-scheduler", *config("scheduler", *secured), "--leader-elect=false"),
+        part("containerd", "--config", f"{state}/containerd.toml", program=Path("/usr/bin/containerd")),
+        part(
+            "kubelet",
+            *(f"--config={state}/kubelet.json", *config("kubelet", "kubeconfig"), f"--root-dir={state}/kubelet"),
+            *(f"--hostname-override={NODE}", f"--node-ip={address}"),
+        ),
+        part(
+            "kube-proxy",
+            *(*config("proxy", "kubeconfig"), f"--hostname-override={NODE}", f"--cluster-cidr={POD_CIDR}"),
+            *("--proxy-mode=iptables", "--conntrack-max-per-core=0", f"--bind-address={address}"),
+        ),
+        part("coredns", "-conf", f"{state}/Corefile"),
+    ]
+
+
+def _load_pause(layout: Layout, archive: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not layout.containerd_socket.exists():
+        if time.monotonic() > deadline:
+            raise ClusterError(f"containerd does not answer: see {layout.state}/log/containerd.log")
+        time.sleep(0.05)
+    images.load(layout, PAUSE_IMAGE, archive)
+
+
+def _grant_dns(layout: Layout, programs: Path) -> None:
+    """Let CoreDNS read what it answers from; the API server knows its user by certificate."""
+    rules = [
+        {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+    ]
+    meta, group = {"name": "system:coredns"}, "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": meta, "rules": rules}
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": meta["name"]},
+        "subjects": [{"kind": "User", "apiGroup": group, "name": meta["name"]}],
+    }
+    objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": [role, binding]})
+    run(programs / "kubectl", "--kubeconfig", layout.kubeconfig, "apply", "-f", "-", stdin=objects)
+
+
+def _wait_node(layout: Layout, url: str, seconds: float = 60.0) -> None:
+    context, deadline = control_plane.tls(layout.state / "pki"), time.monotonic() + seconds
+    while True:
+        body = control_plane.get(url, context, f"/api/v1/nodes/{NODE}")
+        conditions = json.loads(body).get("status", {}).get("conditions", []) if body else []
+        account = control_plane.get(url, context, "/api/v1/namespaces/default/serviceaccounts/default")
+        if account and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+            return
+        if time.monotonic() > deadline:
+            raise ClusterError(f"the node is not Ready after {seconds:.0f} s: see {layout.state}/log/kubelet.log")
+        time.sleep(0.1)
