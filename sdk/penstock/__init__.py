@@ -40,6 +40,9 @@ _HOMES = {
     "wait": "futures",
 }
 
+# Public modules, so that `penstock.runtime.flow_run.id` works after `import penstock`.
+_MODULES = frozenset({"exceptions", "flows", "futures", "logging", "runtime", "states", "task_runners", "tasks"})
+
 __all__ = [
     "Flow",
     "State",
@@ -59,15 +62,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from .definitions import Definition, P, R, call_options
+from .engine import flow_runs
 from .exceptions import DefinitionError
 
 if TYPE_CHECKING:
@@ -59,10 +60,8 @@ class Flow(Definition[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the flow here and give its value (`return_state=True`: its state); an async flow is awaited."""
-        from .engine.flow_runs import call
-
         return_state, wait_for = call_options(kwargs)
-        return call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
+        return flow_runs.call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
 
     def on_cancellation(self, hook: Hook) -> Hook:
         """Decorates a hook `(flow, run, state)` to be called when a run is cancelled."""

@@ -64,7 +64,7 @@ class State(Generic[R]):
         at: float | None = None,
     ) -> None:
         self.type = type
-        self.name: str = name or type.value
+        self.name: str = name or type._value_
         self.message = message
         self.data = data
         self.reason = reason

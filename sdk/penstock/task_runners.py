@@ -46,9 +46,13 @@ class TaskRunner:
                 )
         self.max_workers = max_workers or self._default_workers()
         self.max_in_flight = max_in_flight
+        self._renew()
+
+    def _renew(self) -> None:
         self.abandoned = False
         self._pool: Pool | None = None
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._open = 0
 
     @staticmethod
@@ -63,10 +67,7 @@ class TaskRunner:
     def duplicate(self) -> Self:
         """A runner with the same settings for another flow run."""
         other = copy.copy(self)
-        other.abandoned = False
-        other._pool = None
-        other._changed = threading.Condition()
-        other._open = 0
+        other._renew()
         return other
 
     def __enter__(self) -> Self:
@@ -81,28 +82,22 @@ class TaskRunner:
         if self._pool is not None:
             self._pool.close()
 
-    def start(
-        self, execute: Callable[[], None], future: PenstockFuture[Any], after: Sequence[PenstockFuture[Any]]
-    ) -> None:
-        """Run `execute` in a worker as soon as the futures in `after` are done; it finishes `future`."""
+    def start(self, execute: Callable[[], None], after: Sequence[PenstockFuture[Any]]) -> None:
+        """Run `execute` in a worker as soon as the futures in `after` are done; it ends with calling `ended`."""
         pool = self._pool
         if pool is None:
             raise DefinitionError(f"{type(self).__name__} is not started; use it as the task_runner of a flow")
-        from .engine.pool import in_worker_of
-
-        with self._changed:
-            if self.max_in_flight is not None and not in_worker_of(pool):
-                while self._open >= self.max_in_flight:
-                    self._changed.wait()
+        with self._lock:
+            if self.max_in_flight is not None and not pool.employs_this_thread():
+                self._changed.wait_for(self._has_room)
             self._open += 1
-        future.add_done_callback(self._done)
         if not after:
             pool.submit(execute)
             return
         left = [len(after)]
 
         def one_less(_: PenstockFuture[Any]) -> None:
-            with self._changed:
+            with self._lock:
                 left[0] -= 1
                 last = left[0] == 0
             if last:
@@ -111,8 +106,12 @@ class TaskRunner:
         for upstream in after:
             upstream.add_done_callback(one_less)
 
-    def _done(self, _: PenstockFuture[Any]) -> None:
-        with self._changed:
+    def _has_room(self) -> bool:
+        return self.max_in_flight is None or self._open < self.max_in_flight
+
+    def ended(self) -> None:
+        """A job is done, its future finished."""
+        with self._lock:
             self._open -= 1
             if self.max_in_flight is not None or self._open == 0:
                 self._changed.notify_all()

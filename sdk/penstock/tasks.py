@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from .definitions import Definition, P, R, call_options
+from .engine import task_runs
 from .exceptions import DefinitionError
 
 if TYPE_CHECKING:
@@ -51,17 +52,13 @@ class Task(Definition[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task here and give its value (`return_state=True`: its state); an async task is awaited."""
-        from .engine.task_runs import call
-
         return_state, wait_for = call_options(kwargs)
-        return call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
+        return task_runs.call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
 
     def submit(self, *args: Any, **kwargs: Any) -> PenstockFuture[R]:
         """Hand the task to the flow's task runner and go on; with `return_state=True`, wait for its state."""
-        from .engine.task_runs import submit
-
         return_state, wait_for = call_options(kwargs)
-        future = submit(self, self.signature.bind(args, kwargs), wait_for)
+        future = task_runs.submit(self, self.signature.bind(args, kwargs), wait_for)
         if return_state:
             future.wait()
             return future.state  # type: ignore[return-value]
@@ -72,10 +69,8 @@ class Task(Definition[P, R]):
 
         Strings, and what is wrapped in `unmapped`, are given to every run.
         """
-        from .engine.task_runs import map_over
-
         return_state, wait_for = call_options(kwargs)
-        futures = map_over(self, args, kwargs, wait_for)
+        futures = task_runs.map_over(self, args, kwargs, wait_for)
         if return_state:
             futures.wait()
             return [future.state for future in futures]  # type: ignore[return-value]

@@ -44,7 +44,7 @@ class Pool:
         self._idle: list[LockType] = []  # one per parked worker, held until it is woken
         self._resuming: deque[LockType] = deque()  # workers that waited and want to go on
         self._executing = 0
-        self._starting = False
+        self._coming = False  # a worker was woken or started and has not arrived yet
         self._started = 0
         self._closed = False
 
@@ -70,15 +70,14 @@ class Pool:
             if self._resuming:
                 self._executing += 1
                 self._resuming.popleft().release()
-            elif len(self._jobs) and self._idle:
-                self._idle.pop().release()
-                return False  # the woken worker assigns further
-            elif self._jobs and not self._starting:
-                self._starting = True
-                self._started += 1
-                return True
+            elif not self._jobs or self._coming:
+                return False  # whoever is coming takes a job and assigns further
             else:
-                return False
+                self._coming = True
+                if not self._idle:
+                    self._started += 1
+                    return True
+                self._idle.pop().release()
         return False
 
     def _start(self) -> None:
@@ -95,14 +94,14 @@ class Pool:
                 resource.close()
 
     def _serve(self) -> None:
-        first = True
+        arriving = True
         wake = allocate_lock()
         wake.acquire()
         while True:
             start = False
             with self._lock:
-                if first:
-                    self._starting = first = False
+                if arriving:
+                    self._coming = arriving = False
                 job = None
                 if self._executing < self.size and self._jobs and not self._resuming:
                     job = self._jobs.popleft()
@@ -116,6 +115,7 @@ class Pool:
                 self._start()
             if job is None:
                 wake.acquire()
+                arriving = True
                 continue
             try:
                 job()
@@ -123,6 +123,10 @@ class Pool:
                 with self._lock:
                     self._executing -= 1
                 del job  # a parked worker must not keep a finished task's arguments alive
+
+    def employs_this_thread(self) -> bool:
+        """Whether the current thread is one of the pool's workers."""
+        return _current.pool is self
 
     def release(self) -> None:
         """The current worker is about to wait: its slot is free."""
@@ -142,11 +146,6 @@ class Pool:
             turn.acquire()
             self._resuming.append(turn)
         turn.acquire()
-
-
-def in_worker_of(pool: Pool | None) -> bool:
-    """Whether the current thread works for `pool`."""
-    return pool is not None and _current.pool is pool
 
 
 def worker_resources() -> dict[str, Any] | None:

@@ -63,7 +63,7 @@ class TaskRun:
             self.task_name,
             self.key,
             self.name,
-            state.type.value,
+            state.type._value_,  # without the descriptor: this is made twice for every task call
             state.name,
             self.run_count,
             self.created,

@@ -164,8 +164,9 @@ def _submit(
             state = context.run(_live, task, run, flow, wait_for, runner)
         run.parameters = {}  # a future may live long, and a map has many
         future.finish(state)
+        runner.ended()
 
-    runner.start(execute, future, pending)
+    runner.start(execute, pending)
     return future
 
 
@@ -186,11 +187,13 @@ def _live(
 
 
 def _runner_of(flow: FlowRunContext | None) -> TaskRunner:
-    from ..task_runners import ThreadPoolTaskRunner, outside_of_flows
-
     if flow is None:
+        from ..task_runners import outside_of_flows
+
         return outside_of_flows()
     if flow.runner is None:
+        from ..task_runners import ThreadPoolTaskRunner
+
         chosen = flow.flow.task_runner
         flow.runner = ThreadPoolTaskRunner() if chosen is None else chosen.duplicate()
         flow.runner.__enter__()
