@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
-from dataclasses import dataclass, field, fields, replace
+import sys
 from functools import cached_property
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from .engine.retries import checked_delays
 from .exceptions import DefinitionError
 from .parameters import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
     from .engine.retries import Delays
@@ -26,63 +25,86 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Definition(Generic[P, R]):
-    """A decorated function and its options, as they were written."""
+    """A decorated function and its options, as they were written; never changed once made.
+
+    No dataclass: generating three of those would double the time that `from penstock import flow` takes.
+    """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "name": None,
+        "description": None,
+        "version": None,
+        "retries": 0,
+        "retry_delay_seconds": None,
+        "timeout_seconds": None,
+        "log_prints": None,
+    }
+    HOOKS: ClassVar[tuple[str, ...]] = ("on_running", "on_completion", "on_failure")
 
     fn: Callable[P, R]
-    name: str = field(default="", kw_only=True)
-    description: str | None = field(default=None, kw_only=True)
-    version: str | None = field(default=None, kw_only=True)
-    retries: int = field(default=0, kw_only=True)
-    retry_delay_seconds: float | Sequence[float] | Callable[[int], Sequence[float]] | None = field(
-        default=None, kw_only=True
-    )
-    timeout_seconds: float | None = field(default=None, kw_only=True)
-    log_prints: bool | None = field(default=None, kw_only=True)
-    on_running_hooks: list[Hook] = field(default_factory=list, kw_only=True)
-    on_completion_hooks: list[Hook] = field(default_factory=list, kw_only=True)
-    on_failure_hooks: list[Hook] = field(default_factory=list, kw_only=True)
+    name: str
+    description: str | None
+    version: str | None
+    retries: int
+    retry_delay_seconds: float | Sequence[float] | Callable[[int], Sequence[float]] | None
+    timeout_seconds: float | None
+    log_prints: bool | None
+    on_running_hooks: list[Hook]
+    on_completion_hooks: list[Hook]
+    on_failure_hooks: list[Hook]
+    isasync: bool
+    isgenerator: bool
+    signature: Signature
+    delays: Delays
 
-    def __post_init__(self) -> None:
-        fn: Any = self.fn
+    def __init__(self, fn: Any, **options: Any) -> None:
+        kind = type(self).__name__.lower()
+        self._refuse_unknown(options)
+        given = {**self.OPTIONS, **options}
         binds = "instance"
         if isinstance(fn, staticmethod | classmethod):
             binds = "nothing" if isinstance(fn, staticmethod) else "class"
             fn = fn.__func__
-        what = f"{type(self).__name__.lower()} {self.name or getattr(fn, '__qualname__', repr(fn))!r}"
         if not callable(fn):
-            raise DefinitionError(f"@{type(self).__name__.lower()} wants a function, not {fn!r}")
-        name = self.name or self._default_name(fn)
-        retries: Any = self.retries
-        if not isinstance(retries, int) or retries < 0:
-            raise DefinitionError(f"{what}: retries must be a whole number of at least 0, not {retries!r}")
-        if self.timeout_seconds is not None and not self.timeout_seconds >= 0:
+            raise DefinitionError(f"@{kind} wants a function, not {fn!r}")
+        name = given["name"] or self._default_name(fn)
+        what = f"{kind} {name!r}"
+        if not isinstance(given["retries"], int) or given["retries"] < 0:
+            raise DefinitionError(f"{what}: retries must be a whole number of at least 0, not {given['retries']!r}")
+        if given["timeout_seconds"] is not None and not given["timeout_seconds"] >= 0:
             raise DefinitionError(
-                f"{what}: timeout_seconds must be at least 0 (0: no limit), not {self.timeout_seconds!r}"
+                f"{what}: timeout_seconds must be at least 0 (0: no limit), not {given['timeout_seconds']!r}"
             )
-        called = fn if inspect.isroutine(fn) or inspect.isclass(fn) else fn.__call__
-        isasyncgen, isgen = inspect.isasyncgenfunction(called), inspect.isgeneratorfunction(called)
-        vars(self).update(  # the dataclass is frozen for everybody else
+        code = fn if inspect.isroutine(fn) or inspect.isclass(fn) or hasattr(fn, "func") else fn.__call__
+        is_async_generator = inspect.isasyncgenfunction(code)
+        values = {option: given[option] for option in self.OPTIONS}
+        values.update((f"{hook}_hooks", list(given.get(hook) or ())) for hook in self.HOOKS)
+        values.update(
             fn=fn,
             name=name,
-            description=self.description if self.description is not None else inspect.getdoc(fn),
-            isasync=inspect.iscoroutinefunction(called) or isasyncgen,
-            isgenerator=isgen or isasyncgen,
+            description=inspect.getdoc(fn) if given["description"] is None else given["description"],
+            isasync=inspect.iscoroutinefunction(code) or is_async_generator,
+            isgenerator=inspect.isgeneratorfunction(code) or is_async_generator,
             signature=Signature(fn),
-            delays=checked_delays(what, self.retry_delay_seconds, self.retries),
+            delays=checked_delays(what, given["retry_delay_seconds"], given["retries"]),
+            _binds=binds,
             __wrapped__=fn,
+            __doc__=getattr(fn, "__doc__", None),
+            __module__=getattr(fn, "__module__", None),
             __name__=getattr(fn, "__name__", name),
             __qualname__=getattr(fn, "__qualname__", name),
-            __module__=getattr(fn, "__module__", None),
-            __doc__=getattr(fn, "__doc__", None),
-            _binds=binds,
         )
+        vars(self).update(values)
 
-    isasync: bool = field(init=False)
-    isgenerator: bool = field(init=False)
-    signature: Signature = field(init=False)
-    delays: Delays = field(init=False)
+    @classmethod
+    def _refuse_unknown(cls, options: Iterable[str]) -> None:
+        known = (*cls.OPTIONS, *cls.HOOKS)
+        unknown = sorted(set(options).difference(known))
+        if unknown:
+            raise DefinitionError(
+                f"@{cls.__name__.lower()} has no option {', '.join(unknown)}; it has {', '.join(known)}"
+            )
 
     @staticmethod
     def _default_name(fn: Any) -> str:
@@ -90,6 +112,9 @@ class Definition(Generic[P, R]):
         if name is None:
             raise DefinitionError(f"{fn!r} has no __name__; give the decorator name=...")
         return str(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{self!r} cannot be changed; {name} is an option of with_options(...)")
 
     @property
     def qualname(self) -> str:
@@ -106,25 +131,19 @@ class Definition(Generic[P, R]):
         target = (owner if owner is not None else type(instance)) if binds == "class" else instance
         if target is None or binds == "nothing":
             return self
-        bound = copy.copy(self)
         fn: Any = self.fn
-        vars(bound).update(fn=MethodType(fn, target), signature=self._bound_signature, _binds="nothing")
+        bound = object.__new__(type(self))
+        vars(bound).update(vars(self), fn=MethodType(fn, target), signature=self._bound_signature, _binds="nothing")
         return bound
 
     def with_options(self, **options: Any) -> Self:
         """The same function with other options; those not named stay as they are."""
-        known = {f.name.removesuffix("_hooks"): f.name for f in fields(self) if f.init and f.name != "fn"}
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise DefinitionError(
-                f"{type(self).__name__} has no option {', '.join(unknown)}; it has {', '.join(known)}"
-            )
-        changes = {known[name]: value for name, value in options.items()}
-        for hooks in [name for name in known.values() if name.endswith("_hooks")]:
-            changes[hooks] = list(changes.get(hooks, getattr(self, hooks)) or ())
-        binds = vars(self)["_binds"]
-        changed = replace(self, **changes)
-        vars(changed)["_binds"] = binds
+        self._refuse_unknown(options)
+        mine = vars(self)
+        kept = {option: mine[option] for option in self.OPTIONS}
+        kept.update((hook, mine[f"{hook}_hooks"]) for hook in self.HOOKS)
+        changed = type(self)(self.fn, **{**kept, **options})
+        vars(changed).update(_binds=mine["_binds"], signature=self.signature)
         return changed
 
     def on_running(self, hook: Hook) -> Hook:
@@ -142,8 +161,41 @@ class Definition(Generic[P, R]):
         self.on_failure_hooks.append(hook)
         return hook
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled by name where it can be imported, else whole."""
+        if find_definition(self.fn) is self:
+            return imported_definition, (self.__module__, self.qualname)
+        return super().__reduce_ex__(protocol)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def find_definition(fn: Any) -> Definition[Any, Any] | None:
+    """The definition that an importable module holds of the function `fn`; None in the main script and for closures."""
+    module = sys.modules.get(getattr(fn, "__module__", None) or "")
+    if module is None or module.__name__ == "__main__":
+        return None
+    found: Any = module
+    for part in fn.__qualname__.split("."):
+        found = vars(found).get(part) if hasattr(found, "__dict__") else None
+        if isinstance(found, staticmethod | classmethod):
+            found = found.__func__
+        if found is None:
+            return None
+    return found if isinstance(found, Definition) and found.fn is fn else None
+
+
+def imported_definition(module: str, qualname: str) -> Any:
+    """The definition of that name, as `find_definition` found it; called when one is unpickled."""
+    from importlib import import_module
+
+    found: Any = import_module(module)
+    for part in qualname.split("."):
+        found = vars(found)[part]
+        if isinstance(found, staticmethod | classmethod):
+            found = found.__func__
+    return found
 
 
 def call_options(kwargs: dict[str, Any]) -> tuple[bool, Any]:

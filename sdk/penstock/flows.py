@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from .definitions import Definition, P, R, call_options
 from .engine import flow_runs
@@ -19,22 +18,30 @@ if TYPE_CHECKING:
 __all__ = ["Flow", "flow"]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Flow(Definition[P, R]):
     """A function whose calls are runs, here or on Kubernetes."""
 
-    flow_run_name: str | Callable[..., str] | None = field(default=None, kw_only=True)
-    task_runner: TaskRunner | None = field(default=None, kw_only=True)
-    validate_parameters: bool = field(default=True, kw_only=True)
-    on_cancellation_hooks: list[Hook] = field(default_factory=list, kw_only=True)
-    on_crashed_hooks: list[Hook] = field(default_factory=list, kw_only=True)
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        **Definition.OPTIONS,
+        "flow_run_name": None,
+        "task_runner": None,
+        "validate_parameters": True,
+    }
+    HOOKS: ClassVar[tuple[str, ...]] = (*Definition.HOOKS, "on_cancellation", "on_crashed")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.task_runner, type):
-            vars(self)["task_runner"] = self.task_runner()
-        elif self.task_runner is not None and not hasattr(self.task_runner, "duplicate"):
-            raise DefinitionError(f"flow {self.name!r}: task_runner must be a TaskRunner, not {self.task_runner!r}")
+    flow_run_name: str | Callable[..., str] | None
+    task_runner: TaskRunner | None
+    validate_parameters: bool
+    on_cancellation_hooks: list[Hook]
+    on_crashed_hooks: list[Hook]
+
+    def __init__(self, fn: Any, **options: Any) -> None:
+        super().__init__(fn, **options)
+        runner: Any = self.task_runner
+        if isinstance(runner, type):
+            runner = vars(self)["task_runner"] = runner()
+        if runner is not None and not hasattr(runner, "duplicate"):
+            raise DefinitionError(f"flow {self.name!r}: task_runner must be a TaskRunner, not {runner!r}")
 
     @staticmethod
     def _default_name(fn: Any) -> str:
@@ -99,13 +106,13 @@ def flow(
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 
-def flow(fn: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
+def flow(fn: Any = None, /, **options: Any) -> Any:
     """Declare a function as a flow: `@flow` or `@flow(retries=1)`."""
-    for hooks in ("on_running", "on_completion", "on_failure", "on_cancellation", "on_crashed"):
-        if hooks in options:
-            options[f"{hooks}_hooks"] = list(options.pop(hooks) or ())
+    if fn is not None:
+        return Flow(fn, **options)
+    Flow._refuse_unknown(options)  # where the mistake is, not where the function is
 
     def declare(function: Any) -> Flow[Any, Any]:
-        return Flow(function, name=name or "", **options)
+        return Flow(function, **options)
 
-    return declare if fn is None else declare(fn)
+    return declare

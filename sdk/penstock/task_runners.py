@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from .engine.effects import Call
     from .engine.pool import Pool
+    from .engine.process import CallProcess
     from .futures import PenstockFuture
 
-__all__ = ["TaskRunner", "ThreadPoolTaskRunner"]
+__all__ = ["ProcessPoolTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]
 
 DEFAULT_MAX_WORKERS = 512  # threads are started only as far as tasks block; PENSTOCK_TASK_RUNNER_MAX_WORKERS changes it
 
@@ -132,6 +133,41 @@ class TaskRunner:
 
 class ThreadPoolTaskRunner(TaskRunner):
     """Runs tasks in threads of the flow's process: the default."""
+
+
+class ProcessPoolTaskRunner(TaskRunner):
+    """Runs tasks in processes: for work that keeps Python busy, and for code that must be stopped whatever it does.
+
+    A task's retries, hooks and reports stay in the flow's process; its function, arguments and result travel. At its
+    timeout the process is killed, with everything it started.
+    """
+
+    def __init__(self, max_workers: int | None = None, *, max_in_flight: int | None = None) -> None:
+        super().__init__(max_workers, max_in_flight=max_in_flight)
+        self._processes: set[CallProcess] = set()
+        self.call = self._call_in_process
+
+    @staticmethod
+    def _default_workers() -> int:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def _renew(self) -> None:
+        super()._renew()
+        self._processes = set()
+        self.call = self._call_in_process
+
+    def _call_in_process(self, effect: Call) -> Any:
+        from .engine.process_calls import call_in_process
+
+        return call_in_process(effect, self._processes)
+
+    def drain(self, *, abandon: bool = False, grace: float | None = None) -> bool:
+        """As every runner's; what is not done after `grace` seconds is killed."""
+        if super().drain(abandon=abandon, grace=grace):
+            return True
+        for process in list(self._processes):
+            process.kill()
+        return super().drain(grace=grace)
 
 
 _outside: list[TaskRunner] = []

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from binascii import crc32
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from .definitions import Definition, P, R, call_options
 from .engine import task_runs
@@ -21,18 +20,27 @@ if TYPE_CHECKING:
 __all__ = ["Task", "exponential_backoff", "task"]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Task(Definition[P, R]):
     """A function whose calls are recorded, retried and run where the flow's task runner says."""
 
-    tags: frozenset[str] = field(default_factory=frozenset, kw_only=True)
-    task_run_name: str | Callable[..., str] | None = field(default=None, kw_only=True)
-    retry_jitter_factor: float | None = field(default=None, kw_only=True)
-    retry_condition_fn: Callable[[Any, Any, Any], Any] | None = field(default=None, kw_only=True)
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        **Definition.OPTIONS,
+        "tags": (),
+        "task_run_name": None,
+        "retry_jitter_factor": None,
+        "retry_condition_fn": None,
+    }
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        vars(self)["tags"] = frozenset(self.tags)
+    tags: frozenset[str]
+    task_run_name: str | Callable[..., str] | None
+    retry_jitter_factor: float | None
+    retry_condition_fn: Callable[[Any, Any, Any], Any] | None
+
+    def __init__(self, fn: Any, **options: Any) -> None:
+        super().__init__(fn, **options)
+        if isinstance(self.tags, str):
+            raise DefinitionError(f"task {self.name!r}: tags must be a collection of strings, not {self.tags!r}")
+        vars(self)["tags"] = frozenset(self.tags or ())
         if self.retry_jitter_factor is not None and not self.retry_jitter_factor >= 0:
             raise DefinitionError(
                 f"task {self.name!r}: retry_jitter_factor must be at least 0, not {self.retry_jitter_factor!r}"
@@ -113,33 +121,16 @@ def task(
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
-def task(
-    fn: Any = None,
-    /,
-    *,
-    name: str | None = None,
-    tags: Iterable[str] | None = None,
-    on_running: Iterable[Hook] | None = None,
-    on_completion: Iterable[Hook] | None = None,
-    on_failure: Iterable[Hook] | None = None,
-    **options: Any,
-) -> Any:
+def task(fn: Any = None, /, **options: Any) -> Any:
     """Declare a function as a task: `@task` or `@task(retries=3)`."""
-    if isinstance(tags, str):
-        raise DefinitionError(f"tags must be a collection of strings, not the string {tags!r}")
+    if fn is not None:
+        return Task(fn, **options)
+    Task._refuse_unknown(options)  # where the mistake is, not where the function is
 
     def declare(function: Any) -> Task[Any, Any]:
-        return Task(
-            function,
-            name=name or "",
-            tags=frozenset(tags or ()),
-            on_running_hooks=list(on_running or ()),
-            on_completion_hooks=list(on_completion or ()),
-            on_failure_hooks=list(on_failure or ()),
-            **options,
-        )
+        return Task(function, **options)
 
-    return declare if fn is None else declare(fn)
+    return declare
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from penstock.engine.flow_runs import run_flow
 from penstock.engine.records import FlowRunInfo, TaskRecord
 from penstock.flows import Flow

@@ -6,8 +6,9 @@ import asyncio
 import time
 from typing import Any
 
-import penstock
 import pytest
+
+import penstock
 from penstock import flow, task
 from penstock.exceptions import (
     CancellationRequested,

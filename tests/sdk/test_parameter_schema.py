@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
+from pydantic import BaseModel, Field
+
 from penstock import flow
 from penstock.parameter_schema import descriptions
-from pydantic import BaseModel, Field
 
 
 class Node(BaseModel):

@@ -6,9 +6,10 @@ import datetime as dt
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
+from pydantic import BaseModel, Field
+
 from penstock.exceptions import InvalidParameters, ParameterBind
 from penstock.parameters import Signature, fits, validate
-from pydantic import BaseModel, Field
 
 
 class Row(BaseModel):

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from importlib import import_module
 
-import penstock
 import pytest
+
+import penstock
 
 HEAVY = ["pydantic", "asyncio", "concurrent.futures", "rich", "kubernetes", "kopf", "httpx", "aiohttp", "yaml", "click"]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from penstock import allow_failure, exponential_backoff, flow, opaque, quote, tags, task, unmapped
 from penstock.exceptions import (
     DefinitionError,
@@ -142,7 +143,7 @@ class TestSubmit:
     """`.submit` gives a future, and futures are dependencies."""
 
     def test_dependencies_follow_from_futures_in_any_container(self) -> None:
-        point = namedtuple("point", "x y")  # noqa: PYI024
+        point = namedtuple("point", "x y")
 
         @dataclass(frozen=True)
         class Box:
