@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from .layout import GATEWAY, SERVICE_CIDR, Layout, links
+from .layout import GATEWAY, SERVICE_CIDR, ClusterError, Layout, links
 from .shell import in_namespace, quiet, run
 
 
@@ -23,11 +23,15 @@ def up(layout: Layout) -> str:
     inside = (
         f"ip link set lo up; ip address add {node}/30 dev {layout.node_link}; ip link set {layout.node_link} up;"
         f"ip link add cni0 type bridge; ip address add {GATEWAY}/24 dev cni0; ip link set cni0 up;"
-        # An address of a service that kube-proxy does not translate ends here.
-        f"ip link add services type dummy; ip link set services up; ip route add {SERVICE_CIDR} dev services;"
+        # A service address that kube-proxy does not translate ends here (not every kernel has dummy links).
+        f"ip link add services type bridge; ip link set services up; ip route add {SERVICE_CIDR} dev services;"
         "sysctl -qw net.ipv4.ip_forward=1"
     )
-    run(*in_namespace(layout.namespace, ["sh", "-ec", inside]))
+    try:
+        run(*in_namespace(layout.namespace, ["sh", "-ec", inside]))
+    except ClusterError:
+        down(layout)
+        raise
     return node
 
 

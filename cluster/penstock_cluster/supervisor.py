@@ -41,7 +41,7 @@ def start(folder: Path, parts: Sequence[Part]) -> None:
     (folder / "log").mkdir(parents=True, exist_ok=True)
     (folder / "parts.json").write_text(json.dumps([asdict(part) for part in parts], indent=1))
     with (folder / "log" / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
+        launched = subprocess.Popen(
             [sys.executable, "-m", "penstock_cluster", "supervise", str(folder)],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
             stdin=subprocess.DEVNULL,
@@ -49,6 +49,7 @@ def start(folder: Path, parts: Sequence[Part]) -> None:
             stderr=log,
             start_new_session=True,
         )
+    launched.returncode = 0  # left to itself on purpose: without this, Python warns that it still runs
     deadline = time.monotonic() + 10
     while pid(folder) is None:
         if time.monotonic() > deadline:

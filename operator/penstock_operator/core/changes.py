@@ -1,0 +1,146 @@
+"""A change of a run's status, and the one JSON patch that writes it (ARCHITECTURE section 4.1).
+
+The patch tests attempt and seq, so that whoever wrote in between wins, and replaces the bounded history whole. It does
+not test resourceVersion, which every report of progress would change; only the first write does, for there is nothing
+else to test yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from penstock.api import states
+from penstock.api.flowrun import HISTORY_AT_LAUNCH, MAX_HISTORY, MAX_MESSAGE, cut
+from penstock.api.states import StateType
+
+from .views import Body, RunView, format_time, parse_time
+
+WRITER = "operator"
+MAX_HISTORY_MESSAGE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A state that is entered."""
+
+    type: StateType
+    reason: str
+    message: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition as it should be."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """States to enter in order, fields of status to set, fields to remove, conditions to set."""
+
+    entries: tuple[Entry, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.fields or self.remove or self.conditions)
+
+
+def conditions_after(run: RunView, wanted: Sequence[Condition], now: datetime) -> list[Body] | None:
+    """The run's conditions with `wanted` among them; None when nothing changes."""
+    current: list[Body] = list(run.status.get("conditions") or [])
+    changed = False
+    for condition in wanted:
+        status = "True" if condition.status else "False"
+        old = next((c for c in current if c["type"] == condition.type), None)
+        new: Body = {
+            "type": condition.type,
+            "status": status,
+            "reason": condition.reason,
+            "message": cut(condition.message),
+            "observedGeneration": run.generation,
+            "lastTransitionTime": format_time(now),
+        }
+        if old and (old["status"], old["reason"], old.get("message", "")) == (status, new["reason"], new["message"]):
+            continue
+        if old and (old["status"], old["reason"]) == (status, new["reason"]):
+            new["lastTransitionTime"] = old["lastTransitionTime"]
+        current = [c for c in current if c["type"] != condition.type] + [new]
+        changed = True
+    return current if changed else None
+
+
+def history_after(run: RunView, added: Sequence[Body], bound: int) -> list[Body]:
+    """History with `added`, at most `bound` long: the oldest entries that were reported as Events are dropped first."""
+    history = [*run.history, *added]
+    excess = len(history) - bound
+    if excess > 0:
+        kept = [e for i, e in enumerate(history) if i >= excess or e["seq"] > run.observed_seq]
+        history = kept[-MAX_HISTORY:]
+    return history
+
+
+def patch(run: RunView, change: Change, now: datetime) -> list[Body]:
+    """The JSON patch that makes `change`; empty when it changes nothing. Raises `IllegalTransition`."""
+    fields: dict[str, Any] = dict(change.fields)
+    current, seq, attempt = run.type, run.seq, int(fields.get("attempt", run.attempt))
+    added: list[Body] = []
+    for entry in change.entries:
+        states.check(current, entry.type)
+        seq, current = seq + 1, entry.type
+        state: Body = {
+            "type": str(entry.type),
+            "name": entry.name or str(entry.type),
+            "reason": entry.reason,
+            "message": cut(entry.message, MAX_MESSAGE),
+            "time": format_time(now),
+            "seq": seq,
+        }
+        fields["state"] = state
+        message = cut(entry.message, MAX_HISTORY_MESSAGE)
+        added.append({**state, "message": message, "attempt": attempt, "writer": WRITER})
+    if added:
+        launching = change.entries[-1].type is StateType.PENDING
+        fields["history"] = history_after(run, added, HISTORY_AT_LAUNCH if launching else MAX_HISTORY)
+    conditions = conditions_after(run, change.conditions, now)
+    if conditions is not None:
+        fields["conditions"] = conditions
+    removed = [name for name in change.remove if name in run.status]
+    if not fields and not removed:
+        return []
+    fields["observedGeneration"] = run.generation
+    if not run.status:
+        fields.setdefault("attempt", 0)
+        return [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": run.metadata["resourceVersion"]},
+            {"op": "add", "path": "/status", "value": fields},
+        ]
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": run.uid},
+        {"op": "test", "path": "/status/attempt", "value": run.attempt},
+        {"op": "test", "path": "/status/state/seq", "value": run.seq},
+        *({"op": "remove", "path": f"/status/{name}"} for name in removed),
+        *({"op": "add", "path": f"/status/{name}", "value": value} for name, value in fields.items()),
+    ]
+
+
+def duration(run: RunView, end: datetime) -> str | None:
+    """From the start of user code to `end`, such as 4s, 3m20s or 2h05m; None when it never started."""
+    start = parse_time(run.status.get("startTime"))
+    if start is None:
+        return None
+    seconds = max(0, int((end - start).total_seconds()))
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"

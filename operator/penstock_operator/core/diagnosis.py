@@ -1,0 +1,156 @@
+"""Why a pod does not start, and how it ended: facts of the kubelet and scheduler turned into a reason and a remedy."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from penstock.api import labels, reasons
+
+from .views import Body, JobView, PodView
+
+PULL_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+)
+START_REASONS = frozenset({"RunContainerError", "StartError", "ContainerCannotRun", "CreateContainerError"})
+CONFIG_REASONS = frozenset({"CreateContainerConfigError", "PreCreateHookError", "PostStartHookError"})
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A cause: machine-readable, for people, and the exit code where there is one."""
+
+    reason: str
+    message: str
+    exit_code: int | None = None
+
+
+def starting(pod: PodView) -> Diagnosis | None:
+    """Why a pod that is not running yet is not; None while nothing is wrong."""
+    if pod.phase not in ("Pending", "Unknown"):
+        return None
+    statuses: list[Body] = [
+        *(pod.status.get("initContainerStatuses") or []),
+        *(pod.status.get("containerStatuses") or []),
+    ]
+    for status in statuses:
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        reason, said = waiting.get("reason") or "", waiting.get("message") or ""
+        if reason in PULL_REASONS:
+            return Diagnosis(
+                reasons.IMAGE_PULL_FAILED,
+                f"image {status.get('image')} cannot be pulled ({reason}): {said} Check its name and tag, that the "
+                "registry can be reached from the node, and the pool's imagePullSecrets.",
+            )
+        if reason in START_REASONS:
+            return Diagnosis(
+                reasons.START_FAILED,
+                f"container {status['name']} cannot be started ({reason}): {said} Check the command in the pool's "
+                "template and that the image has it.",
+            )
+        if reason in CONFIG_REASONS:
+            return Diagnosis(
+                reasons.CONTAINER_CONFIG_ERROR,
+                f"container {status['name']} cannot be created ({reason}): {said} Check the Secrets and ConfigMaps "
+                "that its environment and volumes name.",
+            )
+    for condition in pod.status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return Diagnosis(
+                reasons.UNSCHEDULABLE,
+                f"no node can take the pod: {condition.get('message') or condition.get('reason')} "
+                "Lower its requests, correct nodeSelector or tolerations, or add nodes.",
+            )
+    return None
+
+
+def ended(pod: PodView) -> Diagnosis:
+    """How a pod that is over ended, for a run that did not report its own end."""
+    status = pod.container()
+    terminated = (status.get("state") or {}).get("terminated") or {}
+    code, why = terminated.get("exitCode"), terminated.get("reason") or ""
+    said = (terminated.get("message") or "").strip()
+    for condition in pod.status.get("conditions") or []:
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            return _disrupted(condition, pod)
+    if pod.status.get("reason") == "Evicted":
+        return Diagnosis(
+            reasons.EVICTED,
+            f"the kubelet evicted the pod: {pod.status.get('message')} Raise its requests for what ran out.",
+        )
+    if pod.status.get("reason") == "NodeLost":
+        return Diagnosis(reasons.NODE_LOST, f"node {pod.node} was lost. infraRetries would start the run elsewhere.")
+    if why == "OOMKilled":
+        limit = _limit(pod)
+        return Diagnosis(
+            reasons.OOM_KILLED,
+            f"the container used more memory than its limit{f' of {limit}' if limit else ''} and was killed. "
+            "Raise pod.resources.limits.memory of the deployment, or use less.",
+            code,
+        )
+    if why in START_REASONS:
+        return Diagnosis(
+            reasons.START_FAILED,
+            f"the container cannot be started ({why}): {said} Check the command in the pool's template and that the "
+            "image has it.",
+            code,
+        )
+    if code is None:
+        return Diagnosis(
+            reasons.POD_FAILED, f"the pod ended: {pod.status.get('message') or pod.status.get('reason') or pod.phase}"
+        )
+    return Diagnosis(
+        reasons.EXITED, f"the container ended with {_exit(code)} before the run had an end.{_tail(said)}", code
+    )
+
+
+def job_ended(job: JobView) -> Diagnosis:
+    """How a Job failed that has no pod left to tell."""
+    failure = job.failure or {}
+    return Diagnosis(
+        reasons.JOB_FAILED, f"Job {job.name} failed ({failure.get('reason')}): {failure.get('message') or 'no message'}"
+    )
+
+
+def never_claimed(diagnosis: Diagnosis) -> Diagnosis:
+    """What to say of a pod that ended without ever having claimed the run."""
+    if diagnosis.reason != reasons.EXITED:
+        return diagnosis
+    return Diagnosis(
+        reasons.NEVER_CLAIMED,
+        f"the pod ended ({_exit(diagnosis.exit_code or 0)}) without having claimed the run: the image needs the "
+        f"penstock package and the command `python3 -m penstock.runner`, and the pod access to the API server. "
+        f"{diagnosis.message}",
+        diagnosis.exit_code,
+    )
+
+
+def _disrupted(condition: Body, pod: PodView) -> Diagnosis:
+    reason, said = condition.get("reason") or "", condition.get("message") or ""
+    if "Preempt" in reason:
+        return Diagnosis(reasons.PREEMPTED, f"a pod of higher priority took the place: {said}")
+    if reason in ("DeletionByTaintManager", "DeletionByPodGC"):
+        return Diagnosis(reasons.NODE_LOST, f"node {pod.node} was lost or tainted ({reason}): {said}")
+    return Diagnosis(reasons.EVICTED, f"the pod was evicted ({reason}): {said}")
+
+
+def _exit(code: int) -> str:
+    if code > 128:
+        try:
+            return f"exit code {code} ({signal.Signals(code - 128).name})"
+        except ValueError:
+            pass
+    return f"exit code {code}"
+
+
+def _tail(said: str) -> str:
+    return f" It said last: {said[-400:]}" if said else " See the run's logs."
+
+
+def _limit(pod: PodView) -> str | None:
+    containers: list[Body] = (pod.body.get("spec") or {}).get("containers") or []
+    for container in containers:
+        if container["name"] == labels.CONTAINER:
+            limit: str | None = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+            return limit
+    return None

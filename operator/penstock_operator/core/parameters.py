@@ -1,0 +1,52 @@
+"""Whether parameters fit a flow's schema, and what to say when they do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from referencing import Registry
+
+MAX_BYTES = 512 * 1024
+MAX_TOLD = 5
+
+
+def merge(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Parameters by name; a later layer wins."""
+    return {name: value for layer in layers for name, value in (layer or {}).items()}
+
+
+def problems(schema: Mapping[str, Any] | None, parameters: Mapping[str, Any], *, partial: bool = False) -> list[str]:
+    """What is wrong, each as `path: why`; empty when they fit. `partial` forgives what is missing.
+
+    A schema that names its properties and says nothing of others refuses others, for a misspelt name must not pass.
+    References to other documents are never fetched.
+    """
+    size = len(json.dumps(parameters))
+    if size > MAX_BYTES:
+        return [f"parameters: {size} bytes of JSON, at most {MAX_BYTES}; pass a reference to large data instead"]
+    if not schema:
+        return []
+    closed = dict(schema)
+    if "properties" in closed:
+        closed.setdefault("additionalProperties", False)
+    if partial:
+        closed.pop("required", None)
+    try:
+        Draft202012Validator.check_schema(closed)
+        validator = Draft202012Validator(closed, registry=Registry())
+        found = sorted(validator.iter_errors(dict(parameters)), key=lambda error: [str(part) for part in error.path])
+    except SchemaError as error:
+        return [f"the flow's parameter schema is no JSON Schema: {error.message}"]
+    except Exception as error:  # a $ref that leads nowhere has several types
+        return [f"the flow's parameter schema cannot be used: {error}"]
+    told = [_say(error) for error in found[:MAX_TOLD]]
+    return told + ([f"and {len(found) - MAX_TOLD} more"] if len(found) > MAX_TOLD else [])
+
+
+def _say(error: ValidationError) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
+    return f"{path or 'parameters'}: {error.message[:300]}"

@@ -1,0 +1,78 @@
+"""Deadlines and retries of a run: its own word first, then its deployment's, then its pool's, then the default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from penstock.api import reasons
+
+from .diagnosis import Diagnosis
+from .views import Body
+
+DEFAULT_PENDING_DEADLINE = 600
+MAX_BACKOFF = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class InfraRetries:
+    """How often, when and for what an attempt that the infrastructure ended is followed by another."""
+
+    limit: int = 0
+    backoff_seconds: int = 0
+    reasons: tuple[str, ...] | None = None
+    exit_codes: tuple[int, ...] | None = None
+    on_preemption: str = "Retry"
+
+    def allows(self, why: Diagnosis, used: int) -> bool:
+        """Whether another attempt follows one that ended so."""
+        preempted = why.reason in (reasons.PREEMPTED, reasons.EVICTED)
+        if preempted and self.on_preemption == "Fail":
+            return False
+        if used >= self.limit and not self.free(why):
+            return False
+        return (self.reasons is None or why.reason in self.reasons) and (
+            self.exit_codes is None or why.exit_code in self.exit_codes
+        )
+
+    def free(self, why: Diagnosis) -> bool:
+        """Whether that attempt costs nothing of the budget."""
+        return self.on_preemption == "Ignore" and why.reason in (reasons.PREEMPTED, reasons.EVICTED)
+
+    def next_start(self, lost: datetime, used: int) -> datetime:
+        """When an attempt may start after the `used`-th loss: the backoff doubles, up to an hour."""
+        return lost + timedelta(seconds=min(self.backoff_seconds * 2 ** max(used - 1, 0), MAX_BACKOFF))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for one run; seconds."""
+
+    pending_deadline: int = DEFAULT_PENDING_DEADLINE
+    active_deadline: int | None = None
+    starting_deadline: int | None = None
+    infra_retries: InfraRetries = InfraRetries()
+
+
+def policy(run: Body, deployment: Body | None, pool: Body | None) -> Policy:
+    """The policy of a run from the specs of run, deployment and pool."""
+    layers = [spec for spec in (run, deployment, pool) if spec]
+
+    def first(name: str) -> Any:
+        return next((spec[name] for spec in layers if spec.get(name) is not None), None)
+
+    retries = first("infraRetries") or {}
+    wanted, codes = retries.get("reasons"), retries.get("exitCodes")
+    return Policy(
+        pending_deadline=first("pendingDeadlineSeconds") or DEFAULT_PENDING_DEADLINE,
+        active_deadline=first("activeDeadlineSeconds"),
+        starting_deadline=first("startingDeadlineSeconds"),
+        infra_retries=InfraRetries(
+            limit=retries.get("limit") or 0,
+            backoff_seconds=retries.get("backoffSeconds") or 0,
+            reasons=None if wanted is None else tuple(wanted),
+            exit_codes=None if codes is None else tuple(codes),
+            on_preemption=retries.get("onPreemption") or "Retry",
+        ),
+    )

@@ -1,0 +1,164 @@
+"""What a run's references mean: a deployment, its flow and its pool become the facts an attempt is launched with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.api import names, reasons
+from penstock.api.pods import DEFAULT_ALLOWED
+
+from . import parameters
+from .views import Body, RunView
+
+DEFAULT_POOL = "default"
+CODE_SOURCES = ("image", "source", "bundle", "git", "archive")
+DELIVERED = ("image", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something is missing or closed; the run proceeds by itself when that changes."""
+
+    reason: str
+    message: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The run cannot be started as it is asked for; its author must act."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Everything an attempt is launched with; `status` is what the run remembers of it."""
+
+    status: Body
+    pool: Body
+    deployment: Body | None
+    source: str | None
+
+
+Outcome = Waiting | Refused | Resolution
+
+
+def flow_name(run: RunView, deployment: Body | None) -> str:
+    """The flow a run or its deployment names."""
+    reference = (deployment or {}).get("spec", {}).get("flowRef") or run.spec.get("flowRef") or {}
+    return str(reference.get("name") or "")
+
+
+def pool_name(run: RunView, deployment: Body | None) -> str:
+    """The pool a run or its deployment names."""
+    named = run.spec.get("workPool") or (deployment or {}).get("spec", {}).get("workPool")
+    return str(named or DEFAULT_POOL)
+
+
+def missing(kind: str, name: str) -> Waiting:
+    """The run waits for an object of that name."""
+    reason = {
+        "FlowDeployment": reasons.DEPLOYMENT_NOT_FOUND,
+        "Flow": reasons.FLOW_NOT_FOUND,
+        "WorkPool": reasons.POOL_NOT_FOUND,
+    }[kind]
+    return Waiting(reason, f"{kind} {name} is not in this namespace; the run starts when it is applied", kind, name)
+
+
+def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body) -> Outcome:
+    """The outcome for a run whose references were all found."""
+    for body, kind, reason in (
+        (deployment, "FlowDeployment", reasons.DEPLOYMENT_SUSPENDED),
+        (pool, "WorkPool", reasons.POOL_SUSPENDED),
+    ):
+        if body and body["spec"].get("suspend"):
+            name = body["metadata"]["name"]
+            return Waiting(reason, f"{kind} {name} is suspended; the run starts when spec.suspend is unset", kind, name)
+    if pool["spec"]["type"] == "Process":
+        return Waiting(
+            reasons.POOL_NOT_FOUND,
+            f"WorkPool {pool['metadata']['name']} is of type Process, whose workers this version does not have; "
+            "use a pool of type Pod or Job",
+            "WorkPool",
+            pool["metadata"]["name"],
+        )
+    wrong = parameters.problems(flow["spec"].get("parameters"), run_parameters(run, deployment))
+    if wrong:
+        return Refused(reasons.INVALID_PARAMETERS, "; ".join(wrong))
+    refused = overrides_refused(pool, *pod_overrides(run, deployment))
+    if refused:
+        return Refused(reasons.INVALID_OVERRIDES, refused)
+    code = code_problem(flow)
+    if code:
+        return Refused(reasons.INVALID_CODE, code)
+    return _resolution(run, deployment, flow, pool)
+
+
+def run_parameters(run: RunView, deployment: Body | None) -> dict[str, object]:
+    """The deployment's parameters with the run's over them."""
+    return parameters.merge((deployment or {}).get("spec", {}).get("parameters"), run.spec.get("parameters"))
+
+
+def pod_overrides(run: RunView, deployment: Body | None) -> tuple[Body, Body]:
+    """What deployment and run change in the pool's pods, in the order they apply."""
+    return (deployment or {}).get("spec", {}).get("pod") or {}, run.spec.get("pod") or {}
+
+
+def overrides_refused(pool: Body, *layers: Body) -> str | None:
+    """Which overrides the pool does not allow, as a sentence; None when it allows all."""
+    given = pool["spec"].get("overrides")
+    allowed = set(DEFAULT_ALLOWED if given is None else given.get("allow") or ())
+    extra = sorted({name for layer in layers for name in layer} - allowed)
+    if not extra:
+        return None
+    return (
+        f"pod.{', pod.'.join(extra)}: WorkPool {pool['metadata']['name']} does not allow it; "
+        f"it allows {', '.join(sorted(allowed)) or 'none'} (spec.overrides.allow)"
+    )
+
+
+def code_problem(flow: Body) -> str | None:
+    """Why the flow's code cannot be delivered; None when it can."""
+    kind = next((source for source in CODE_SOURCES if source in flow["spec"]["code"]), None)
+    if kind not in DELIVERED:
+        return f"spec.code.{kind}: this version delivers code by {' or '.join(DELIVERED)} only"
+    return None
+
+
+def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body) -> Resolution:
+    spec = flow["spec"]
+    text = spec["code"].get("source", {}).get("text")
+    digest = names.content_digest(text) if text is not None else None
+    code: Body = {"kind": "image"}
+    if digest:
+        code = {"kind": "source", "digest": digest, "configMap": names.code_config_map(digest)}
+    deployed, asked = pod_overrides(run, deployment)
+    image = (
+        asked.get("image")
+        or deployed.get("image")
+        or (spec["code"].get("image") or {}).get("image")
+        or pool["spec"].get("image")
+    )
+    status: Body = {
+        "flow": _reference("Flow", flow),
+        "pool": _reference("WorkPool", pool, revised=True),
+        "poolType": pool["spec"]["type"],
+        "entrypoint": spec["entrypoint"],
+        "code": code,
+    }
+    if deployment:
+        status["deployment"] = _reference("FlowDeployment", deployment, revised=True)
+    if image:
+        status["image"] = image
+    return Resolution(status, pool, deployment, text)
+
+
+def _reference(kind: str, body: Body, *, revised: bool = False) -> Body:
+    meta = body["metadata"]
+    found: Body = {"name": meta["name"], "uid": meta["uid"], "generation": meta.get("generation") or 0}
+    if revised:
+        found["revision"] = names.revision(kind, meta["name"], meta["uid"], found["generation"])
+    return found

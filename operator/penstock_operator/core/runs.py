@@ -1,0 +1,296 @@
+"""The life of a run: from what is seen of it and of its attempt, the next step.
+
+`reconcile.flowruns` calls `decide` with a snapshot and carries out the `Decision`; nothing here knows how. The rules
+are those of ARCHITECTURE sections 3 and 4, above all: a terminal state that the operator decides is written only once
+the attempt is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from penstock.api import reasons
+from penstock.api.states import StateName, StateType
+
+from . import changes, diagnosis
+from .changes import Change, Condition, Entry
+from .diagnosis import Diagnosis
+from .policy import Policy
+from .resolve import Outcome, Refused, Resolution, Waiting
+from .views import Body, JobView, PodView, RunView, format_time, parse_time
+
+S = StateType
+NOTHING = Change()
+
+# How long a cause that rarely mends itself is watched before the attempt is given up; the pending deadline still holds.
+GIVE_UP_AFTER = {
+    reasons.IMAGE_PULL_FAILED: 60,
+    reasons.START_FAILED: 20,
+    reasons.CONTAINER_CONFIG_ERROR: 60,
+    reasons.POD_INVALID: 0,
+}
+LINGER = 30  # seconds a pod may outlive the terminal state its own runner wrote
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A Pod or Job that must end."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now: write, then create or delete; `due` is when to look again at the latest.
+
+    `confirm`: look again with a consistent read first, for the cache may lag behind what the decision would rest on.
+    """
+
+    change: Change = NOTHING
+    create: bool = False
+    delete: tuple[Doomed, ...] = ()
+    due: datetime | None = None
+    confirm: bool = False
+    waits_for: tuple[str, str] | None = None
+    launches: Resolution | None = None
+
+    @property
+    def settles(self) -> bool:
+        return bool(self.change.fields.get("settled"))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is seen of the current attempt: its pods (a Job may have had two), its Job, nodes that are gone."""
+
+    pods: tuple[PodView, ...] = ()
+    job: JobView | None = None
+    lost_nodes: frozenset[str] = frozenset()
+
+    def gone(self, pod: PodView) -> bool:
+        """Whether none of the pod's processes can run any more (ARCHITECTURE section 4.6)."""
+        return pod.gone or pod.node in self.lost_nodes
+
+    @property
+    def live(self) -> tuple[PodView, ...]:
+        return tuple(pod for pod in self.pods if not self.gone(pod))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it runs or can start: no live pod, and no Job that could still make one."""
+        return not self.live and (self.job is None or self.job.finished)
+
+    @property
+    def absent(self) -> bool:
+        return not self.pods and self.job is None
+
+    def doomed(self) -> tuple[Doomed, ...]:
+        """What to delete so that it ends: the Job where there is one, its pods otherwise."""
+        if self.job is not None and not self.job.deleting:
+            return (Doomed("Job", self.job.name, self.job.uid),)
+        return tuple(Doomed("Pod", pod.name, pod.uid) for pod in self.live if not pod.deleting)
+
+
+def needs_resolution(run: RunView) -> bool:
+    """Whether `decide` wants the run's references looked up."""
+    return run.type in (None, S.SCHEDULED) and not run.deleting and not run.cancelled
+
+
+def decide(
+    run: RunView, attempt: Attempt, outcome: Outcome | None, policy: Policy, now: datetime, *, confirmed: bool
+) -> Decision:
+    """The next step of a run. `outcome` is needed where `needs_resolution`; `confirmed`: everything was read afresh."""
+    if run.deleting or run.settled:
+        return Decision(delete=attempt.doomed() if run.deleting else ())
+    if run.type is not None and run.type.terminal:
+        return _after_end(run, attempt, now, confirmed=confirmed)
+    if run.cancelled or run.type is S.CANCELLING:
+        return _cancel(run, attempt, now, confirmed=confirmed)
+    if run.type in (None, S.SCHEDULED):
+        return _start(run, outcome, policy, now)
+    if run.type is S.PENDING:
+        return _await_claim(run, attempt, policy, now, confirmed=confirmed)
+    return _watch(run, attempt, policy, now, confirmed=confirmed)
+
+
+def _after_end(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -> Decision:
+    if attempt.live or (attempt.job and not attempt.over):
+        ended = run.entered or now
+        linger = ended + timedelta(seconds=LINGER)
+        if now >= linger and attempt.live:
+            return Decision(delete=attempt.doomed(), due=now + timedelta(seconds=LINGER))
+        return Decision(due=linger if now < linger else now + timedelta(seconds=LINGER))
+    if not confirmed and attempt.absent and run.attempt:
+        return Decision(confirm=True)
+    fields: Body = {"settled": True, "observedSeq": run.seq}
+    if not run.status.get("endTime"):
+        fields["endTime"] = run.state.get("time")
+    ended_at = parse_time(run.status.get("endTime")) or run.entered or now
+    length = changes.duration(run, ended_at)
+    if length and not run.status.get("duration"):
+        fields["duration"] = length
+    return Decision(Change(fields=fields))
+
+
+def _end(run: RunView, entry: Entry, now: datetime) -> Change:
+    """The change that ends a run; called only when nothing of it runs."""
+    fields: Body = {"endTime": format_time(now)}
+    length = changes.duration(run, now)
+    if length:
+        fields["duration"] = length
+    return Change((entry,), fields)
+
+
+def _cancel(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -> Decision:
+    asked = "spec.cancel is set"
+    if run.type in (None, S.SCHEDULED):
+        entry = Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, f"{asked}; the run had not started")
+        return Decision(_end(run, entry, now))
+    if run.type is not S.CANCELLING:
+        entry = Entry(S.CANCELLING, reasons.CANCEL_REQUESTED, f"{asked}; waiting for the pod to end")
+        return Decision(Change((entry,)), delete=attempt.doomed())
+    if attempt.live or (attempt.job and not attempt.over):
+        return Decision(delete=attempt.doomed())
+    if not confirmed:
+        return Decision(confirm=True)
+    return Decision(
+        Change((Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, "the run was cancelled and its pod has ended"),))
+    )
+
+
+def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime) -> Decision:
+    scheduled = parse_time(run.spec.get("scheduledTime"))
+    late = policy.starting_deadline
+    wanted = scheduled or parse_time(run.metadata.get("creationTimestamp"))
+    if late and wanted and run.attempt == 0 and now > wanted + timedelta(seconds=late):
+        message = f"not started within startingDeadlineSeconds ({late}) of {format_time(wanted)}"
+        return Decision(_end(run, Entry(S.FAILED, reasons.STARTING_DEADLINE_EXCEEDED, message), now))
+    give_up = wanted + timedelta(seconds=late) if late and wanted and run.attempt == 0 else None
+    if isinstance(outcome, Refused):
+        return Decision(_end(run, Entry(S.FAILED, outcome.reason, outcome.message), now))
+    if isinstance(outcome, Waiting):
+        entries = () if run.type else (Entry(S.SCHEDULED, outcome.reason, outcome.message),)
+        condition = Condition(reasons.RESOLVED, False, outcome.reason, outcome.message)
+        return Decision(Change(entries, conditions=(condition,)), due=give_up, waits_for=(outcome.kind, outcome.name))
+    assert outcome is not None, "a run that is to start needs its references resolved"
+    resolved = _resolved_condition(run)
+    if scheduled and scheduled > now:
+        message = f"starts at {format_time(scheduled)}"
+        entries = () if run.type else (Entry(S.SCHEDULED, reasons.NOT_DUE, message),)
+        return Decision(Change(entries, conditions=resolved), due=scheduled)
+    retry_at = _retry_time(run, policy)
+    if retry_at and retry_at > now:
+        return Decision(due=retry_at)
+    number = run.attempt + 1
+    accepted = () if run.type else (Entry(S.SCHEDULED, reasons.ACCEPTED, ""),)
+    pending = Entry(S.PENDING, reasons.LAUNCHED, f"attempt {number}: waiting for its pod to start")
+    fields: Body = {"attempt": number}
+    if not run.resolved:
+        fields["resolved"] = outcome.status
+        fields["acceptedTime"] = format_time(now)
+    change = Change((*accepted, pending), fields, remove=("pod",), conditions=(*resolved, *_pod_condition_reset(run)))
+    return Decision(change, create=True, launches=outcome)
+
+
+def _resolved_condition(run: RunView) -> tuple[Condition, ...]:
+    """Only where it was told that something is missing: a run that never waited needs no condition."""
+    if run.condition(reasons.RESOLVED):
+        return (Condition(reasons.RESOLVED, True, reasons.ACCEPTED, "deployment, flow and pool were found"),)
+    return ()
+
+
+def _pod_condition_reset(run: RunView) -> tuple[Condition, ...]:
+    if run.condition(reasons.POD_READY):
+        return (Condition(reasons.POD_READY, True, reasons.LAUNCHED, "a new attempt was launched"),)
+    return ()
+
+
+def _retry_time(run: RunView, policy: Policy) -> datetime | None:
+    """When a run that awaits a new attempt may start it; None where it awaits none."""
+    if run.state.get("name") != StateName.AWAITING_RETRY or run.entered is None:
+        return None
+    return policy.infra_retries.next_start(run.entered, int(run.status.get("infraRetries") or 0))
+
+
+def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, confirmed: bool) -> Decision:
+    entered = run.entered or now
+    deadline = entered + timedelta(seconds=policy.pending_deadline)
+    known = run.condition(reasons.POD_READY)
+    cause = next((found for pod in attempt.live if (found := diagnosis.starting(pod))), None)
+    if cause is None and known and known["status"] == "False":
+        cause = Diagnosis(known["reason"], known.get("message") or "")
+    if cause and cause.reason in GIVE_UP_AFTER:
+        same = known if known and known["reason"] == cause.reason and known["status"] == "False" else None
+        since = (parse_time(same["lastTransitionTime"]) if same else None) or now
+        deadline = min(deadline, since + timedelta(seconds=GIVE_UP_AFTER[cause.reason]))
+    conditions = (Condition(reasons.POD_READY, False, cause.reason, cause.message),) if cause else ()
+    if now >= deadline:
+        why = cause or Diagnosis(
+            reasons.PENDING_DEADLINE_EXCEEDED,
+            "the pod did not run user code within pendingDeadlineSeconds; see its events with kubectl describe pod",
+        )
+        if attempt.live or (attempt.job and not attempt.over):
+            condition = Condition(reasons.POD_READY, False, why.reason, why.message)
+            return Decision(Change(conditions=(condition,)), delete=attempt.doomed())
+        if not confirmed:
+            return Decision(confirm=True)
+        return _lost(run, why, policy, now)
+    if attempt.absent:
+        return Decision(create=True, due=deadline) if confirmed else Decision(confirm=True, due=deadline)
+    if attempt.over:
+        if not confirmed:
+            return Decision(confirm=True)
+        return _lost(run, _how_it_ended(attempt, claimed=False), policy, now)
+    return Decision(Change(conditions=conditions), due=deadline)
+
+
+def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, confirmed: bool) -> Decision:
+    """A claimed attempt: user code runs, until the runner reports its end or the pod is gone without one."""
+    mine = tuple(pod for pod in attempt.pods if pod.uid == run.claimed_uid)
+    running = any(not attempt.gone(pod) for pod in mine)
+    limit = policy.active_deadline
+    start = parse_time(run.status.get("startTime")) or run.entered or now
+    deadline = start + timedelta(seconds=limit) if limit else None
+    exceeded = deadline is not None and now >= deadline
+    if running:
+        return Decision(delete=attempt.doomed() if exceeded else (), due=None if exceeded else deadline)
+    if not attempt.over:  # a second pod of the Job, which lost the claim
+        return Decision(delete=attempt.doomed())
+    if not confirmed:
+        return Decision(confirm=True)
+    if exceeded:
+        message = f"the run was active for longer than activeDeadlineSeconds ({limit})"
+        return Decision(_end(run, Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, message, StateName.TIMED_OUT), now))
+    if mine:
+        return _lost(run, _how_it_ended(replace(attempt, pods=mine), claimed=True), policy, now)
+    name = (run.status.get("pod") or {}).get("name")
+    message = f"pod {name} was deleted while the run was going on; nothing of it is left to tell why"
+    return _lost(run, Diagnosis(reasons.POD_DELETED, message), policy, now)
+
+
+def _how_it_ended(attempt: Attempt, *, claimed: bool) -> Diagnosis:
+    if not attempt.pods:
+        assert attempt.job is not None
+        return diagnosis.job_ended(attempt.job)
+    pod = max(attempt.pods, key=lambda p: str(p.metadata.get("creationTimestamp") or ""))
+    if pod.node in attempt.lost_nodes and not pod.gone:
+        return Diagnosis(reasons.NODE_LOST, f"node {pod.node} was deleted or taken out of service")
+    how = diagnosis.ended(pod)
+    if pod.deleting and how.reason in (reasons.EXITED, reasons.POD_FAILED):
+        message = f"pod {pod.name} was deleted while the run was going on ({how.message})"
+        return Diagnosis(reasons.POD_DELETED, message, how.exit_code)
+    return how if claimed else diagnosis.never_claimed(how)
+
+
+def _lost(run: RunView, why: Diagnosis, policy: Policy, now: datetime) -> Decision:
+    """The attempt is gone without an end: another one where the budget allows, Crashed otherwise."""
+    retries, used = policy.infra_retries, int(run.status.get("infraRetries") or 0)
+    if not retries.allows(why, used):
+        spent = f" (after {used} of {retries.limit} infrastructure retries)" if retries.limit else ""
+        return Decision(_end(run, Entry(S.CRASHED, why.reason, why.message + spent), now))
+    entry = Entry(S.SCHEDULED, why.reason, f"attempt {run.attempt} was lost: {why.message}", StateName.AWAITING_RETRY)
+    fields = {} if retries.free(why) else {"infraRetries": used + 1}
+    return Decision(Change((entry,), fields, remove=("pod",)), due=now)

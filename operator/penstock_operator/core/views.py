@@ -1,0 +1,202 @@
+"""Typed views of the objects a decision reads: cheap properties over the bodies as the API server sends them.
+
+The bodies are not copied and must not be changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from penstock.api import labels
+from penstock.api.states import StateType
+
+Body = dict[str, Any]
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """A Kubernetes timestamp; None for none."""
+    if not text:
+        return None
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 with microseconds, UTC."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A FlowRun."""
+
+    body: Body
+
+    @cached_property
+    def metadata(self) -> Body:
+        return self.body.get("metadata") or {}
+
+    @property
+    def namespace(self) -> str:
+        return str(self.metadata["namespace"])
+
+    @property
+    def name(self) -> str:
+        return str(self.metadata["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.metadata["uid"])
+
+    @property
+    def generation(self) -> int:
+        return int(self.metadata.get("generation") or 0)
+
+    @property
+    def deleting(self) -> bool:
+        return bool(self.metadata.get("deletionTimestamp"))
+
+    @cached_property
+    def spec(self) -> Body:
+        return self.body.get("spec") or {}
+
+    @cached_property
+    def status(self) -> Body:
+        return self.body.get("status") or {}
+
+    @cached_property
+    def state(self) -> Body:
+        return self.status.get("state") or {}
+
+    @property
+    def type(self) -> StateType | None:
+        """None before it was accepted."""
+        word = self.state.get("type")
+        return StateType(word) if word else None
+
+    @property
+    def seq(self) -> int:
+        return int(self.state.get("seq") or 0)
+
+    @property
+    def entered(self) -> datetime | None:
+        """When the current state was entered."""
+        return parse_time(self.state.get("time"))
+
+    @property
+    def attempt(self) -> int:
+        return int(self.status.get("attempt") or 0)
+
+    @property
+    def settled(self) -> bool:
+        return bool(self.status.get("settled"))
+
+    @property
+    def observed_seq(self) -> int:
+        return int(self.status.get("observedSeq") or 0)
+
+    @property
+    def claimed_uid(self) -> str | None:
+        """uid of the pod that claimed the current attempt."""
+        return (self.status.get("pod") or {}).get("uid")
+
+    @cached_property
+    def history(self) -> list[Body]:
+        return list(self.status.get("history") or [])
+
+    @cached_property
+    def resolved(self) -> Body:
+        return self.status.get("resolved") or {}
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for its end."""
+        return bool(self.spec.get("cancel"))
+
+    def condition(self, type_: str) -> Body | None:
+        """The condition of that type."""
+        return next((c for c in self.status.get("conditions") or [] if c["type"] == type_), None)
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A Pod of a run."""
+
+    body: Body
+
+    @cached_property
+    def metadata(self) -> Body:
+        return self.body.get("metadata") or {}
+
+    @property
+    def name(self) -> str:
+        return str(self.metadata["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.metadata["uid"])
+
+    @property
+    def deleting(self) -> bool:
+        return bool(self.metadata.get("deletionTimestamp"))
+
+    @property
+    def attempt(self) -> int:
+        return int((self.metadata.get("labels") or {}).get(labels.ATTEMPT) or 0)
+
+    @cached_property
+    def status(self) -> Body:
+        return self.body.get("status") or {}
+
+    @property
+    def phase(self) -> str:
+        return str(self.status.get("phase") or "Pending")
+
+    @property
+    def gone(self) -> bool:
+        """Whether none of its processes can run any more, by its own phase."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def node(self) -> str | None:
+        return (self.body.get("spec") or {}).get("nodeName")
+
+    def container(self, name: str = labels.CONTAINER) -> Body:
+        """Status of one container; empty while the kubelet has said nothing."""
+        return next((c for c in self.status.get("containerStatuses") or [] if c["name"] == name), {})
+
+
+@dataclass(frozen=True)
+class JobView:
+    """The Job of an attempt."""
+
+    body: Body
+
+    @property
+    def name(self) -> str:
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.body["metadata"]["uid"])
+
+    @property
+    def deleting(self) -> bool:
+        return bool(self.body["metadata"].get("deletionTimestamp"))
+
+    @property
+    def attempt(self) -> int:
+        return int((self.body["metadata"].get("labels") or {}).get(labels.ATTEMPT) or 0)
+
+    @property
+    def failure(self) -> Body | None:
+        """The condition that says why it failed, once it has."""
+        conditions = (self.body.get("status") or {}).get("conditions") or []
+        return next((c for c in conditions if c["type"] == "Failed" and c["status"] == "True"), None)
+
+    @property
+    def finished(self) -> bool:
+        conditions = (self.body.get("status") or {}).get("conditions") or []
+        return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
