@@ -28,6 +28,9 @@ app.kubernetes.io/component: operator
     - flowruns/status
     - workpools/status
   verbs: [patch]
+- apiGroups: [penstock.dev] # the word by which the admission policies know who may write the status of any run
+  resources: [flowruns/status]
+  verbs: [operate]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, delete]

@@ -1,0 +1,65 @@
+"""Fixtures of the tests against a real etcd and kube-apiserver: the control plane, Penstock's CRDs, a namespace."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from api_client import ApiClient
+from penstock_cluster import control_plane as planes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever stands in this folder needs the control plane."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[planes.ControlPlane]:
+    """etcd and kube-apiserver for the whole session."""
+    with planes.running(tmp_path_factory.mktemp("control-plane")) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def admin(control_plane: planes.ControlPlane) -> Iterator[ApiClient]:
+    """The administrator's client."""
+    with ApiClient(control_plane.kubeconfig) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def crds(admin: ApiClient) -> None:
+    """The CRDs as they are checked in, applied and Established."""
+    names = []
+    for path in sorted((ROOT / "crds").glob("*.yaml")):
+        names.append(admin.apply(yaml.safe_load(path.read_text()))["metadata"]["name"])
+    assert names, "no CRDs: run `make crds`"
+    deadline = time.monotonic() + 60
+    for name in names:
+        while not _established(admin, name):
+            assert time.monotonic() < deadline, f"{name} is not Established"
+            time.sleep(0.1)
+
+
+def _established(admin: ApiClient, name: str) -> bool:
+    found = admin.get("CustomResourceDefinition", None, name)
+    conditions = {condition["type"]: condition["status"] for condition in found.get("status", {}).get("conditions", [])}
+    return conditions.get("Established") == "True"
+
+
+@pytest.fixture
+def namespace(admin: ApiClient, crds: None) -> str:
+    """A namespace of the test's own; the control plane is thrown away, so nobody deletes it."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name

@@ -1,0 +1,338 @@
+"""The chart's admission policies on a real API server: a pod's token writes the run that the pod was made for only."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import builders
+from api_client import ApiClient, Refused
+from builders import changed, good
+from penstock_cluster import binaries
+
+Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM = "penstock-system"
+
+NOT_ITS_POD = "it is not the pod of the current attempt"
+CLAIMED = "another pod has claimed it"
+
+
+def rendered(template: str, *settings: str) -> list[Json]:
+    """The objects of one of the chart's templates, by helm."""
+    helm = str(binaries.ensure() / "helm")
+    words = ["template", "penstock", "charts/penstock", "--namespace", SYSTEM, "--show-only", f"templates/{template}"]
+    words += [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run([helm, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [body for body in yaml.safe_load_all(done.stdout) if body]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod, as an object, and a client with the token that is bound to it."""
+
+    name: str
+    uid: str
+    client: ApiClient
+
+    @property
+    def identity(self) -> Json:
+        return {"name": self.name, "uid": self.uid}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A namespace in which runs are executed, as the chart sets it up."""
+
+    admin: ApiClient
+    namespace: str
+    clients: ExitStack
+
+    def run(self, name: str = "run", attempt: int = 1) -> Json:
+        """A run whose attempt is launched and not claimed."""
+        self.admin.create(good("FlowRun", name, self.namespace))
+        return self.status(name, {"state": builders.run_state("Pending", 2), "attempt": attempt, "history": []})
+
+    def status(self, name: str, status: Json) -> Json:
+        """The operator's word, by the administrator."""
+        return self.admin.merge("FlowRun", self.namespace, name, {"status": status}, "status")
+
+    def pod(self, name: str, account: str = "penstock-run", namespace: str | None = None) -> Pod:
+        """A pod that runs as `account`."""
+        namespace = namespace or self.namespace
+        body = self.admin.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"serviceAccountName": account, "containers": [{"name": "flow", "image": "none"}]},
+            }
+        )
+        reference = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": body["metadata"]["uid"]}
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": ["https://kubernetes.default.svc"], "boundObjectRef": reference},
+        }
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        token = self.admin.request("POST", path, json=request)["status"]["token"]
+        client = self.clients.enter_context(ApiClient(self.admin.kubeconfig, token))
+        return Pod(name, body["metadata"]["uid"], client)
+
+    def claim(self, pod: Pod, run: str = "run", attempt: int = 1, seq: int = 2, **status: Any) -> Json:
+        """The runner's first write, with more or other fields of the status."""
+        values = {"state": builders.run_state("Running", seq + 1), "pod": pod.identity, **status}
+        operations = [
+            {"op": "test", "path": "/status/attempt", "value": attempt},
+            {"op": "test", "path": "/status/state/seq", "value": seq},
+            *({"op": "add", "path": f"/status/{field}", "value": value} for field, value in values.items()),
+        ]
+        return pod.client.patch("FlowRun", self.namespace, run, operations, "status")
+
+    def write(self, pod: Pod, status: Json, run: str = "run") -> Json:
+        """A later write of a runner."""
+        return pod.client.merge("FlowRun", self.namespace, run, {"status": status}, "status")
+
+
+@pytest.fixture(scope="session")
+def policies(admin: ApiClient, crds: None) -> None:
+    """The policies and the operator's account of the chart, once the API server enforces all three policies."""
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    for body in (*rendered("policies.yaml"), *rendered("operator-rbac.yaml")):
+        admin.apply(body)
+    probe = Cell(admin, SYSTEM, ExitStack())
+    with probe.clients:
+        for body in rendered("runs.yaml", f"runs.namespaces={{{SYSTEM}}}"):
+            admin.apply(body)
+        run, stranger = probe.run("probe"), probe.pod("stranger")
+        _until_refused(lambda: probe.write(stranger, {"runCount": 1}, "probe"), NOT_ITS_POD)
+        _until_refused(lambda: stranger.client.create(page(run, SYSTEM)), "cannot write pages")
+        rename = {"spec": {"parameters": {"n": None, "m": 1}}}
+        _until_refused(lambda: admin.merge("FlowRun", SYSTEM, "probe", rename), "parameters is immutable")
+
+
+def _until_refused(write: Any, message: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            write()
+        except Refused as refused:
+            if message in refused.message:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"after 30 s nothing was refused with: {message}")
+
+
+@pytest.fixture
+def cell(admin: ApiClient, namespace: str, policies: None) -> Iterator[Cell]:
+    for body in rendered("runs.yaml", f"runs.namespaces={{{namespace}}}"):
+        admin.apply(body)
+    with ExitStack() as clients:
+        yield Cell(admin, namespace, clients)
+
+
+def page(run: Json, namespace: str, name: str | None = None) -> Json:
+    """A page of task records of `run`, as its runner makes it."""
+    metadata, attempt = run["metadata"], run["status"]["attempt"]
+    identity = {"name": metadata["name"], "uid": metadata["uid"]}
+    owner = {"apiVersion": builders.API_VERSION, "kind": "FlowRun", "controller": True, **identity}
+    body = good("TaskRunPage", name or f"{metadata['name']}-abcde-{attempt}-0", namespace)
+    return changed(body, {"run": identity, "attempt": attempt, "metadata.ownerReferences": [owner]})
+
+
+@pytest.mark.parametrize("name", ["run-1", "run-1-x7k2m"], ids=["a bare pod", "a Job's pod"])
+def test_the_pod_of_the_attempt_claims_its_run_and_finishes_it(name: str, cell: Cell) -> None:
+    cell.run()
+    pod = cell.pod(name)
+    assert cell.claim(pod)["status"]["pod"] == pod.identity
+    cell.write(pod, {"tasks": {"total": 2, "summary": "1/2"}})
+    done = cell.write(pod, {"state": builders.run_state("Completed", 4), "result": {"inline": 42}})
+    assert done["status"]["state"]["type"] == "Completed"
+
+
+@pytest.mark.parametrize(
+    ("name", "attempt"),
+    [
+        ("other-1", 1),
+        ("run-2", 1),
+        ("run-1", 2),
+        ("run-11", 1),
+        ("run-1-x7k2m-1", 1),
+        ("my-run-1", 1),
+        ("run-1-toolong", 1),
+    ],
+)
+def test_no_other_pod_claims_it(name: str, attempt: int, cell: Cell) -> None:
+    """Not that of another run, of another attempt, or one whose name only looks alike."""
+    cell.run(attempt=attempt)
+    with pytest.raises(Refused, match=NOT_ITS_POD) as refusal:
+        cell.claim(cell.pod(name), attempt=attempt)
+    assert (refusal.value.code, refusal.value.reason) == (403, "Forbidden")
+
+
+def test_the_second_pod_of_a_job_is_refused_once_the_first_has_claimed(cell: Cell) -> None:
+    cell.run()
+    first, second = cell.pod("run-1-aaaaa"), cell.pod("run-1-bbbbb")
+    cell.claim(first)
+    with pytest.raises(Refused, match=CLAIMED) as refusal:
+        cell.write(second, {"pod": second.identity, "runCount": 2})
+    assert refusal.value.code == 403
+
+
+def test_a_namesake_of_the_claimed_pod_is_refused(cell: Cell) -> None:
+    """A pod deleted and made again has the name and another uid."""
+    cell.run()
+    cell.claim(cell.pod("run-1"))
+    cell.admin.delete("Pod", cell.namespace, "run-1")
+    with pytest.raises(Refused, match=CLAIMED):
+        cell.write(cell.pod("run-1"), {"runCount": 2})
+
+
+def test_the_next_attempt_claims_after_the_operator_has_freed_the_run(cell: Cell) -> None:
+    cell.run()
+    old, new = cell.pod("run-1"), cell.pod("run-2")
+    cell.claim(old)
+    relaunched = {"state": builders.run_state("Pending", 5), "attempt": 2}
+    cell.status("run", relaunched)
+    with pytest.raises(Refused, match=CLAIMED):
+        cell.claim(new, attempt=2, seq=5)
+    cell.status("run", {"pod": None})
+    with pytest.raises(Refused, match=NOT_ITS_POD):
+        cell.write(old, {"pod": old.identity, "state": builders.run_state("Running", 6)})
+    assert cell.claim(new, attempt=2, seq=5)["status"]["pod"] == new.identity
+    with pytest.raises(Refused, match=CLAIMED):
+        cell.write(old, {"runCount": 9})
+
+
+def test_a_run_that_nobody_launched_is_claimed_by_none(cell: Cell) -> None:
+    cell.admin.create(good("FlowRun", "run", cell.namespace))
+    pod = cell.pod("run-1")
+    with pytest.raises(Refused, match=NOT_ITS_POD):
+        cell.write(pod, {"state": builders.run_state(), "pod": pod.identity})
+
+
+@pytest.mark.parametrize("claim", [None, {"name": "run-1", "uid": "another"}, {"name": "run-9", "uid": "another"}])
+def test_a_pod_claims_for_itself_and_keeps_the_claim(claim: Json | None, cell: Cell) -> None:
+    cell.run()
+    pod = cell.pod("run-1")
+    with pytest.raises(Refused, match="a pod claims a run for itself") as refusal:
+        cell.write(pod, {"state": builders.run_state("Running", 3), "pod": claim})
+    assert refusal.value.code == 403
+    cell.claim(pod)
+    with pytest.raises(Refused, match="a pod claims a run for itself"):
+        cell.write(pod, {"pod": claim})
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"attempt": 2},
+        {"settled": True, "state": builders.run_state("Completed", 4)},
+        {"observedSeq": 3},
+        {"observedGeneration": 2},
+        {"infraRetries": 0},
+        {"acceptedTime": "2026-01-01T00:00:00Z"},
+        {
+            "resolved": {
+                "flow": {"name": "f", "uid": "u", "generation": 1},
+                "pool": {"name": "free", "uid": "u", "generation": 1},
+                "poolType": "Pod",
+                "entrypoint": "flow:etl",
+                "code": {"kind": "image"},
+            }
+        },
+    ],
+    ids=lambda status: next(iter(status)),
+)
+def test_what_is_the_operators_a_pod_does_not_write(status: Json, cell: Cell) -> None:
+    cell.run()
+    pod = cell.pod("run-1")
+    cell.claim(pod)
+    with pytest.raises(Refused, match="are the operator's to write") as refusal:
+        cell.write(pod, status)
+    assert refusal.value.code == 403
+    cell.status("run", status)
+
+
+def test_the_operators_own_pod_writes_every_run(cell: Cell) -> None:
+    cell.run()
+    operator = cell.pod(f"operator-of-{cell.namespace}", "penstock-operator", SYSTEM)
+    written = cell.write(operator, {"attempt": 2, "state": builders.run_state("Pending", 3)})
+    assert written["status"]["attempt"] == 2
+
+
+def test_a_pod_of_another_namespace_claims_nothing_by_its_name(cell: Cell) -> None:
+    """Even where somebody gave its account the rights."""
+    cell.run()
+    away = f"away-{cell.namespace}"
+    cell.admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": away}})
+    for body in rendered("runs.yaml", f"runs.namespaces={{{away}}}"):
+        cell.admin.apply(body)
+    binding = cell.admin.get("RoleBinding", cell.namespace, "penstock-run")
+    subjects = [*binding["subjects"], {**binding["subjects"][0], "namespace": away}]
+    cell.admin.merge("RoleBinding", cell.namespace, "penstock-run", {"subjects": subjects})
+    with pytest.raises(Refused, match=NOT_ITS_POD):
+        cell.claim(cell.pod("run-1", namespace=away))
+
+
+def test_a_runs_account_writes_no_specs(cell: Cell) -> None:
+    cell.run()
+    pod = cell.pod("run-1")
+    with pytest.raises(Refused) as refusal:
+        pod.client.merge("FlowRun", cell.namespace, "run", {"spec": {"cancel": True}})
+    assert refusal.value.code == 403
+
+
+def test_a_pod_writes_the_pages_of_its_run(cell: Cell) -> None:
+    pod, run = cell.pod("run-1"), cell.run()
+    written = pod.client.create(page(run, cell.namespace))
+    name = written["metadata"]["name"]
+    assert pod.client.merge("TaskRunPage", cell.namespace, name, {"records": 3})["records"] == 3
+
+
+def test_a_pod_writes_no_pages_of_another_run_or_attempt(cell: Cell) -> None:
+    cell.run()
+    other, again = cell.run("other"), cell.run("again", attempt=2)
+    pod, old = cell.pod("run-1"), cell.pod("again-1")
+    for writer, run in ((pod, other), (old, again)):
+        with pytest.raises(Refused, match="cannot write pages") as refusal:
+            writer.client.create(page(run, cell.namespace))
+        assert refusal.value.code == 403
+    written = cell.pod("other-1").client.create(page(other, cell.namespace))
+    with pytest.raises(Refused, match="cannot write pages"):
+        pod.client.merge("TaskRunPage", cell.namespace, written["metadata"]["name"], {"records": 0})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metadata.ownerReferences": []},
+        {"metadata.ownerReferences.0.uid": "another"},
+        {"metadata.ownerReferences.0.kind": "Flow"},
+        {"metadata.name": "other-abcde-1-0"},
+    ],
+    ids=["no owner", "an owner of another uid", "an owner of another kind", "another run's name"],
+)
+def test_a_page_is_named_for_its_run_and_owned_by_it(changes: Json, cell: Cell) -> None:
+    pod, run = cell.pod("run-1"), cell.run()
+    with pytest.raises(Refused, match="a page is named <run>-… and owned by its run alone") as refusal:
+        pod.client.create(changed(page(run, cell.namespace), changes))
+    assert refusal.value.code == 403
+
+
+@pytest.mark.parametrize("kind", ["FlowRun", "Backfill"])
+def test_a_parameter_cannot_be_renamed(kind: str, cell: Cell) -> None:
+    """The CRD's own rule misses this one change: the same number of keys, and no value that differs."""
+    cell.admin.create(changed(good(kind, namespace=cell.namespace), {"spec.parameters": {"n": 1}}))
+    with pytest.raises(Refused, match=r"spec\.parameters: parameters is immutable") as refusal:
+        cell.admin.merge(kind, cell.namespace, "sample", {"spec": {"parameters": {"n": None, "m": 1}}})
+    assert (refusal.value.code, refusal.value.reason) == (422, "Invalid")
+    cell.admin.merge(kind, cell.namespace, "sample", {"spec": {"cancel": True}})
