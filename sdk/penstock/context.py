@@ -24,12 +24,17 @@ __all__ = ["FlowRunContext", "TaskRunContext", "tags"]
 class FlowRunContext:
     """A flow run under way, and what its calls share."""
 
-    __slots__ = ("calls", "flow", "log_prints", "reporter", "run", "runner")
+    __slots__ = ("calls", "flow", "interruption", "log_prints", "reporter", "run", "runner")
 
     def __init__(self, flow: Flow[Any, Any], run: FlowRun, reporter: Reporter, log_prints: bool) -> None:
         self.flow, self.run, self.reporter, self.log_prints = flow, run, reporter, log_prints
         self.runner: TaskRunner | None = None  # made by the first submit
+        self.interruption: BaseException | None = None  # why an async flow was cancelled
         self.calls: dict[str, int] = {}  # calls so far, by task name: they number the task runs
+
+    def interrupt(self, error: BaseException) -> None:
+        """Take note of what a signal handler raised, before the coroutine is cancelled for it."""
+        self.interruption = error
 
     @staticmethod
     def get() -> FlowRunContext | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from typing import Any
 
@@ -478,6 +479,37 @@ class TestHooks:
 
         state: Any = f(return_state=True)
         assert (state.type, state.message, seen) == (StateType.CANCELLED, "asked by a person", ["Cancelled"])
+
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    def test_a_signal_handler_may_ask_for_it(self, recorder: Any, asynchronous: bool) -> None:
+        seen: list[str] = []
+
+        def ask(*_: Any) -> None:
+            raise CancellationRequested("terminated")
+
+        @task
+        def endless() -> None:
+            time.sleep(0.3)
+
+        def waits() -> None:
+            endless.submit().wait()
+            time.sleep(5)
+
+        async def waits_async() -> None:
+            endless.submit()
+            await asyncio.sleep(5)
+
+        f: Any = flow(name="f")(waits_async if asynchronous else waits)
+        f.on_cancellation(lambda *_: seen.append("cancelled"))
+        f.on_crashed(lambda *_: seen.append("crashed"))
+        before = signal.signal(signal.SIGALRM, ask)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            state = recorder.run(f)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert (state.type, state.message, state.reason) == (StateType.CANCELLED, "terminated", "CancelRequested")
+        assert seen == ["cancelled"]
 
     def test_a_returned_cancelled_state_fires_none(self) -> None:
         seen: list[int] = []

@@ -306,12 +306,13 @@ class TestMap:
 
         assert f() == ([11, 22], [6, 7], ["acd", "bcd"], [[1, 9], [2, 9]], ["k", "l"], [1, 2, 3], [1, 2])
 
-    def test_a_mapped_future_becomes_elements(self) -> None:
+    def test_a_mapped_future_becomes_elements(self, recorder: Any) -> None:
         @flow
         def f() -> Any:
             return add.map(same.submit([1, 2])).result()
 
-        assert f() == [2, 3]
+        assert recorder.run(f).result() == [2, 3]
+        assert recorder.last("add-1").upstream == (recorder.last("same-0").id,)
 
     def test_a_list_of_futures_makes_one_run_for_each(self, recorder: Any) -> None:
         @flow

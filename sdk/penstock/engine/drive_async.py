@@ -54,6 +54,37 @@ async def drive_async_generator(life: Life, finish: Callable[[State[Any]], objec
         finish(end.value)
 
 
+def drive_as_main(life: Life, interrupted: Callable[[BaseException], object]) -> State[Any]:
+    """As `drive_async`, in a loop of its own that a signal handler may raise out of.
+
+    What it raises cancels the life, once `interrupted` has taken note of the reason.
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        main = loop.create_task(drive_async(life))
+        try:
+            return loop.run_until_complete(main)
+        except BaseException as error:
+            if main.done():
+                raise
+            interrupted(error)
+            main.cancel()
+            return loop.run_until_complete(main)
+
+
+def drive_apart(life: Life, interrupted: Callable[[BaseException], object]) -> State[Any]:
+    """As `drive_as_main`, in a thread of its own where a loop runs in this one already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return drive_as_main(life, interrupted)
+    from concurrent.futures import ThreadPoolExecutor
+
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(context.run, drive_as_main, life, interrupted).result()
+
+
 def drive_in_thread(life: Life) -> State[Any]:
     """As `drive_async`, from a thread without a loop; a pool's worker keeps its loop for the next task."""
     context = contextvars.copy_context()

@@ -126,6 +126,8 @@ def _attempt(
         state = state_of_value(value, run.id)
     except BaseException as error:
         without_engine_frames(error)
+        if context.interruption is not None and not isinstance(error, Exception):
+            error = context.interruption
         state = exception_to_state(error, run_id=run.id)
     finally:
         FLOW.set(outside[0])

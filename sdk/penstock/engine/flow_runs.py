@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, FlowRunContext
 from ..states import State, exception_to_state
-from .drive import drive, drive_generator, run_in_new_loop
+from .drive import drive, drive_generator
 from .flow_life import flow_life
 from .ids import new_id
 from .names import random_name
@@ -36,12 +36,9 @@ def run_flow(
         life = flow_life(flow, context, parameters, complete=False, collect=True)
         if not flow.isasync:
             return drive(life)
-        import asyncio
+        from .drive_async import drive_apart
 
-        from .drive_async import drive_async
-
-        state: State[Any] = run_in_new_loop(drive_async(life), asyncio)
-        return state
+        return drive_apart(life, context.interrupt)
     except BaseException as error:  # an interrupt between two effects, or the engine's own fault
         return exception_to_state(error, run_id=info.id)
 

@@ -83,6 +83,9 @@ def map_over(
     runner = _runner_of(flow)
     given: dict[int | str, Any] = dict(enumerate(args))
     given.update(kwargs)
+    sources = [value for value in given.values() if isinstance(value, PenstockFuture | State)]
+    if sources:  # done when mapped over, and upstream all the same
+        wait_for = (sources, wait_for)
     varying, row = _columns(given)
     names = list(varying)
     futures: PenstockFutureList[Any] = PenstockFutureList()

@@ -1,0 +1,103 @@
+"""Deadlines of synchronous code."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from penstock.engine.timeouts import within
+from penstock.exceptions import FlowRunTimedOut, RunTimedOut, TaskRunTimedOut
+
+
+def spin(seconds: float) -> str:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.001)
+    return "done"
+
+
+def here(call: Callable[[], Any]) -> Any:
+    return call()
+
+
+def in_thread(call: Callable[[], Any]) -> Any:
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+@pytest.mark.parametrize("place", [here, in_thread])
+class TestEverywhere:
+    """The main thread and other threads mean the same."""
+
+    def test_what_ends_in_time_is_left_alone(self, place: Any) -> None:
+        assert place(lambda: within(5, TaskRunTimedOut("late"), lambda: "value")) == "value"
+
+    def test_what_does_not_is_interrupted(self, place: Any) -> None:
+        began = time.monotonic()
+        with pytest.raises(TaskRunTimedOut, match="late"):
+            place(lambda: within(0.05, TaskRunTimedOut("late"), lambda: spin(5)))
+        assert time.monotonic() - began < 2
+
+    def test_code_that_swallows_the_interruption_is_late_all_the_same(self, place: Any) -> None:
+        def stubborn() -> str:
+            try:
+                spin(5)
+            except TimeoutError:
+                return "what timeout?"
+            return "never"
+
+        with pytest.raises(TaskRunTimedOut):
+            place(lambda: within(0.05, TaskRunTimedOut("late"), stubborn))
+
+    def test_the_inner_of_two_deadlines_ends_the_inner_call_only(self, place: Any) -> None:
+        def outer() -> str:
+            with pytest.raises(TaskRunTimedOut, match="inner"):
+                within(0.05, TaskRunTimedOut("inner"), lambda: spin(5))
+            return spin(0.01)
+
+        assert place(lambda: within(5, FlowRunTimedOut("outer"), outer)) == "done"
+
+    def test_the_outer_of_two_deadlines_ends_both(self, place: Any) -> None:
+        inner: list[RunTimedOut] = []
+
+        def outer() -> None:
+            try:
+                within(5, TaskRunTimedOut("inner"), lambda: spin(5))
+            except TaskRunTimedOut as error:
+                inner.append(error)
+
+        with pytest.raises(FlowRunTimedOut, match="outer"):
+            place(lambda: within(0.05, FlowRunTimedOut("outer"), outer))
+        assert inner == []
+
+    def test_nothing_fires_later(self, place: Any) -> None:
+        def both() -> str:
+            for _ in range(20):
+                within(0.02, TaskRunTimedOut("late"), lambda: None)
+            return spin(0.1)
+
+        assert place(both) == "done"
+
+
+def test_a_blocking_call_of_the_main_thread_is_interrupted_and_the_handler_restored() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(TaskRunTimedOut):
+        within(0.05, TaskRunTimedOut("late"), lambda: time.sleep(5))
+    assert signal.getsignal(signal.SIGALRM) is before

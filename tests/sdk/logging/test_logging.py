@@ -1,0 +1,114 @@
+"""Loggers that carry their run, and prints that become records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+from penstock import flow, get_run_logger, task
+from penstock.exceptions import MissingContext
+from penstock.logging import disable_run_logger
+
+
+@task
+def talk() -> None:
+    get_run_logger(part="a").info("task %s", 1)
+
+
+@flow(name="chat")
+def chat() -> None:
+    get_run_logger().warning("flow")
+    talk()
+
+
+def test_records_carry_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        chat()
+    found: dict[str, Any] = {record.getMessage(): record for record in caplog.records}
+    of_flow, of_task = found["flow"], found["task 1"]
+    assert (of_flow.name, of_flow.flow_name) == ("penstock.flow_runs", "chat")
+    assert (of_task.name, of_task.task_run_name, of_task.task_name) == ("penstock.task_runs", "talk-0", "talk")
+    assert of_task.flow_run_id == of_flow.flow_run_id
+    assert of_task.part == "a"
+    assert not hasattr(of_flow, "task_run_id")
+
+
+def test_outside_of_runs_there_is_no_run_logger() -> None:
+    with pytest.raises(MissingContext, match=r"logging\.getLogger"):
+        get_run_logger()
+
+
+def test_prints_are_logged_where_that_is_wanted(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @task
+    def inherits() -> None:
+        print("from", "task", sep="-")
+
+    @task(log_prints=False)
+    def does_not() -> None:
+        print("plain")
+
+    @flow(log_prints=True)
+    async def f() -> None:
+        print("from flow")
+        print("to stderr", file=sys.stderr)
+        inherits.submit().wait()
+        does_not()
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(f())
+    print("outside")
+    assert {"from-task", "from flow"} <= set(caplog.messages)
+    captured = capsys.readouterr()
+    assert captured.out == "plain\noutside\n"
+    assert "to stderr" in captured.err
+
+
+def test_failures_are_logged_with_the_users_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    @task(retries=1)
+    def bad() -> None:
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        bad()
+    first, last = caplog.records
+    assert (first.levelname, first.getMessage()) == ("WARNING", "Failed: ValueError: wrong; next attempt in 0 s")
+    assert last.levelname == "ERROR"
+    assert first.exc_info is not None
+    trace = first.exc_info[2]
+    assert trace is not None
+    assert trace.tb_frame.f_code.co_name == "bad"
+
+
+def test_run_loggers_can_be_disabled(caplog: pytest.LogCaptureFixture) -> None:
+    with disable_run_logger():
+        chat()
+    assert caplog.messages == []
+
+
+def test_without_any_setup_records_go_to_stderr_once() -> None:
+    code = """
+    from penstock import flow, get_run_logger
+    @flow(flow_run_name="morning")
+    def f():
+        get_run_logger().info("hello")
+        get_run_logger().debug("hidden")
+    f()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PENSTOCK_PROGRESS": "off"},
+    )
+    assert done.stdout == ""
+    assert done.stderr.count("| INFO    | morning - hello\n") == 1
+    assert "hidden" not in done.stderr
