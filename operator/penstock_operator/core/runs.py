@@ -220,7 +220,8 @@ def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, 
     deadline = entered + timedelta(seconds=policy.pending_deadline)
     known = run.condition(reasons.POD_READY)
     cause = next((found for pod in attempt.live if (found := diagnosis.starting(pod))), None)
-    if cause is None and known and known["status"] == "False":
+    # A pod that is being ended, or is gone, says nothing more: what was last known of it stays the cause.
+    if cause is None and all(pod.deleting for pod in attempt.live) and known and known["status"] == "False":
         cause = Diagnosis(known["reason"], known.get("message") or "")
     if cause and cause.reason in GIVE_UP_AFTER:
         same = known if known and known["reason"] == cause.reason and known["status"] == "False" else None

@@ -1,0 +1,108 @@
+"""What the operator knows of runs, pods, Jobs and lost nodes: the informers' view with its own writes upon it.
+
+Implements `reconcile.sources.Cache`. A write's answer is newer than the watch until its echo arrives, which is told
+by resourceVersion: comparable integers for objects of one kind (KEP-5504).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from penstock.api import labels
+
+from ..reconcile.sources import Key
+
+Body = dict[str, Any]
+Ref = tuple[str, str]
+
+
+def newer(body: Body, known: Body | None) -> bool:
+    """Whether `body` is at least as new as what is known of the object; a new uid always is."""
+    if known is None or body["metadata"]["uid"] != known["metadata"]["uid"]:
+        return True
+    return int(body["metadata"]["resourceVersion"]) >= int(known["metadata"]["resourceVersion"])
+
+
+def slim(body: Body) -> Body:
+    """The object without what nobody here reads, so that many of them fit in memory."""
+    body["metadata"].pop("managedFields", None)
+    body.get("metadata", {}).get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
+    return body
+
+
+class ObjectCache:
+    """Bodies by kind, namespace and name; pods also by their run."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[Ref, Body]] = defaultdict(dict)
+        self._pods_of: dict[Ref, set[Ref]] = defaultdict(set)
+        self._lost_nodes: set[str] = set()
+
+    def refs(self, kind: str, namespace: str | None) -> Iterable[Ref]:
+        """What is known of a kind in one namespace, or in all."""
+        return [ref for ref in self._objects[kind] if namespace is None or ref[0] == namespace]
+
+    def count(self, kind: str) -> int:
+        """How many objects of a kind are known."""
+        return len(self._objects[kind])
+
+    def get(self, kind: str, key: Key) -> Body | None:
+        """One object."""
+        return self._objects[kind].get((key.namespace, key.name))
+
+    def objects(self, kind: str) -> Iterable[Body]:
+        """All known objects of a kind."""
+        return self._objects[kind].values()
+
+    def put(self, kind: str, body: Body) -> bool:
+        """Take over what a watch, a read or a write told; False when something newer is known."""
+        ref = (body["metadata"].get("namespace") or "", body["metadata"]["name"])
+        if not newer(body, self._objects[kind].get(ref)):
+            return False
+        self._objects[kind][ref] = slim(body)
+        run = (body["metadata"].get("labels") or {}).get(labels.RUN)
+        if kind == "Pod" and run:
+            self._pods_of[(ref[0], run)].add(ref)
+        return True
+
+    def drop(self, kind: str, ref: Ref) -> Body | None:
+        """Forget an object; what was known of it."""
+        body = self._objects[kind].pop(ref, None)
+        run = ((body or {}).get("metadata", {}).get("labels") or {}).get(labels.RUN)
+        if kind == "Pod" and run:
+            pods = self._pods_of.get((ref[0], run), set())
+            pods.discard(ref)
+            if not pods:
+                self._pods_of.pop((ref[0], run), None)
+        return body
+
+    def lose_node(self, name: str, lost: bool) -> None:
+        """Note that a node is gone, or back."""
+        (self._lost_nodes.add if lost else self._lost_nodes.discard)(name)
+
+    # reconcile.sources.Cache
+
+    def run(self, key: Key) -> Body | None:
+        return self.get("FlowRun", key)
+
+    def pods(self, key: Key) -> Sequence[Body]:
+        pods = self._pods_of.get((key.namespace, key.name), ())
+        return [self._objects["Pod"][ref] for ref in pods if ref in self._objects["Pod"]]
+
+    def job(self, key: Key, name: str) -> Body | None:
+        return self._objects["Job"].get((key.namespace, name))
+
+    def lost_nodes(self) -> frozenset[str]:
+        return frozenset(self._lost_nodes)
+
+    def remember(self, body: Body) -> None:
+        kind = body["kind"]
+        if kind == "FlowRun" and (body.get("status") or {}).get("settled"):
+            self.drop(kind, (body["metadata"]["namespace"], body["metadata"]["name"]))
+            return
+        self.put(kind, body)
+
+    def forget_pod(self, key: Key, name: str) -> None:
+        self.drop("Pod", (key.namespace, name))

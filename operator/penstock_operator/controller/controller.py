@@ -1,0 +1,236 @@
+"""Wires informers, cache, queue, due times and reconcilers together; `main` starts it, handlers feed it other kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from penstock.api import labels
+
+from .. import metrics
+from ..cluster import FLOW_RUNS, JOBS, NODES, PODS, ApiError, Cluster
+from ..core.views import PodView, parse_time
+from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
+from ..reconcile.flowruns import FlowRuns
+from ..reconcile.revisions import Revisions
+from ..reconcile.sources import Key, Requeue
+from .cache import ObjectCache
+from .due import DueTimes
+from .events import EventPoster
+from .informer import Informer, Selection
+from .queue import KeyQueue
+
+logger = logging.getLogger(__name__)
+
+Body = dict[str, Any]
+Work = tuple[str, Key]  # kind, key
+Reconciler = Callable[[Key], Awaitable[Requeue | None]]
+
+SAFETY = timedelta(minutes=5)  # a run that waits for another object is looked at this often, whatever was heard
+MAX_SILENCE = 180.0
+REMEMBERED_TOUCHES = 1000
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def pod_deadline(pod: PodView) -> datetime | None:
+    """When a finished pod may be deleted; None while it is not finished."""
+    if not pod.gone:
+        return None
+    ends = [
+        parse_time((c.get("state") or {}).get("terminated", {}).get("finishedAt"))
+        for c in pod.status.get("containerStatuses") or []
+    ]
+    finished = max((end for end in ends if end), default=None) or parse_time(pod.metadata.get("creationTimestamp"))
+    ttl = int((pod.metadata.get("annotations") or {}).get(TTL) or DEFAULT_POD_TTL)
+    return finished + timedelta(seconds=ttl) if finished else None
+
+
+class Controller:
+    """The operator's hot path."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        defaults: Defaults,
+        *,
+        namespaces: tuple[str, ...] = (),
+        instance: str = "operator",
+        workers: int = 16,
+        watch_nodes: bool = True,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._cluster, self._clock, self._workers = cluster, clock, workers
+        self.cache = ObjectCache()
+        self.queue: KeyQueue[Work] = KeyQueue()
+        self.due: DueTimes[Work] = DueTimes(clock, self.queue.add)
+        self.events = EventPoster(cluster, instance)
+        self.revisions = Revisions(cluster)
+        self._waiting: dict[tuple[str, str, str], set[Work]] = defaultdict(set)  # kind, namespace, name -> who
+        self._touched: dict[tuple[str, str, str], float] = {}
+        runs = FlowRuns(cluster, self.cache, self.revisions, self.events, defaults, clock)
+        self._reconcilers: dict[str, Reconciler] = {"FlowRun": runs.reconcile, "Pod": self._pod_ttl}
+        where: tuple[str | None, ...] = namespaces or (None,)
+        managed = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE}"
+        self.informers = [
+            self._informer("Pod", Selection(PODS, where, label_selector=managed)),
+            self._informer("Job", Selection(JOBS, where, label_selector=managed)),
+            self._informer("FlowRun", Selection(FLOW_RUNS, where, field_selector="status.settled!=true")),
+        ]
+        if watch_nodes and not namespaces:
+            self.informers.append(self._informer("Node", Selection(NODES)))
+        self._progress = time.monotonic()
+
+    def register(self, kind: str, reconciler: Reconciler) -> None:
+        """Have keys of another kind reconciled."""
+        self._reconcilers[kind] = reconciler
+
+    def touch(self, kind: str, key: Key) -> None:
+        """An object of another kind appeared, changed or went: reconcile it, and whatever waits for it."""
+        if kind in self._reconcilers:
+            self.queue.add((kind, key))
+        self._touched[(kind, *key)] = time.monotonic()
+        if len(self._touched) > REMEMBERED_TOUCHES:
+            self._touched.pop(next(iter(self._touched)))
+        for work in self._waiting.pop((kind, *key), ()):
+            self.queue.add(work)
+
+    def _informer(self, kind: str, selection: Selection) -> Informer:
+        return Informer(
+            self._cluster,
+            selection,
+            changed=lambda body: self._changed(kind, body),
+            deleted=lambda ref: self._deleted(kind, ref),
+            known=lambda namespace: self.cache.refs(kind, namespace),
+        )
+
+    def _changed(self, kind: str, body: Body) -> None:
+        body["kind"] = kind
+        if kind == "Node":
+            self._node(body)
+        if self.cache.put(kind, body):
+            self._name(kind, body)
+
+    def _deleted(self, kind: str, ref: tuple[str, str]) -> None:
+        body = self.cache.drop(kind, ref)
+        if kind == "Node":
+            self.cache.lose_node(ref[1], True)
+            self._name_runs_on(ref[1])
+        elif kind == "FlowRun":
+            self.due.drop((kind, Key(*ref)))
+        elif body is not None:
+            self._name(kind, body)
+
+    def _name(self, kind: str, body: Body) -> None:
+        """Queue the keys that an object concerns."""
+        namespace = body["metadata"].get("namespace") or ""
+        if kind == "FlowRun":
+            self.queue.add((kind, Key(namespace, body["metadata"]["name"])))
+            return
+        run = (body["metadata"].get("labels") or {}).get(labels.RUN)
+        if run:
+            self.queue.add(("FlowRun", Key(namespace, run)))
+        if kind == "Pod":
+            deadline = pod_deadline(PodView(body))
+            if deadline:
+                self.due.at((kind, Key(namespace, body["metadata"]["name"])), deadline)
+
+    def _node(self, body: Body) -> None:
+        taints = (body.get("spec") or {}).get("taints") or []
+        lost = any(taint.get("key") == OUT_OF_SERVICE for taint in taints)
+        name = body["metadata"]["name"]
+        if lost != (name in self.cache.lost_nodes()):
+            self.cache.lose_node(name, lost)
+            self._name_runs_on(name)
+
+    def _name_runs_on(self, node: str) -> None:
+        for pod in list(self.cache.objects("Pod")):
+            if pod.get("spec", {}).get("nodeName") == node:
+                self._name("Pod", pod)
+
+    async def _pod_ttl(self, key: Key) -> Requeue | None:
+        """Delete a pod that finished long enough ago and whose run is settled; Jobs see to their own pods."""
+        body = self.cache.get("Pod", key)
+        if body is None:
+            return None
+        pod, deadline = PodView(body), pod_deadline(PodView(body))
+        owner: Body = next((o for o in pod.metadata.get("ownerReferences") or [] if o.get("controller")), {})
+        if deadline is None or owner.get("kind") == "Job":
+            return None
+        if self._clock() < deadline:
+            return Requeue(deadline)
+        run = (pod.metadata.get("labels") or {}).get(labels.RUN)
+        if run and self.cache.run(Key(key.namespace, run)):
+            return Requeue(self._clock() + timedelta(seconds=30))
+        await self._cluster.delete(PODS, key.namespace, key.name, uid=pod.uid)
+        return None
+
+    async def run(self) -> None:
+        """Watch and reconcile until cancelled."""
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            group.create_task(self.events.run(), name="events")
+            for informer in self.informers:
+                group.create_task(informer.run(), name=f"informer {informer.selection.resource.plural}")
+            # Nothing is decided before everything is known: a run whose pod is not listed yet is not a run without one.
+            for informer in self.informers:
+                await informer.synced.wait()
+            logger.info("synced: %d runs, %d pods", self.cache.count("FlowRun"), self.cache.count("Pod"))
+            group.create_task(self.due.run(), name="due times")
+            for number in range(self._workers):
+                group.create_task(self._work(), name=f"worker {number}")
+
+    async def _work(self) -> None:
+        while True:
+            work = await self.queue.take()
+            kind, key = work
+            start, failed = time.monotonic(), True
+            try:
+                again = await self._reconcilers[kind](key)
+                failed = False
+                self._schedule(work, again, start)
+            except ApiError as error:
+                logger.info("%s %s/%s: %s; again later", kind, *key, error)
+            except Exception:  # one bad object never stops the others
+                logger.exception("%s %s/%s cannot be reconciled", kind, *key)
+            finally:
+                self._progress = time.monotonic()
+                metrics.RECONCILE_SECONDS.labels(kind).observe(self._progress - start)
+                metrics.RECONCILES.labels(kind, "failed" if failed else "done").inc()
+                delay = self.queue.done(work, failed=failed)
+                if delay is not None:
+                    self.due.at(work, self._clock() + timedelta(seconds=delay))
+
+    def _schedule(self, work: Work, again: Requeue | None, started: float) -> None:
+        if again is None:
+            return
+        if again.waits_for:
+            kind, name = again.waits_for
+            wanted = (kind, work[1].namespace, name)
+            if self._touched.get(wanted, 0.0) >= started:  # it came while we looked
+                self.queue.add(work)
+            else:
+                self._waiting[wanted].add(work)
+                self.due.at(work, self._clock() + SAFETY)
+        if again.at:
+            self.due.at(work, again.at)
+
+    def health(self) -> dict[str, float]:
+        """Figures of liveness. Raises RuntimeError when watches are silent or work stands still, never for backlog."""
+        silence = max(informer.silence() for informer in self.informers)
+        still = time.monotonic() - self._progress if len(self.queue) and not self.queue.working else 0.0
+        if silence > MAX_SILENCE:
+            raise RuntimeError(f"no watch was heard of for {silence:.0f} s")
+        if still > MAX_SILENCE:
+            raise RuntimeError(f"keys wait, and nothing was done for {still:.0f} s")
+        return {"silence": round(silence, 1), "queued": float(len(self.queue))}

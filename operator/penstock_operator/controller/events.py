@@ -1,0 +1,132 @@
+"""Posts events.k8s.io/v1 Events with names derived from (run, seq): sent twice is AlreadyExists, which is done.
+
+Events are best effort: what cannot be sent in a few tries is dropped and counted. Nothing rests on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import defaultdict
+from typing import Any
+
+from penstock.api import labels, names
+
+from ..cluster import EVENTS, AlreadyExists, ApiError, Cluster, Unavailable
+
+logger = logging.getLogger(__name__)
+
+Body = dict[str, Any]
+
+WORKERS, TRIES, QUEUE = 6, 3, 10_000
+MAX_NOTE, MAX_REASON = 1024, 128
+WARNINGS = frozenset({"Failed", "Crashed"})
+REMEMBERED = 20_000
+
+
+def event(run: Body, entry: Body, instance: str) -> Body:
+    """The Event of one history entry of a run."""
+    meta = run["metadata"]
+    resolved = (run.get("status") or {}).get("resolved") or {}
+    found = {
+        labels.MANAGED_BY: labels.MANAGED_BY_VALUE,
+        labels.RUN: meta["name"],
+        labels.FLOW: (resolved.get("flow") or {}).get("name", "")[:63].rstrip("-."),
+        labels.DEPLOYMENT: (resolved.get("deployment") or {}).get("name"),
+        labels.POOL: (resolved.get("pool") or {}).get("name"),
+    }
+    name = entry.get("name") or entry["type"]
+    refined = f" ({name})" if name != entry["type"] else ""
+    note = entry.get("message") or entry.get("reason") or entry["type"]
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": names.event(meta["name"], meta["uid"], entry["seq"]),
+            "namespace": meta["namespace"],
+            "labels": {key: value for key, value in found.items() if value},
+        },
+        "eventTime": entry["time"],
+        "type": "Warning" if entry["type"] in WARNINGS else "Normal",
+        "reason": f"FlowRun{entry['type']}"[:MAX_REASON],
+        "action": f"{entry.get('reason') or entry['type']}"[:MAX_REASON],
+        "note": f"{entry['type']}{refined}: {note}"[:MAX_NOTE],
+        "reportingController": f"{labels.GROUP}/operator",
+        "reportingInstance": instance[:MAX_REASON],
+        "regarding": {
+            "apiVersion": labels.API_VERSION,
+            "kind": "FlowRun",
+            "name": meta["name"],
+            "namespace": meta["namespace"],
+            "uid": meta["uid"],
+        },
+    }
+
+
+class EventPoster:
+    """Implements `reconcile.sources.Events`."""
+
+    def __init__(self, cluster: Cluster, instance: str) -> None:
+        self._cluster, self._instance = cluster, instance
+        self._queue: asyncio.Queue[tuple[str, Body]] = asyncio.Queue(QUEUE)
+        self._open: dict[str, int] = defaultdict(int)
+        self._idle: dict[str, asyncio.Event] = {}
+        self._posted: dict[str, int] = {}  # uid -> highest seq queued, so that each pass does not post all again
+        self.dropped = 0
+
+    def post(self, run: Body, entry: Body) -> None:
+        uid = run["metadata"]["uid"]
+        if entry["seq"] <= self._posted.get(uid, 0):
+            return
+        if len(self._posted) > REMEMBERED:
+            self._posted.clear()
+        self._posted[uid] = entry["seq"]
+        try:
+            self._queue.put_nowait((uid, event(run, entry, self._instance)))
+        except asyncio.QueueFull:
+            self.dropped += 1
+            return
+        self._open[uid] += 1
+
+    async def flush(self, run_uid: str) -> None:
+        if self._open.get(run_uid):
+            idle = self._idle.setdefault(run_uid, asyncio.Event())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(idle.wait(), 10)
+        self._posted.pop(run_uid, None)
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            uid, body = await self._queue.get()
+            try:
+                await self._send(body)
+            finally:
+                self._open[uid] -= 1
+                if not self._open[uid]:
+                    del self._open[uid]
+                    idle = self._idle.pop(uid, None)
+                    if idle:
+                        idle.set()
+
+    async def _send(self, body: Body) -> None:
+        for attempt in range(TRIES):
+            try:
+                await self._cluster.create(EVENTS, body["metadata"]["namespace"], body)
+            except AlreadyExists:
+                return
+            except Unavailable as error:
+                await asyncio.sleep(error.retry_after or 0.3 * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
+            except ApiError as error:
+                logger.warning("event %s: %s", body["metadata"]["name"], error)
+                break
+            else:
+                return
+        self.dropped += 1

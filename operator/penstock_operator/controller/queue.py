@@ -1,0 +1,74 @@
+"""A queue of keys: a key is in it once, is worked on by one task at a time, and comes back if it was named meanwhile.
+
+Failures come back after a delay that doubles, with jitter, so that a broken object costs little and stops no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+FIRST_BACKOFF = 0.2
+MAX_BACKOFF = 60.0
+
+
+class KeyQueue(Generic[K]):
+    """Keys that want attention. Not thread-safe: one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[K] = deque()
+        self._queued: dict[K, float] = {}  # key -> loop time it was named, for the age of the oldest
+        self._working: set[K] = set()
+        self._again: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._wake = asyncio.Event()
+
+    def add(self, key: K) -> None:
+        """Name a key. Queued already: nothing. Being worked on: once more afterwards."""
+        if key in self._working:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued[key] = asyncio.get_running_loop().time()
+            self._waiting.append(key)
+            self._wake.set()
+
+    async def take(self) -> K:
+        """The next key; `done` must follow."""
+        while not self._waiting:
+            self._wake.clear()
+            await self._wake.wait()
+        key = self._waiting.popleft()
+        del self._queued[key]
+        self._working.add(key)
+        return key
+
+    def done(self, key: K, *, failed: bool = False) -> float | None:
+        """End the work on a key; after a failure, the seconds after which it should be named again."""
+        self._working.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+        if not failed:
+            self._failures.pop(key, None)
+            return None
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        return min(FIRST_BACKOFF * 2.0 ** (count - 1), MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def working(self) -> int:
+        """Keys being worked on."""
+        return len(self._working)
+
+    def oldest_age(self) -> float:
+        """Seconds the oldest queued key has waited; 0 when there is none."""
+        if not self._waiting:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._queued[self._waiting[0]]

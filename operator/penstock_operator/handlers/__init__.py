@@ -1,0 +1,1 @@
+"""kopf's entry points for the kinds that change seldom: they only enqueue keys."""

@@ -1,0 +1,181 @@
+"""The Pod of an attempt: restricted by default, the pool's template and the allowed overrides upon it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.api import labels, names
+
+from .merging import merged
+
+Body = dict[str, Any]
+
+USER = 65532
+GRACE_SECONDS = 30
+DEFAULT_POD_TTL = 3600
+TTL = f"{labels.GROUP}/ttl-seconds-after-finished"
+COMMAND = ["python3", "-m", "penstock.runner"]
+# What a template may not change, for claiming, fencing and retries rest on it.
+RESERVED_SPEC = frozenset(
+    ("restartPolicy", "serviceAccountName", "serviceAccount", "automountServiceAccountToken", "activeDeadlineSeconds")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the operator was installed with."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    service_account: str = "penstock-run"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """An attempt: the run's body after the launching write, its pool's spec, pod overrides in the order they apply."""
+
+    run: Body
+    pool: Body
+    overrides: Sequence[Body]
+    defaults: Defaults
+
+    @property
+    def name(self) -> str:
+        """Name of its Pod or Job."""
+        return names.pod(self.run["metadata"]["name"], self.run["status"]["attempt"])
+
+
+def pod(launch: Launch) -> Body:
+    """The Pod of a pool of type Pod, owned by its run."""
+    body = template(launch)
+    meta = {**body["metadata"], "name": launch.name, "namespace": launch.run["metadata"]["namespace"]}
+    meta["ownerReferences"] = [owner(launch.run)]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body["spec"]}
+
+
+def owner(run: Body) -> Body:
+    """The reference that makes a run the controller of what is created for it."""
+    return {
+        "apiVersion": labels.API_VERSION,
+        "kind": "FlowRun",
+        "name": run["metadata"]["name"],
+        "uid": run["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def template(launch: Launch) -> Body:
+    """The pod template of an attempt: Penstock's own, then the pool's, then the overrides, then what is reserved."""
+    given = launch.pool.get("template") or {}
+    own = {"metadata": {"labels": {}, "annotations": {}}, "spec": _spec(launch)}
+    spec_given = {k: v for k, v in (given.get("spec") or {}).items() if k not in RESERVED_SPEC}
+    meta_given = {k: v for k, v in (given.get("metadata") or {}).items() if k in ("labels", "annotations")}
+    body: Body = merged(own, {"metadata": meta_given, "spec": spec_given})
+    for layer in launch.overrides:
+        body = merged(body, _override(layer))
+    image = launch.run["status"]["resolved"].get("image")
+    reserved: Body = {"name": labels.CONTAINER, "env": _environment(launch.run)}
+    flow = next(c for c in body["spec"]["containers"] if c["name"] == labels.CONTAINER)
+    reserved["image"] = image or flow.get("image") or launch.defaults.image
+    ttl = launch.pool.get("podTTLSecondsAfterFinished")
+    ours = {
+        "labels": run_labels(launch.run),
+        "annotations": {TTL: str(DEFAULT_POD_TTL if ttl is None else ttl)},
+    }
+    result: Body = merged(body, {"metadata": ours, "spec": {"containers": [reserved]}})
+    return result
+
+
+def run_labels(run: Body) -> dict[str, str]:
+    """Labels by which an attempt's objects are found."""
+    resolved = run["status"]["resolved"]
+    found = {
+        labels.MANAGED_BY: labels.MANAGED_BY_VALUE,
+        labels.RUN: run["metadata"]["name"],
+        labels.ATTEMPT: str(run["status"]["attempt"]),
+        labels.FLOW: resolved["flow"]["name"][:63].rstrip("-."),
+        labels.POOL: resolved["pool"]["name"],
+    }
+    if "deployment" in resolved:
+        found[labels.DEPLOYMENT] = resolved["deployment"]["name"]
+    return found
+
+
+def _spec(launch: Launch) -> Body:
+    code = launch.run["status"]["resolved"]["code"].get("configMap")
+    container: Body = {
+        "name": labels.CONTAINER,
+        "command": COMMAND,
+        "imagePullPolicy": launch.defaults.image_pull_policy,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the pod's own
+    }
+    volumes: list[Body] = [{"name": "tmp", "emptyDir": {}}]
+    if code:
+        volumes.append({"name": "penstock-code", "configMap": {"name": code}})
+        mount = {"name": "penstock-code", "mountPath": labels.CODE_DIR, "readOnly": True}
+        container["volumeMounts"].append(mount)
+    return {
+        "restartPolicy": "Never",
+        "serviceAccountName": launch.pool.get("serviceAccountName") or launch.defaults.service_account,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": volumes,
+    }
+
+
+def _environment(run: Body) -> list[Body]:
+    meta, status = run["metadata"], run["status"]
+    values = {
+        labels.ENV_NAMESPACE: meta["namespace"],
+        labels.ENV_RUN: meta["name"],
+        labels.ENV_RUN_UID: meta["uid"],
+        labels.ENV_ATTEMPT: str(status["attempt"]),
+        labels.ENV_SEQ: str(status["state"]["seq"]),
+        labels.ENV_ENTRYPOINT: status["resolved"]["entrypoint"],
+    }
+    if "deployment" in status["resolved"]:
+        values["PENSTOCK_DEPLOYMENT"] = status["resolved"]["deployment"]["name"]
+    if status["resolved"]["code"].get("configMap"):
+        values[labels.ENV_CODE] = f"{labels.CODE_DIR}/{labels.CODE_FILE}"
+    fields = {labels.ENV_POD_NAME: "metadata.name", labels.ENV_POD_UID: "metadata.uid"}
+    return [
+        *({"name": name, "value": value} for name, value in values.items()),
+        *({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()),
+    ]
+
+
+def _override(layer: Body) -> Body:
+    """Allowed overrides as the part of a pod template they stand for."""
+    container = {key: layer[key] for key in ("imagePullPolicy", "resources", "env") if key in layer}
+    spec: Body = {
+        key: layer[key]
+        for key in ("nodeSelector", "tolerations", "affinity", "priorityClassName", "runtimeClassName")
+        if key in layer
+    }
+    meta = {key: _foreign(layer[key]) for key in ("labels", "annotations") if key in layer}
+    if container:
+        spec["containers"] = [{"name": labels.CONTAINER, **container}]
+    return {"metadata": meta, "spec": spec}
+
+
+def _foreign(pairs: dict[str, str]) -> dict[str, str]:
+    """Without keys of Penstock's own."""
+    return {key: value for key, value in pairs.items() if labels.GROUP not in key.partition("/")[0]}

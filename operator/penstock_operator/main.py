@@ -1,0 +1,168 @@
+"""The operator's process: kopf is the shell, the controller runs inside it.
+
+`penstock-operator`, or `python -m penstock_operator.main`; settings come from the environment (`settings.Settings`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+import kopf
+import prometheus_client
+import uvloop
+
+from . import login, logs, metrics
+from . import settings as configuration
+from .cluster import ApiCluster
+from .controller.controller import Controller, utc_now
+from .handlers import low_rate
+from .launch.pods import Defaults
+from .reconcile.flowdeployments import FlowDeployments
+from .reconcile.flows import Flows
+from .reconcile.workpools import WorkPools
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf compares bodies for handlers that we do not have; with nothing stored it compares nothing."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+def shell(settings: kopf.OperatorSettings) -> None:
+    """kopf's settings: no Events, no annotations, no peering, no scanning, short timeouts."""
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = kopf.StatusProgressStorage(field="status.kopf")
+    settings.queueing.idle_timeout = 1.0
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.watching.server_timeout = 300
+    settings.watching.reconnect_backoff = 1.0
+
+
+class Operator:
+    """The controller, its cluster and its metrics, started and stopped by kopf."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = contextlib.AsyncExitStack()
+        self._task: asyncio.Task[None] | None = None
+        self.controller: Controller | None = None
+        self.failed = asyncio.Event()
+
+    async def start(self, info: kopf.ConnectionInfo) -> None:
+        """Connect and start to watch."""
+        wanted = self._settings
+        cluster = await self._stack.enter_async_context(ApiCluster(login.connection(info), metrics.observe_call))
+        defaults = Defaults(wanted.image, wanted.image_pull_policy, wanted.service_account)
+        controller = Controller(
+            cluster,
+            defaults,
+            namespaces=wanted.namespaces,
+            instance=os.environ.get("POD_NAME") or socket.gethostname(),
+            workers=wanted.workers,
+        )
+        controller.register("Flow", Flows(cluster, utc_now).reconcile)
+        controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
+        controller.register("WorkPool", WorkPools(cluster, defaults, utc_now).reconcile)
+        metrics.QUEUE_DEPTH.set_function(lambda: len(controller.queue))
+        metrics.LIVE_RUNS.set_function(lambda: controller.cache.count("FlowRun"))
+        metrics.EVENTS_DROPPED.set_function(lambda: controller.events.dropped)
+        metrics.WATCH_SILENCE.set_function(lambda: max(i.silence() for i in controller.informers))
+        if wanted.metrics_port:
+            server, _ = prometheus_client.start_http_server(wanted.metrics_port)
+            self._stack.callback(server.shutdown)
+        self.controller = controller
+        self._task = asyncio.create_task(controller.run(), name="controller")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception():
+            logger.error("the controller ended", exc_info=task.exception())
+        self.failed.set()
+
+    def health(self) -> dict[str, float]:
+        """Raises when the operator should be started anew."""
+        if self.controller is None or self._task is None or self._task.done():
+            raise RuntimeError("the controller does not run")
+        return self.controller.health()
+
+    async def stop(self) -> None:
+        """End the watches; what is being written is finished by the API server or decided again by the next leader."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._task
+        await self._stack.aclose()
+
+
+def registry(operator: Operator) -> kopf.OperatorRegistry:
+    """All that kopf calls."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    def log_in(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
+        return login.connection_info(settings)
+
+    @kopf.on.startup(registry=handlers)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        shell(settings)
+        await operator.start(login.connection_info(settings))
+
+    @kopf.on.cleanup(registry=handlers)
+    async def stop(**_: Any) -> None:
+        await operator.stop()
+
+    @kopf.on.probe(registry=handlers, id="controller")
+    async def health(**_: Any) -> dict[str, float]:
+        return operator.health()
+
+    def touch(kind: str, key: Any) -> None:
+        if operator.controller is not None:
+            operator.controller.touch(kind, key)
+
+    low_rate.register(handlers, touch)
+    return handlers
+
+
+async def run(settings: Settings) -> None:
+    """Run until a signal, or until the controller fails, which ends the process for a fresh start."""
+    operator = Operator(settings)
+    where: dict[str, Any] = {"namespaces": settings.namespaces} if settings.namespaces else {"clusterwide": True}
+    endpoint = f"http://0.0.0.0:{settings.probe_port}/healthz" if settings.probe_port else None
+    await kopf.operator(
+        registry=registry(operator), standalone=True, liveness_endpoint=endpoint, stop_flag=operator.failed, **where
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        settings = configuration.read()
+    except configuration.InvalidSetting as error:
+        sys.exit(f"error: {error}")
+    logs.configure(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

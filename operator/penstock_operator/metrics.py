@@ -1,0 +1,26 @@
+"""Prometheus metrics of the operator; served by `main`."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECONCILES = Counter("penstock_reconciles", "Reconciliations by kind and outcome", ["kind", "outcome"])
+RECONCILE_SECONDS = Histogram(
+    "penstock_reconcile_seconds",
+    "Time of a reconciliation",
+    ["kind"],
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30),
+)
+API_CALLS = Counter(
+    "penstock_api_calls", "Calls of the API server by verb, resource and status", ["verb", "resource", "code"]
+)
+QUEUE_DEPTH = Gauge("penstock_queue_depth", "Keys that wait")
+QUEUE_AGE = Gauge("penstock_queue_oldest_seconds", "How long the oldest key has waited")
+WATCH_SILENCE = Gauge("penstock_watch_silence_seconds", "Time since the quietest watch was heard of")
+LIVE_RUNS = Gauge("penstock_live_runs", "Runs that are not settled")
+EVENTS_DROPPED = Gauge("penstock_events_dropped", "Events that could not be sent")
+
+
+def observe_call(verb: str, resource: str, status: int) -> None:
+    """Count an answer of the API server; 0 is no answer."""
+    API_CALLS.labels(verb, resource, str(status)).inc()

@@ -1,0 +1,240 @@
+"""Reconciles one FlowRun: read from the cache, decide, write at most once, then create or delete."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from penstock.api import labels, reasons
+
+from ..cluster import (
+    FLOW_DEPLOYMENTS,
+    FLOW_RUNS,
+    FLOWS,
+    JOBS,
+    PODS,
+    WORK_POOLS,
+    AlreadyExists,
+    Cluster,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    ResourceType,
+)
+from ..core import changes, resolve, runs
+from ..core.changes import Change, Condition
+from ..core.policy import policy
+from ..core.runs import Attempt, Decision
+from ..core.views import JobView, PodView, RunView
+from ..launch import jobs, pods
+from ..launch.pods import Defaults, Launch
+from .revisions import Revisions
+from .sources import Body, Cache, Clock, Events, Key, Requeue
+
+logger = logging.getLogger(__name__)
+
+RETRY_CREATE = timedelta(seconds=10)  # after a quota or an admission policy refused the pod
+PASSES = 4  # decisions in one go before the key is queued again
+
+
+class FlowRuns:
+    """The reconciler of runs. One key is never reconciled twice at a time; the queue sees to that."""
+
+    def __init__(
+        self, cluster: Cluster, cache: Cache, revisions: Revisions, events: Events, defaults: Defaults, clock: Clock
+    ) -> None:
+        self._cluster, self._cache, self._revisions = cluster, cache, revisions
+        self._events, self._defaults, self._clock = events, defaults, clock
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        """Bring the run a step further; when to look again, if at all. Raises ApiError: again later, with backoff."""
+        confirmed = False
+        for _ in range(PASSES):
+            body = await self._fresh(key) if confirmed else self._cache.run(key)
+            if body is None:
+                return None
+            run = RunView(body)
+            for entry in run.history:
+                if entry["seq"] > run.observed_seq:
+                    self._events.post(body, entry)
+            decision = await self._decide(run, confirmed=confirmed)
+            if decision.confirm and not confirmed:
+                confirmed = True
+                continue
+            again = await self._apply(run, decision)
+            if again is None:
+                return self._requeue(decision)
+            if again.at is not None:
+                return again
+            confirmed = True
+        return Requeue(self._clock() + timedelta(seconds=1))
+
+    def _requeue(self, decision: Decision) -> Requeue | None:
+        if decision.due is None and decision.waits_for is None:
+            return None
+        return Requeue(decision.due, decision.waits_for)
+
+    async def _fresh(self, key: Key) -> Body | None:
+        """The run and its pods by consistent reads, which the cache then knows."""
+        body = await self._cluster.get(FLOW_RUNS, *key)
+        if body is None:
+            return None
+        self._cache.remember(body)
+        selector = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE},{labels.RUN}={key.name}"
+        found: set[str] = set()
+        async for page in self._cluster.list_pages(PODS, key.namespace, label_selector=selector):
+            for pod in page.items:
+                found.add(pod["metadata"]["name"])
+                self._cache.remember({"apiVersion": "v1", "kind": "Pod", **pod})
+        for pod in self._cache.pods(key):
+            if pod["metadata"]["name"] not in found:
+                self._cache.forget_pod(key, pod["metadata"]["name"])
+        return body
+
+    async def _decide(self, run: RunView, *, confirmed: bool) -> Decision:
+        outcome = await self._resolve(run) if runs.needs_resolution(run) else None
+        if isinstance(outcome, resolve.Resolution):
+            deployment, pool = (outcome.deployment or {}).get("spec"), outcome.pool["spec"]
+        else:
+            deployment, pool = await self._revised(run, "deployment"), await self._revised(run, "pool")
+        rules = policy(run.spec, deployment, pool)
+        return runs.decide(run, self._attempt(run), outcome, rules, self._clock(), confirmed=confirmed)
+
+    def _attempt(self, run: RunView) -> Attempt:
+        key = Key(run.namespace, run.name)
+        seen = tuple(
+            PodView(pod)
+            for pod in self._cache.pods(key)
+            if (pod["metadata"].get("labels") or {}).get(labels.ATTEMPT) == str(run.attempt) and _belongs(pod, run)
+        )
+        job = self._cache.job(key, f"{run.name}-{run.attempt}") if run.resolved.get("poolType") == "Job" else None
+        mine = JobView(job) if job and _owner_uid(job) == run.uid else None
+        return Attempt(seen, mine, self._cache.lost_nodes())
+
+    async def _revised(self, run: RunView, what: str) -> Body | None:
+        name = (run.resolved.get(what) or {}).get("revision")
+        return await self._revisions.spec(run.namespace, name) if name else None
+
+    async def _resolve(self, run: RunView) -> resolve.Outcome:
+        if run.resolved:
+            again = await self._resolved_before(run)
+            if again is not None:
+                return again
+        deployment: Body | None = None
+        reference = run.spec.get("deploymentRef")
+        if reference:
+            deployment = await self._cluster.get(FLOW_DEPLOYMENTS, run.namespace, reference["name"])
+            if deployment is None:
+                return resolve.missing("FlowDeployment", reference["name"])
+        name = resolve.flow_name(run, deployment)
+        flow = await self._cluster.get(FLOWS, run.namespace, name)
+        if flow is None:
+            return resolve.missing("Flow", name)
+        name = resolve.pool_name(run, deployment)
+        pool = await self._cluster.get(WORK_POOLS, run.namespace, name)
+        if pool is None:
+            return resolve.missing("WorkPool", name)
+        return resolve.resolve(run, deployment, flow, pool)
+
+    async def _resolved_before(self, run: RunView) -> resolve.Resolution | None:
+        """What an earlier attempt was launched with, whatever was edited since."""
+        pool = await self._revised(run, "pool")
+        deployment = await self._revised(run, "deployment")
+        if pool is None or (deployment is None and "deployment" in run.resolved):
+            return None
+        kept = {"spec": deployment} if deployment is not None else None
+        return resolve.Resolution(run.resolved, {"spec": pool}, kept, None)
+
+    async def _apply(self, run: RunView, decision: Decision) -> Requeue | None:
+        """Carry out a decision. None: done; a Requeue with a time: come back then; without: decide again at once."""
+        if decision.launches and decision.launches.source is not None:
+            code = decision.launches.status["code"]
+            await self._revisions.keep_code(run.namespace, code["digest"], decision.launches.source)
+        if decision.launches and not run.resolved:
+            await self._revisions.keep("WorkPool", decision.launches.pool)
+            if decision.launches.deployment:
+                await self._revisions.keep("FlowDeployment", decision.launches.deployment)
+        if decision.settles:
+            await self._events.flush(run.uid)
+        written = await self._write(run, decision.change)
+        if written is None:
+            return Requeue()
+        if decision.create:
+            return await self._create(written)
+        for doomed in decision.delete:
+            resource = JOBS if doomed.kind == "Job" else PODS
+            await self._cluster.delete(resource, run.namespace, doomed.name, uid=doomed.uid, propagation="Foreground")
+        return None
+
+    async def _write(self, run: RunView, change: Change) -> RunView | None:
+        """The run after the change; None when somebody else wrote first, and it must be decided again."""
+        ops = changes.patch(run, change, self._clock())
+        if not ops:
+            return run
+        try:
+            body = await self._cluster.patch(FLOW_RUNS, run.namespace, run.name, ops, subresource="status")
+        except (Invalid, Conflict) as error:
+            logger.debug("run %s/%s changed meanwhile: %s", run.namespace, run.name, error)
+            return None
+        except NotFound:
+            return run
+        self._cache.remember(body)
+        after = RunView(body)
+        for entry in after.history:
+            if entry["seq"] > run.seq:
+                self._events.post(body, entry)
+        return after
+
+    async def _create(self, run: RunView) -> Requeue | None:
+        if run.deleting or "resolved" not in run.status:
+            return None
+        pool = await self._revised(run, "pool") or {}
+        deployment = await self._revised(run, "deployment") or {}
+        overrides = [deployment.get("pod") or {}, run.spec.get("pod") or {}]
+        launch = Launch(run.body, pool, overrides, self._defaults)
+        resource, manifest = (JOBS, jobs.job(launch)) if run.resolved["poolType"] == "Job" else (PODS, pods.pod(launch))
+        try:
+            created = await self._cluster.create(resource, run.namespace, manifest)
+        except AlreadyExists:
+            return await self._taken(run, resource, launch.name)
+        except Forbidden as error:
+            return await self._refused(run, reasons.POD_CREATE_FORBIDDEN, error.message)
+        except Invalid as error:
+            return await self._refused(run, reasons.POD_INVALID, error.message)
+        self._cache.remember({**created, "kind": resource.kind})
+        return None
+
+    async def _taken(self, run: RunView, resource: ResourceType, name: str) -> Requeue | None:
+        """The name is taken: by this very run, then it is done; or by another object, then wait until it has gone."""
+        body = await self._cluster.get(resource, run.namespace, name)
+        if body is None:
+            return Requeue()
+        if _owner_uid(body) == run.uid:
+            self._cache.remember({**body, "kind": resource.kind})
+            return None
+        message = f"{resource.kind} {name} exists and is not of this run: it starts when that is deleted"
+        return await self._refused(run, reasons.POD_CREATE_FORBIDDEN, message)
+
+    async def _refused(self, run: RunView, reason: str, message: str) -> Requeue:
+        """Say on the run why its pod cannot be created; tried again until the pending deadline."""
+        condition = Condition(reasons.POD_READY, False, reason, message)
+        await self._write(run, Change(conditions=(condition,)))
+        return Requeue() if reason == reasons.POD_INVALID else Requeue(self._clock() + RETRY_CREATE)
+
+
+def _owner_uid(body: Body) -> str | None:
+    owners = body["metadata"].get("ownerReferences") or []
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
+
+
+def _belongs(pod: Body, run: RunView) -> bool:
+    """Whether the pod is of this run, not of a namesake: owned by it, or by a Job, whose name carries the attempt."""
+    owners = pod["metadata"].get("ownerReferences") or []
+    controller = next((owner for owner in owners if owner.get("controller")), None)
+    if controller is None:
+        return False
+    if controller["kind"] == "Job":
+        environment = next((c.get("env") or [] for c in pod["spec"]["containers"] if c["name"] == labels.CONTAINER), [])
+        return any(e["name"] == labels.ENV_RUN_UID and e.get("value") == run.uid for e in environment)
+    return bool(controller["uid"] == run.uid)

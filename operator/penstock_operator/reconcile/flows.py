@@ -1,0 +1,35 @@
+"""Reconciles a Flow: can its code be delivered?"""
+
+from __future__ import annotations
+
+from penstock.api import names, reasons
+
+from ..cluster import FLOWS, Cluster
+from ..core import resolve
+from . import conditions
+from .conditions import Ready
+from .sources import Body, Clock, Key, Requeue
+
+
+def ready(flow: Body) -> Ready:
+    """Whether runs of the flow could be launched."""
+    problem = resolve.code_problem(flow)
+    if problem:
+        return Ready(False, reasons.INVALID_CODE, problem)
+    text = flow["spec"]["code"].get("source", {}).get("text")
+    fields = (("codeDigest", names.content_digest(text)),) if text is not None else ()
+    return Ready(True, fields=fields)
+
+
+class Flows:
+    """The reconciler of flows."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster, self._clock = cluster, clock
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        """Write the Ready condition."""
+        body = await self._cluster.get(FLOWS, *key)
+        if body is not None:
+            await conditions.write(self._cluster, FLOWS, key, body, ready(body), self._clock)
+        return None

@@ -1,0 +1,97 @@
+"""Immutable copies of what a run was launched from: specs of pools and deployments as ControllerRevisions, source text
+as content-addressed ConfigMaps. So an edit never changes a run under way, and a run stays small."""
+
+from __future__ import annotations
+
+from penstock.api import labels, names
+
+from ..cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, AlreadyExists, Cluster, ResourceType
+from .sources import Body
+
+KNOWN = 4096
+
+
+class Revisions:
+    """Creates and reads revisions; what was seen once is remembered, for none of it ever changes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._specs: dict[tuple[str, str], Body] = {}
+        self._code: set[tuple[str, str]] = set()
+
+    async def keep(self, kind: str, body: Body) -> None:
+        """Make sure that the object's current generation is kept."""
+        meta = body["metadata"]
+        name = names.revision(kind, meta["name"], meta["uid"], meta.get("generation") or 0)
+        key = (meta["namespace"], name)
+        if key in self._specs:
+            return
+        reference = {
+            "apiVersion": labels.API_VERSION,
+            "kind": kind,
+            "name": meta["name"],
+            "uid": meta["uid"],
+            "controller": True,
+            "blockOwnerDeletion": False,
+        }
+        revision = {
+            "apiVersion": "apps/v1",
+            "kind": "ControllerRevision",
+            "metadata": {
+                "name": name,
+                "namespace": meta["namespace"],
+                "labels": {
+                    labels.MANAGED_BY: labels.MANAGED_BY_VALUE,
+                    labels.OWNER_KIND: kind,
+                    labels.OWNER_NAME: meta["name"][:63],
+                },
+                "ownerReferences": [reference],
+            },
+            "revision": meta.get("generation") or 0,
+            "data": body["spec"],
+        }
+        await self._create(CONTROLLER_REVISIONS, revision)
+        self._remember(key, body["spec"])
+
+    async def spec(self, namespace: str, name: str) -> Body | None:
+        """The spec that a revision keeps; None when somebody deleted it."""
+        key = (namespace, name)
+        if key not in self._specs:
+            body = await self._cluster.get(CONTROLLER_REVISIONS, namespace, name)
+            if body is None:
+                return None
+            self._remember(key, body["data"])
+        return self._specs[key]
+
+    async def keep_code(self, namespace: str, digest: str, text: str) -> None:
+        """Make sure that source text is there under its content digest."""
+        key = (namespace, digest)
+        if key in self._code:
+            return
+        config_map = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": names.code_config_map(digest),
+                "namespace": namespace,
+                "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE},
+                "annotations": {labels.CODE_DIGEST: digest},
+            },
+            "immutable": True,
+            "data": {labels.CODE_FILE: text},
+        }
+        await self._create(CONFIG_MAPS, config_map)
+        if len(self._code) >= KNOWN:
+            self._code.clear()
+        self._code.add(key)
+
+    async def _create(self, resource: ResourceType, body: Body) -> None:
+        try:
+            await self._cluster.create(resource, body["metadata"]["namespace"], body)
+        except AlreadyExists:  # its name says what it holds
+            return
+
+    def _remember(self, key: tuple[str, str], spec: Body) -> None:
+        if len(self._specs) >= KNOWN:
+            self._specs.clear()
+        self._specs[key] = spec

@@ -1,0 +1,58 @@
+"""What reconcilers are given, by the controller: the cache they read, the poster of Events, the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+Body = dict[str, Any]
+Clock = Callable[[], datetime]
+
+
+class Key(NamedTuple):
+    """A namespaced object."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """Look at the key again: at a time, or when the object it waits for changes."""
+
+    at: datetime | None = None
+    waits_for: tuple[str, str] | None = None
+
+
+class Cache(Protocol):
+    """The informers' view, with the operator's own writes upon it until their echo arrives."""
+
+    def run(self, key: Key) -> Body | None:
+        """The run, None once it is settled or deleted."""
+
+    def pods(self, key: Key) -> Sequence[Body]:
+        """Pods that carry the run's name."""
+
+    def job(self, key: Key, name: str) -> Body | None:
+        """The Job of that name."""
+
+    def lost_nodes(self) -> frozenset[str]:
+        """Nodes that are deleted or out of service while pods still name them."""
+
+    def remember(self, body: Body) -> None:
+        """Take over what a write answered: a run, a pod or a Job."""
+
+    def forget_pod(self, key: Key, name: str) -> None:
+        """A consistent read did not find this pod."""
+
+
+class Events(Protocol):
+    """The poster of Events."""
+
+    def post(self, run: Body, entry: Body) -> None:
+        """Queue the Event of a history entry; returns at once, and posting it again is harmless."""
+
+    async def flush(self, run_uid: str) -> None:
+        """Return when everything queued for the run was sent or given up."""

@@ -1,0 +1,71 @@
+"""Reconciles a WorkPool: does its template make a valid pod? The API server says, by a dry run."""
+
+from __future__ import annotations
+
+from penstock.api import reasons
+
+from ..cluster import PODS, WORK_POOLS, Cluster, Forbidden, Invalid
+from ..launch import pods
+from ..launch.pods import Defaults, Launch
+from . import conditions
+from .conditions import Ready
+from .sources import Body, Clock, Key, Requeue
+
+PROBE = "penstock-template-check"
+
+
+def probe(pool: Body, defaults: Defaults) -> Body:
+    """The pod that a run of the pool would get, under a name that no run has."""
+    meta = pool["metadata"]
+    run: Body = {
+        "metadata": {"name": PROBE, "namespace": meta["namespace"], "uid": meta["uid"]},
+        "status": {
+            "attempt": 0,
+            "state": {"seq": 0},
+            "resolved": {
+                "flow": {"name": PROBE},
+                "pool": {"name": meta["name"]},
+                "entrypoint": "module:flow",
+                "code": {"kind": "image"},
+                **({"image": pool["spec"]["image"]} if pool["spec"].get("image") else {}),
+            },
+        },
+    }
+    body = pods.pod(Launch(run, pool["spec"], (), defaults))
+    del body["metadata"]["ownerReferences"]
+    return body
+
+
+class WorkPools:
+    """The reconciler of pools."""
+
+    def __init__(self, cluster: Cluster, defaults: Defaults, clock: Clock) -> None:
+        self._cluster, self._defaults, self._clock = cluster, defaults, clock
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        """Write the Ready condition."""
+        body = await self._cluster.get(WORK_POOLS, *key)
+        if body is not None:
+            await conditions.write(self._cluster, WORK_POOLS, key, body, await self._ready(body), self._clock)
+        return None
+
+    async def _ready(self, pool: Body) -> Ready:
+        if pool["spec"]["type"] == "Process":
+            return Ready(
+                False, reasons.INVALID_SPEC, "type Process: this version has no workers; use a pool of type Pod or Job"
+            )
+        if pool["spec"].get("suspend"):
+            return Ready(False, reasons.POOL_SUSPENDED, "spec.suspend is set: no runs are started")
+        try:
+            manifest = probe(pool, self._defaults)
+        except (AttributeError, KeyError, TypeError) as error:
+            return Ready(False, reasons.POD_INVALID, f"spec.template is no pod template: {error!r}")
+        try:
+            await self._cluster.create(PODS, pool["metadata"]["namespace"], manifest, dry_run=True)
+        except Invalid as error:
+            return Ready(False, reasons.POD_INVALID, f"spec.template makes no valid pod: {error.message}")
+        except Forbidden as error:
+            if "exceeded quota" in error.message:  # of the moment, and not of the template
+                return Ready(True)
+            return Ready(False, reasons.POD_CREATE_FORBIDDEN, f"the API server refuses its pods: {error.message}")
+        return Ready(True)

@@ -1,0 +1,74 @@
+"""Settings of the operator: one object, read once from the environment at start and passed down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+PREFIX = "PENSTOCK_OPERATOR_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Each field is set by PENSTOCK_OPERATOR_<NAME>."""
+
+    namespaces: tuple[str, ...] = ()
+    """Namespaces that are watched, comma-separated; all when empty, which needs a ClusterRole."""
+
+    image: str = "penstock:latest"
+    """Image of runs whose flow, deployment and pool name none. The chart sets the operator's own."""
+
+    image_pull_policy: str = "IfNotPresent"
+    """imagePullPolicy of runs, unless a pool or override says otherwise."""
+
+    service_account: str = "penstock-run"
+    """ServiceAccount of runs, unless their pool names another. The chart makes it."""
+
+    workers: int = 16
+    """Runs that are reconciled at the same time; each holds at most one API call."""
+
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+    log_format: str = "json"
+    """json (one object a line) or plain."""
+
+    probe_port: int = 8080
+    """Port of /healthz; 0 for none."""
+
+    metrics_port: int = 9090
+    """Port of /metrics; 0 for none."""
+
+
+class InvalidSetting(ValueError):
+    """A setting cannot be read; the message names its variable and what it takes."""
+
+
+def read(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment. Raises `InvalidSetting`."""
+    values: dict[str, Any] = {}
+    for field in fields(Settings):
+        name = PREFIX + field.name.upper()
+        text = environment.get(name)
+        if text is None or text == "":
+            continue
+        if isinstance(field.default, int):
+            if not text.isdigit():
+                raise InvalidSetting(f"{name}={text!r}: a whole number is wanted")
+            values[field.name] = int(text)
+        elif isinstance(field.default, tuple):
+            values[field.name] = tuple(part.strip() for part in text.split(",") if part.strip())
+        else:
+            values[field.name] = text
+    settings = Settings(**values)
+    for name, allowed in (
+        ("log_level", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        ("log_format", ("json", "plain")),
+        ("image_pull_policy", ("Always", "IfNotPresent", "Never")),
+    ):
+        if getattr(settings, name) not in allowed:
+            variable = PREFIX + name.upper()
+            raise InvalidSetting(f"{variable}={getattr(settings, name)!r}: one of {', '.join(allowed)} is wanted")
+    return settings
