@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
-from . import kinds
+from . import kinds, reference
 from .crd import crd
 
-FOLDERS = ("crds", "charts/penstock/crds")
+MANIFESTS = ("crds", "charts/penstock/crds")  # Helm wants its own copy
+PAGES = "docs/reference/kinds"
 HEADER = "# Generated from sdk/penstock/api by `make crds`. Do not edit.\n"
 _YAML_1_1_BOOLEANS = frozenset({"y", "Y", "n", "N"})  # PyYAML leaves them bare, kubectl reads them as true and false
 
@@ -37,17 +38,22 @@ def to_yaml(body: dict[str, Any]) -> str:
 
 def generated() -> dict[str, str]:
     """Every generated file, path to content; paths are relative to the repository's root."""
-    bodies = {f"{kind.about.crd_name}.yaml": to_yaml(crd(kind)) for kind in kinds.ALL}
-    return {f"{folder}/{name}": text for folder in FOLDERS for name, text in bodies.items()}
+    crds = [crd(kind) for kind in kinds.ALL]
+    files = {f"{PAGES}/README.md": reference.index(crds)}
+    for body in crds:
+        files[f"{PAGES}/{reference.page_name(body)}"] = reference.page(body)
+        for folder in MANIFESTS:
+            files[f"{folder}/{body['metadata']['name']}.yaml"] = to_yaml(body)
+    return files
 
 
 def write(root: Path) -> list[str]:
-    """Make `root` hold exactly the generated files; the paths that changed."""
+    """Make the folders under `root` hold exactly the generated files; the paths that changed."""
     files = generated()
     changed = []
-    for folder in FOLDERS:
+    for folder in (*MANIFESTS, PAGES):
         (root / folder).mkdir(parents=True, exist_ok=True)
-        for stale in (root / folder).glob("*.yaml"):
+        for stale in sorted((root / folder).iterdir()):
             if f"{folder}/{stale.name}" not in files:
                 stale.unlink()
                 changed.append(f"{folder}/{stale.name}")

@@ -49,7 +49,7 @@ def manual_run(deployment: str, token: str) -> str:
 
 def child_run(parent_uid: str, flow: str, parameters: str, call: int) -> str:
     """Name of the `call`-th child of a run with equal flow and parameters (JSON), the same after a restart."""
-    return f"{dns_label(flow, 41)}-{digest(parent_uid, flow, parameters, str(call))}"
+    return f"{dns_label(flow, 41) or 'flow'}-{digest(parent_uid, flow, parameters, str(call))}"
 
 
 def pod(run: str, attempt: int) -> str:
