@@ -100,11 +100,18 @@ class RunFormatter(logging.Formatter):
 
 
 def _ensure_handler() -> None:
-    """Send records to stderr, unless somebody has decided where they go."""
+    """Send records to stderr, unless somebody has decided where they go; in a pod as JSON lines to stdout."""
     logger = logging.getLogger(ROOT)
     if logger.level == logging.NOTSET:
         logger.setLevel(os.environ.get("PENSTOCK_LOG_LEVEL", "INFO").upper())
-    if not logger.handlers and not logging.getLogger().handlers:
+    if logger.handlers:
+        return
+    if os.environ.get("PENSTOCK_LOG_FORMAT") == "json":
+        from .json_lines import JsonLines
+
+        logger.addHandler(JsonLines())
+        logger.propagate = False  # or user code that configures logging would have each line written twice
+    elif not logging.getLogger().handlers:
         handler = _Stderr()
         handler.setFormatter(RunFormatter())
         logger.addHandler(handler)

@@ -1,0 +1,146 @@
+"""One keep-alive HTTPS connection to the API server, on a socket.
+
+`http.client` would cost each run 25 to 40 ms of imports (email, and what that needs) for what is sixty lines here:
+docs/designs/002-runner-http.md has the comparison. Not thread-safe; the caller holds a lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+from typing import Any
+
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+TIMEOUT = 15.0
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+
+
+class Unreachable(Exception):
+    """No answer: nothing is known of what was asked."""
+
+
+class Answer:
+    """Status and JSON body; `retry_after` in seconds, 0 where the server named none."""
+
+    __slots__ = ("body", "retry_after", "status")
+
+    def __init__(self, status: int, body: dict[str, Any], retry_after: float = 0.0) -> None:
+        self.status, self.body, self.retry_after = status, body, retry_after
+
+    @property
+    def busy(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status == 429 or self.status >= 500
+
+
+class Api:
+    """The API server, as the pod's service account."""
+
+    def __init__(self, host: str, port: int, folder: str = SERVICE_ACCOUNT) -> None:
+        self._host, self._port, self._folder = host, port, folder
+        self._socket: ssl.SSLSocket | None = None
+        self._buffer = b""
+        self._token, self._token_time = "", 0.0
+        self._context: ssl.SSLContext | None = None
+
+    @classmethod
+    def from_environment(cls) -> Api:
+        """Where Kubernetes says it is; PENSTOCK_SERVICE_ACCOUNT overrides the folder of the token."""
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ.get("KUBERNETES_SERVICE_PORT") or 443)
+        return cls(host, port, os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
+
+    def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
+        """Ask once; a connection that turns out to have been closed while idle is opened again. Raises Unreachable."""
+        idle = self._socket is not None
+        try:
+            return self._ask(method, path, body, content_type)
+        except (OSError, ValueError, EOFError) as error:
+            self.close()
+            # A reused connection that the server had closed took nothing; reads may be repeated in any case.
+            if not idle or (method != "GET" and not isinstance(error, BrokenPipeError | EOFError)):
+                raise Unreachable(f"{type(error).__name__}: {error}") from error
+        try:
+            return self._ask(method, path, body, content_type)
+        except (OSError, ValueError, EOFError) as error:
+            self.close()
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._buffer = None, b""
+
+    def _ask(self, method: str, path: str, body: Any, content_type: str) -> Answer:
+        connection = self._connect()
+        data = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nAccept: application/json\r\n"
+            f"Authorization: Bearer {self._bearer()}\r\nUser-Agent: penstock-runner\r\n"
+            f"Content-Type: {content_type}\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + data)
+        return self._read()
+
+    def _connect(self) -> ssl.SSLSocket:
+        if self._socket is None:
+            if self._context is None:
+                self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                self._context.load_verify_locations(f"{self._folder}/ca.crt")
+            plain = socket.create_connection((self._host, self._port), TIMEOUT)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = self._context.wrap_socket(plain, server_hostname=self._host)
+        return self._socket
+
+    def _bearer(self) -> str:
+        """The token, read again when the kubelet has renewed it."""
+        path = f"{self._folder}/token"
+        changed = os.stat(path).st_mtime  # noqa: PTH116 - pathlib is not worth its import here
+        if changed != self._token_time:
+            with open(path) as file:  # noqa: PTH123
+                self._token, self._token_time = file.read().strip(), changed
+        return self._token
+
+    def _read(self) -> Answer:
+        lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        status = int(lines[0].split(" ", 2)[1])
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            content = self._chunks()
+        else:
+            content = self._exactly(int(headers.get("content-length") or 0))
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        wait = headers.get("retry-after", "")
+        return Answer(status, json.loads(content) if content else {}, float(wait) if wait.isdigit() else 0.0)
+
+    def _chunks(self) -> bytes:
+        content = b""
+        while size := int(self._until(b"\r\n").split(b";")[0], 16):
+            content += self._exactly(size)
+            self._until(b"\r\n")
+        while self._until(b"\r\n"):
+            pass  # trailers
+        return content
+
+    def _until(self, mark: bytes) -> bytes:
+        while mark not in self._buffer:
+            self._fill()
+        found, _, self._buffer = self._buffer.partition(mark)
+        return found
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._fill()
+        found, self._buffer = self._buffer[:size], self._buffer[size:]
+        return found
+
+    def _fill(self) -> None:
+        assert self._socket is not None
+        more = self._socket.recv(65536)
+        if not more:
+            raise EOFError("the server closed the connection")
+        self._buffer += more

@@ -1,0 +1,79 @@
+"""From an entrypoint to a flow: imports the module or executes mounted source, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..api import reasons
+
+if TYPE_CHECKING:
+    from ..flows import Flow
+
+MAX_LINES = 6
+
+
+class LoadError(Exception):
+    """The code gives no flow; `reason` says which way."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def load(entrypoint: str, source: str | None) -> Flow[Any, Any]:
+    """The flow `module:function`, from the file `source` where one is given. Raises LoadError."""
+    name, _, function = entrypoint.partition(":")
+    module = _execute(name, source) if source else _import(name)
+    return _flow(module, function, entrypoint)
+
+
+def _import(name: str) -> ModuleType:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except Exception as error:
+        raise LoadError(reasons.IMPORT_FAILED, f"module {name} cannot be imported: {_tail(error)}") from error
+
+
+def _execute(name: str, path: str) -> ModuleType:
+    """Run the file as module `name`, which is then importable, so that tasks can be pickled by reference."""
+    module = ModuleType(name)
+    module.__file__ = path
+    sys.modules[name] = module
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib is not worth its import here
+            text = file.read()
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what this is for
+    except Exception as error:
+        raise LoadError(reasons.IMPORT_FAILED, f"the flow's file cannot be imported: {_tail(error)}") from error
+    return module
+
+
+def _flow(module: ModuleType, function: str, entrypoint: str) -> Flow[Any, Any]:
+    from ..flows import Flow
+
+    found: Any = module
+    for part in function.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, Flow):
+        return found
+    flows = sorted(name for name, value in vars(module).items() if isinstance(value, Flow))
+    there = f"its flows are {', '.join(flows)}" if flows else "it has no flows: decorate a function with @flow"
+    what = (
+        f"{function} is not in {module.__name__}"
+        if found is None
+        else f"{function} is a {type(found).__name__}, no flow"
+    )
+    raise LoadError(reasons.ENTRYPOINT_NOT_FLOW, f"entrypoint {entrypoint}: {what}; {there}")
+
+
+def _tail(error: BaseException) -> str:
+    """The error and the last lines of user code that led to it."""
+    from traceback import extract_tb
+
+    frames = [f for f in extract_tb(error.__traceback__) if "importlib" not in f.filename and f.filename != __file__]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
