@@ -41,6 +41,7 @@ class Resolution:
     pool: Body
     deployment: Body | None
     source: str | None
+    parameters: Body
 
 
 Outcome = Waiting | Refused | Resolution
@@ -97,7 +98,7 @@ def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body) -> Ou
     return _resolution(run, deployment, flow, pool)
 
 
-def run_parameters(run: RunView, deployment: Body | None) -> dict[str, object]:
+def run_parameters(run: RunView, deployment: Body | None) -> Body:
     """The deployment's parameters with the run's over them."""
     return parameters.merge((deployment or {}).get("spec", {}).get("parameters"), run.spec.get("parameters"))
 
@@ -153,7 +154,7 @@ def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body) -
         status["deployment"] = _reference("FlowDeployment", deployment, revised=True)
     if image:
         status["image"] = image
-    return Resolution(status, pool, deployment, text)
+    return Resolution(status, pool, deployment, text, run_parameters(run, deployment))
 
 
 def _reference(kind: str, body: Body, *, revised: bool = False) -> Body:

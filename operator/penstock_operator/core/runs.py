@@ -191,6 +191,8 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
     if not run.resolved:
         fields["resolved"] = outcome.status
         fields["acceptedTime"] = format_time(now)
+        if outcome.parameters != (run.spec.get("parameters") or {}):
+            fields["parameters"] = outcome.parameters
     change = Change((*accepted, pending), fields, remove=("pod",), conditions=(*resolved, *_pod_condition_reset(run)))
     return Decision(change, create=True, launches=outcome)
 

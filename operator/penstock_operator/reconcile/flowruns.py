@@ -144,7 +144,7 @@ class FlowRuns:
         if pool is None or (deployment is None and "deployment" in run.resolved):
             return None
         kept = {"spec": deployment} if deployment is not None else None
-        return resolve.Resolution(run.resolved, {"spec": pool}, kept, None)
+        return resolve.Resolution(run.resolved, {"spec": pool}, kept, None, {})
 
     async def _apply(self, run: RunView, decision: Decision) -> Requeue | None:
         """Carry out a decision. None: done; a Requeue with a time: come back then; without: decide again at once."""

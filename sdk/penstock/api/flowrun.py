@@ -354,6 +354,8 @@ class FlowRunStatus(Model):
     """State changes up to this one were reported as Events and seen by triggers."""
     resolved: Resolved | None = None
     """What its references were resolved to."""
+    parameters: JsonObject | None = None
+    """Parameters with the deployment's beneath; unset where they are the run's own."""
     attempt: Count | None = None
     """Number of the current launch."""
     pod: ClaimedPod | None = None

@@ -34,7 +34,7 @@ class Reports:
         self._changes: list[tuple[str, str, str]] = []
         self._runs = 0
         self._wake = threading.Event()
-        self._closing = False
+        self._closed = threading.Event()
         self._failures_seen = 0
         self.fenced = False
         self._thread = threading.Thread(target=self._loop, name="penstock-reports", daemon=True)
@@ -63,7 +63,7 @@ class Reports:
 
     def _loop(self) -> None:
         self._wake.wait(FIRST_FLUSH)
-        while not self._closing:
+        while not self._closed.is_set():
             began = time.monotonic()
             self._wake.clear()
             try:
@@ -73,12 +73,9 @@ class Reports:
             except Fenced:
                 self.fenced = True
                 return
-            if self._closing:
-                return
-            wait = self.interval(time.monotonic() - self._begun)
-            if self._wake.wait(wait):
+            if self._wake.wait(self.interval(time.monotonic() - self._begun)):
                 # At most one flush a second, whatever happens.
-                time.sleep(max(0.0, MIN_INTERVAL - (time.monotonic() - began)) if not self._closing else 0.0)
+                self._closed.wait(max(0.0, MIN_INTERVAL - (time.monotonic() - began)))
 
     def _flush(self, *, final: bool) -> None:
         while self._changes:
@@ -95,7 +92,7 @@ class Reports:
 
     def stop(self) -> None:
         """End the thread; whatever it was sending has been sent when this returns."""
-        self._closing = True
+        self._closed.set()
         self._wake.set()
         self._thread.join()
 

@@ -163,14 +163,13 @@ class RunStatus:
             "attempt": self._at.attempt,
             "writer": self._at.pod_uid,
         }
-        if replace is None:
-            history = {"op": "add", "path": "/status/history/-", "value": remembered}
-        else:
+        history: dict[str, Any] = {"op": "add", "path": "/status/history/-", "value": remembered}
+        if replace is not None:
             history = {"op": "replace", "path": "/status/history", "value": [*replace, remembered]}
         return [{"op": "replace", "path": "/status/state", "value": entry}, history]
 
     def _last_of_mine(self, status: dict[str, Any]) -> int:
-        return max(e["seq"] for e in status["history"] if e["writer"] == self._at.pod_uid)
+        return max(int(e["seq"]) for e in status["history"] if e["writer"] == self._at.pod_uid)
 
     def _patch(self, ops: Ops) -> Answer:
         return self._until_answered("PATCH", f"{self._at.path}/status", ops, JSON_PATCH)
