@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .layout import ROOT, ClusterError, cache
-from .shell import progress, run, say
+from .shell import locked, progress, run, say
 
 KUBERNETES = "v1.36.3"
 _VERSION = " ".join(
@@ -53,6 +53,7 @@ MODULES = (
 
 
 KUBERNETES_ONLY = MODULES[:1]
+KWOK = Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"})
 
 
 def key(module: Module, go_version: str) -> str:
@@ -66,22 +67,21 @@ def key(module: Module, go_version: str) -> str:
 def ensure(modules: tuple[Module, ...] = MODULES) -> Path:
     """Build what is missing of some modules; the folder that holds the programs of all that were built."""
     if not shutil.which("go"):
-        raise ClusterError("go is not on PATH: install Go 1.26 or newer")
-    go_version = run("go", "env", "GOVERSION").strip()
-    keys = [key(module, go_version) for module in MODULES]
-    folder = cache() / "bin" / hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
+        raise ClusterError("go is not on PATH: install Go 1.26 or newer (https://go.dev/dl)")
+    go_version = run("go", "env", "GOVERSION", cwd=ROOT / "cluster").strip()
+    keys = {module.folder: key(module, go_version) for module in (*MODULES, KWOK)}
+    folder = cache() / "bin" / hashlib.sha256("".join(keys.values()).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    for module, module_key in zip(MODULES, keys, strict=True):
-        if module not in modules:
-            continue
-        built = cache() / "bin" / module_key
-        if not (built / ".done").exists():
-            _build(module, built)
-        for program in module.packages:
-            link = folder / program
-            if not link.exists():
-                link.unlink(missing_ok=True)
-                link.symlink_to(built / program)
+    with locked("binaries"):
+        for module in modules:
+            built = cache() / "bin" / keys[module.folder]
+            if not (built / ".done").exists():
+                _build(module, built)
+            for program in module.packages:
+                link = folder / program
+                if not link.exists():
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(built / program)
     return folder
 
 

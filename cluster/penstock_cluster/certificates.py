@@ -10,6 +10,9 @@ from pathlib import Path
 from .layout import API_SERVICE, GATEWAY, NODE
 from .shell import run
 
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+_LIFETIME = ("-days", "3650")
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -38,38 +41,46 @@ def wanted(address: str) -> dict[str, Certificate]:
 
 
 def issue(folder: Path, certificates: Mapping[str, Certificate]) -> None:
-    """Write the authority, the signing key of service accounts and the certificates; what exists is kept."""
+    """Write the authority, the signing key of service accounts and the certificates.
+
+    A certificate that exists is kept, unless its subject or its names are to be others now: the node's address may
+    have changed with the machine's.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     if not (folder / "ca.crt").exists():
         run(
-            *("openssl", "req", "-x509", *curve, "-days", "3650", "-subj", "/CN=penstock-cluster"),
+            *("openssl", "req", "-x509", *_NEW_KEY, *_LIFETIME, "-subj", "/CN=penstock-cluster"),
             *("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
             *("-keyout", folder / "ca.key", "-out", folder / "ca.crt"),
         )
         run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", folder / "sa.key")
     for name, certificate in certificates.items():
-        if (folder / f"{name}.crt").exists():
-            continue
-        request, extensions = folder / f"{name}.csr", folder / f"{name}.ext"
-        run(
-            *("openssl", "req", *curve, "-subj", certificate.subject),
-            *("-keyout", folder / f"{name}.key", "-out", request),
-        )
-        lines = ["extendedKeyUsage=serverAuth,clientAuth"]
-        lines += [f"subjectAltName={','.join(certificate.names)}"] if certificate.names else []
-        extensions.write_text("\n".join(lines) + "\n")
-        run(
-            *("openssl", "x509", "-req", "-in", request, "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key"),
-            *("-CAcreateserial", "-days", "3650", "-extfile", extensions, "-out", folder / f"{name}.crt"),
-        )
-        request.unlink()
-        extensions.unlink()
+        mark, content = folder / f"{name}.ext", extensions(certificate)
+        if not mark.exists() or mark.read_text() != content:
+            _sign(folder, name, certificate.subject, content)
+
+
+def extensions(certificate: Certificate) -> str:
+    """OpenSSL's extension file of a certificate; its first line, a comment, holds the subject."""
+    lines = [f"# {certificate.subject}", "extendedKeyUsage=serverAuth,clientAuth"]
+    lines += [f"subjectAltName={','.join(certificate.names)}"] if certificate.names else []
+    return "\n".join(lines) + "\n"
+
+
+def _sign(folder: Path, name: str, subject: str, content: str) -> None:
+    request, mark = folder / f"{name}.csr", folder / f"{name}.ext.part"
+    mark.write_text(content)
+    run("openssl", "req", *_NEW_KEY, "-subj", subject, "-keyout", folder / f"{name}.key", "-out", request)
+    run(
+        *("openssl", "x509", "-req", "-in", request, "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key"),
+        *("-CAcreateserial", *_LIFETIME, "-extfile", mark, "-out", folder / f"{name}.crt"),
+    )
+    request.unlink()
+    mark.rename(folder / f"{name}.ext")  # last, so that an interrupted run signs again
 
 
 def kubeconfig(pki: Path, name: str, server: str) -> str:
     """A kubeconfig (JSON, which is YAML) for one of the certificates, by absolute paths."""
-
     return json.dumps(
         {
             "apiVersion": "v1",

@@ -15,13 +15,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import binaries, certificates, supervisor
 from .layout import SERVICE_CIDR, ClusterError
 
+# Says that the folder was made by `start`, so that `stop` may delete it.
+MARK = ".penstock-control-plane"
+KUBELET_CLIENT = "apiserver-kubelet-client"
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -33,12 +36,22 @@ AUDIT_POLICY = {
 }
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Different ports of 127.0.0.1 that nobody listens on now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the two listen; the usual numbers by default."""
+
+    api: int = 6443
+    etcd: int = 2379
+    etcd_peer: int = 2380
 
 
 def parts(
@@ -46,48 +59,36 @@ def parts(
     programs: Path,
     *,
     address: str,
-    port: int,
-    etcd_port: int,
-    peer_port: int,
+    ports: Ports,
     namespace: str | None = None,
     fsync: bool = True,
 ) -> list[supervisor.Part]:
-    """etcd and apiserver whose files are under `folder`; the API is served at https://address:port."""
+    """etcd and apiserver whose files are under `folder`; the API is served at the address."""
     pki = folder / "pki"
     (folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
-    client, peer = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
+    client, peer = f"http://127.0.0.1:{ports.etcd}", f"http://127.0.0.1:{ports.etcd_peer}"
     etcd = [
         *(str(programs / "etcd"), "--data-dir", str(folder / "etcd"), "--log-level", "warn"),
         *("--listen-client-urls", client, "--advertise-client-urls", client),
         *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"),
         *(() if fsync else ("--unsafe-no-fsync",)),
     ]
-    client_name = "apiserver-kubelet-client"
+    client_files = (f"{pki}/{KUBELET_CLIENT}.crt", f"{pki}/{KUBELET_CLIENT}.key")
     apiserver = [
         *(str(programs / "kube-apiserver"), "--etcd-servers", client, "--allow-privileged"),
-        *("--bind-address", "0.0.0.0" if namespace else "127.0.0.1", "--secure-port", str(port)),
+        *("--bind-address", "0.0.0.0" if namespace else "127.0.0.1", "--secure-port", str(ports.api)),
         *("--advertise-address", address, "--endpoint-reconciler-type", "lease" if namespace else "none"),
         *("--client-ca-file", f"{pki}/ca.crt"),
         *("--tls-cert-file", f"{pki}/apiserver.crt", "--tls-private-key-file", f"{pki}/apiserver.key"),
         *("--service-account-key-file", f"{pki}/sa.key", "--service-account-signing-key-file", f"{pki}/sa.key"),
         *("--service-account-issuer", "https://kubernetes.default.svc"),
         *("--service-cluster-ip-range", SERVICE_CIDR, "--authorization-mode", "Node,RBAC"),
-        *(
-            "--kubelet-client-certificate",
-            f"{pki}/{client_name}.crt",
-            "--kubelet-client-key",
-            f"{pki}/{client_name}.key",
-        ),
+        *("--kubelet-client-certificate", client_files[0], "--kubelet-client-key", client_files[1]),
         *("--kubelet-certificate-authority", f"{pki}/ca.crt", "--kubelet-preferred-address-types", "InternalIP"),
-        *("--requestheader-client-ca-file", f"{pki}/ca.crt", "--requestheader-allowed-names", client_name),
+        *("--requestheader-client-ca-file", f"{pki}/ca.crt", "--requestheader-allowed-names", KUBELET_CLIENT),
         *("--requestheader-username-headers", "X-Remote-User", "--requestheader-group-headers", "X-Remote-Group"),
         *("--requestheader-extra-headers-prefix", "X-Remote-Extra-"),
-        *(
-            "--proxy-client-cert-file",
-            f"{pki}/{client_name}.crt",
-            "--proxy-client-key-file",
-            f"{pki}/{client_name}.key",
-        ),
+        *("--proxy-client-cert-file", client_files[0], "--proxy-client-key-file", client_files[1]),
         *("--audit-policy-file", str(folder / "audit-policy.json")),
         *("--audit-log-path", str(folder / "audit.log"), "--audit-log-maxsize", "100", "--audit-log-maxbackup", "1"),
         *(() if namespace else ("--disable-admission-plugins", "ServiceAccount")),
@@ -158,37 +159,52 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End both and delete their files."""
-        supervisor.stop(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        stop(self.folder)
 
 
 def start(folder: Path, *, fsync: bool = False) -> ControlPlane:
-    """Start a control plane whose files are under `folder`, which must not exist or be empty."""
+    """Start a control plane whose files are under `folder`; one that runs there is left as it is.
+
+    `fsync=False` risks etcd's data only when the machine itself stops, never when a process is killed.
+    """
     folder = folder.resolve()
+    if supervisor.pid(folder) is not None and (folder / "url").exists():
+        plane = ControlPlane(folder, (folder / "url").read_text())
+        plane.wait_ready()
+        return plane
+    if folder.exists() and any(folder.iterdir()) and not _ours(folder):
+        raise ClusterError(f"{folder} holds other files: name a folder that is empty or does not exist")
+    stop(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
     programs = binaries.ensure(binaries.KUBERNETES_ONLY)
-    port, etcd_port, peer_port = free_port(), free_port(), free_port()
-    url = f"https://127.0.0.1:{port}"
-    certificates.issue(
-        folder / "pki",
-        {
-            name: certificate
-            for name, certificate in certificates.wanted("127.0.0.1").items()
-            if name in ("apiserver", "admin", "apiserver-kubelet-client")
-        },
-    )
+    ports = Ports(*free_ports(3))
+    url = f"https://127.0.0.1:{ports.api}"
+    wanted = certificates.wanted("127.0.0.1")
+    certificates.issue(folder / "pki", {name: wanted[name] for name in ("apiserver", "admin", KUBELET_CLIENT)})
     (folder / "kubeconfig").write_text(certificates.kubeconfig(folder / "pki", "admin", url))
-    supervisor.start(
-        folder,
-        parts(folder, programs, address="127.0.0.1", port=port, etcd_port=etcd_port, peer_port=peer_port, fsync=fsync),
-    )
+    (folder / "kubeconfig").chmod(0o600)
+    supervisor.start(folder, parts(folder, programs, address="127.0.0.1", ports=ports, fsync=fsync))
+    (folder / "url").write_text(url)
     plane = ControlPlane(folder, url)
     try:
         plane.wait_ready()
     except ClusterError:
-        supervisor.stop(folder)
+        supervisor.stop(folder)  # the files stay: they hold the logs the message points at
         raise
     return plane
+
+
+def stop(folder: Path) -> None:
+    """End the control plane of `folder` and delete its files; a folder that `start` did not make is not touched."""
+    folder = folder.resolve()
+    supervisor.stop(folder)
+    if _ours(folder):
+        shutil.rmtree(folder)
+
+
+def _ours(folder: Path) -> bool:
+    return (folder / MARK).exists()
 
 
 @contextmanager

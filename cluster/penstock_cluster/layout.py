@@ -20,6 +20,8 @@ API_SERVICE = "198.19.0.1"
 # Point-to-point links between the host and the namespaces: 8192 nets of four addresses.
 LINKS = ipaddress.ip_network("198.18.128.0/17")
 NODE = "node0"
+# A unix socket's path has 107 bytes at most, and the kubelet makes one at .cluster/kubelet/pod-resources/kubelet.sock.
+MAX_CHECKOUT = 107 - len("/.cluster/kubelet/pod-resources/2147483647.sock")
 
 
 class ClusterError(Exception):

@@ -12,50 +12,57 @@ import time
 from pathlib import Path
 
 from . import binaries, certificates, control_plane, images, network, packages, supervisor, traces
-from .layout import GATEWAY, NODE, NODE_POD_CIDR, POD_CIDR, SERVICE_CIDR, ClusterError, Layout
-from .shell import run, say
+from .layout import GATEWAY, MAX_CHECKOUT, NODE, NODE_POD_CIDR, POD_CIDR, SERVICE_CIDR, ClusterError, Layout
+from .shell import locked, run, say
 
-PAUSE_IMAGE = "localhost/pause:local"
+CONTAINERD = Path("/usr/bin/containerd")
+# The parts that cannot work without an API server wait for this file.
+API_READY = "api-ready"
 ROLES = ("admin", "kubelet", "controller-manager", "scheduler", "proxy", "coredns")
 
 
-def up(layout: Layout) -> None:
+def up(layout: Layout, *, fsync: bool = True) -> None:
     """Bring the node up and wait until it is Ready; a cluster that is up is left as it is."""
-    start = time.monotonic()
     say(f"cluster: own node of this checkout ({layout.namespace})")
     if os.geteuid() != 0:
         raise ClusterError("the node needs root: run as root, or use `make test-integration`, which does not")
-    packages.ensure()
-    programs = binaries.ensure()
-    state = layout.state
-    state.mkdir(exist_ok=True)
-    pause = images.pause_archive()
-    if supervisor.pid(state) is None:
+    if len(os.fsencode(layout.checkout)) > MAX_CHECKOUT:
+        raise ClusterError(f"{layout.checkout} is too long for unix sockets: at most {MAX_CHECKOUT} bytes, move it")
+    with locked(layout.namespace):
+        packages.ensure()
+        programs = binaries.ensure()
+        pause = images.pause_archive()
         start = time.monotonic()
-        traces.remove_tasks(layout)
+        state = layout.state
+        state.mkdir(exist_ok=True)
+        if not network.complete(layout):  # after a restart of the machine, too
+            supervisor.stop(state)
+            traces.remove_processes(layout)
         address = network.up(layout)
-        _write_files(layout, address)
-        _link_programs(layout, programs)
-        supervisor.start(state, _parts(layout, programs, address))
-    address = network.up(layout)
-    url = f"https://{address}:6443"
-    control_plane.wait_ready(state, url)
-    _load_pause(layout, pause)
-    _grant_dns(layout, programs)
-    _wait_node(layout, url)
-    say(f"node {NODE} is Ready ({time.monotonic() - start:.1f} s)")
+        if supervisor.pid(state) is None:
+            _write_files(layout, address)
+            _link_programs(layout, programs)
+            supervisor.start(state, _parts(layout, programs, address, fsync=fsync))
+        url = f"https://{address}:6443"
+        control_plane.wait_ready(state, url)
+        supervisor.open_gate(state, API_READY)
+        _load_pause(layout, pause)
+        _grant_dns(layout, programs)
+        _wait_node(layout, url)
+        say(f"node {NODE} is Ready ({time.monotonic() - start:.1f} s)")
     print(f"export KUBECONFIG={layout.kubeconfig}\nexport PATH={state / 'bin'}:$PATH")
 
 
 def down(layout: Layout) -> None:
-    """Remove the cluster and every trace of it; safe to repeat."""
-    if layout.state.exists() or Path(f"/run/netns/{layout.namespace}").exists():
-        if os.geteuid() != 0:
-            raise ClusterError("removing the node needs root")
+    """Remove the cluster and every trace of it; safe to repeat, and after a crash of anything."""
+    if os.geteuid() != 0:
+        raise ClusterError("removing the node needs root")
+    with locked(layout.namespace):
         supervisor.stop(layout.state)
         traces.remove(layout)
         network.down(layout)
-        say("the cluster of this checkout is gone")
+        traces.remove_system_folders(layout)
+    say(f"the cluster of this checkout is gone ({layout.namespace})")
 
 
 def status(layout: Layout) -> int:
@@ -64,14 +71,19 @@ def status(layout: Layout) -> int:
     if not rows:
         print("no cluster: make cluster")
         return 1
+    overseer = supervisor.pid(layout.state)
     print(f"{'PART':<26}{'PID':<10}RESTARTS")
+    print(f"{'supervisor':<26}{overseer or 'down':<10}-")
     for name, pid, restarts in rows:
         print(f"{name:<26}{pid or 'down':<10}{restarts}")
     files = {"kubeconfig": layout.kubeconfig, "audit log": layout.state / "audit.log", "logs": layout.state / "log"}
     print()
     for what, path in files.items():
         print(f"{what:<12}{path}")
-    return 0 if supervisor.pid(layout.state) and all(pid for _, pid, _ in rows) else 1
+    if overseer and all(pid for _, pid, _ in rows):
+        return 0
+    print("\nnot all parts run: make cluster")
+    return 1
 
 
 def _link_programs(layout: Layout, programs: Path) -> None:
@@ -96,6 +108,7 @@ def _write_files(layout: Layout, address: str) -> None:
     (state / "kubelet.json").write_text(json.dumps(kubelet_config(layout), indent=1))
     (state / "Corefile").write_text(corefile(state))
     traces.make_cgroups(layout)
+    traces.note_system_folders()
 
 
 def containerd_config(state: Path) -> str:
@@ -107,7 +120,7 @@ state = "{state}/containerd-state"
 [grpc]
   address = "{state}/containerd.sock"
 [{cri}]
-  sandbox_image = "{PAUSE_IMAGE}"
+  sandbox_image = "{images.PAUSE}"
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
 [{cri}.containerd]
@@ -115,9 +128,13 @@ state = "{state}/containerd-state"
   default_runtime_name = "runc"
 [{cri}.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
+[{cri}.containerd.runtimes.runc.options]
+  Root = "{state}/runc"
 [{cri}.cni]
   bin_dir = "/usr/lib/cni"
   conf_dir = "{state}/cni"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{state}/opt"
 """
 
 
@@ -158,6 +175,7 @@ def kubelet_config(layout: Layout) -> dict[str, object]:
         "tlsCertFile": f"{state}/pki/kubelet.crt",
         "tlsPrivateKeyFile": f"{state}/pki/kubelet.key",
         "podLogsDir": f"{state}/pod-logs",
+        "volumePluginDir": f"{state}/volume-plugins",
         "maxPods": 250,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
@@ -170,14 +188,22 @@ def kubelet_config(layout: Layout) -> dict[str, object]:
 
 
 def corefile(state: Path) -> str:
-    """CoreDNS: the names of the cluster, and a quick no for all others."""
-    return f""".:53 {{
+    """CoreDNS: the names of the cluster, and a quick no for all others.
+
+    Two servers, for within one CoreDNS would ask its `template` plugin first, and the cluster never.
+    """
+    return f"""cluster.local in-addr.arpa {{
   bind {GATEWAY}
   errors
   kubernetes cluster.local in-addr.arpa {{
-    kubeconfig {state}/coredns.kubeconfig
+    kubeconfig "{state}/coredns.kubeconfig"
     pods verified
+    ttl 5
   }}
+}}
+. {{
+  bind {GATEWAY}
+  errors
   template ANY ANY . {{
     rcode NXDOMAIN
   }}
@@ -185,32 +211,39 @@ def corefile(state: Path) -> str:
 """
 
 
-def _parts(layout: Layout, programs: Path, address: str) -> list[supervisor.Part]:
+def _parts(layout: Layout, programs: Path, address: str, *, fsync: bool) -> list[supervisor.Part]:
     state, namespace = layout.state, layout.namespace
 
     def config(name: str, *flags: str) -> tuple[str, ...]:
         return tuple(f"--{flag}={state}/{name}.kubeconfig" for flag in flags)
 
-    def part(name: str, *flags: str, program: Path | None = None) -> supervisor.Part:
-        return supervisor.Part(name, (str(program or programs / name), *flags), namespace)
+    def part(name: str, *flags: str) -> supervisor.Part:
+        return supervisor.Part(name, (str(programs / name), *flags), namespace, API_READY)
 
     secured = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
     pki = state / "pki"
     return [
         *control_plane.parts(
-            state, programs, address=address, port=6443, etcd_port=2379, peer_port=2380, namespace=namespace
+            state,
+            programs,
+            address=address,
+            ports=control_plane.Ports(),
+            namespace=namespace,
+            fsync=fsync,
         ),
+        supervisor.Part("containerd", (str(CONTAINERD), "--config", f"{state}/containerd.toml"), namespace),
         part(
             "kube-controller-manager",
             *config("controller-manager", *secured),
             *("--leader-elect=false", "--use-service-account-credentials", "--concurrent-job-syncs=10"),
+            # At the default of 20 requests a second its own start takes four seconds.
+            *("--kube-api-qps=100", "--kube-api-burst=200"),
             *(f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={pki}/ca.crt"),
             *(f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key"),
             *("--allocate-node-cidrs", f"--cluster-cidr={POD_CIDR}", "--node-cidr-mask-size=24"),
             f"--service-cluster-ip-range={SERVICE_CIDR}",
         ),
         part("kube-scheduler", *config("scheduler", *secured), "--leader-elect=false"),
-        part("containerd", "--config", f"{state}/containerd.toml", program=Path("/usr/bin/containerd")),
         part(
             "kubelet",
             *(f"--config={state}/kubelet.json", *config("kubelet", "kubeconfig"), f"--root-dir={state}/kubelet"),
@@ -231,7 +264,7 @@ def _load_pause(layout: Layout, archive: Path) -> None:
         if time.monotonic() > deadline:
             raise ClusterError(f"containerd does not answer: see {layout.state}/log/containerd.log")
         time.sleep(0.05)
-    images.load(layout, PAUSE_IMAGE, archive)
+    images.load(layout, archive)
 
 
 def _grant_dns(layout: Layout, programs: Path) -> None:
@@ -262,5 +295,6 @@ def _wait_node(layout: Layout, url: str, seconds: float = 60.0) -> None:
         if account and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
             return
         if time.monotonic() > deadline:
-            raise ClusterError(f"the node is not Ready after {seconds:.0f} s: see {layout.state}/log/kubelet.log")
+            log = layout.state / "log" / "kubelet.log"
+            raise ClusterError(f"the node is not Ready after {seconds:.0f} s: see {log} and `make cluster-status`")
         time.sleep(0.1)

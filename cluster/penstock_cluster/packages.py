@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 from .layout import ClusterError
-from .shell import progress, run
+from .shell import locked, progress, run
 
-# program -> package
+# program or file -> package
 NEEDED = {
     "containerd": "containerd",
     "runc": "runc",
@@ -21,25 +21,31 @@ NEEDED = {
     "ip": "iproute2",
     "nsenter": "util-linux",
     "openssl": "openssl",
+    "sysctl": "procps",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
-CNI = Path("/usr/lib/cni/bridge")
 
 
 def missing() -> list[str]:
-    """Packages that are not installed, by the programs they bring."""
+    """Packages that are not installed, by the programs and files they bring."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    found = [package for program, package in NEEDED.items() if not shutil.which(program, path=path)]
-    return found + ([] if CNI.exists() else ["containernetworking-plugins"])
+    return sorted(
+        package
+        for thing, package in NEEDED.items()
+        if not (Path(thing).exists() if thing.startswith("/") else shutil.which(thing, path=path))
+    )
 
 
 def ensure() -> None:
     """Install what is missing."""
-    wanted = missing()
-    if not wanted:
+    if not missing():
         return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ClusterError(f"install these packages first (as root, Debian's names): {' '.join(wanted)}")
-    with progress(f"installing {' '.join(wanted)}"):
-        run("apt-get", "update", "-qq")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *wanted, env=environment)
+    with locked("packages"):
+        wanted = missing()
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise ClusterError(f"install these packages first (as root, Debian's names): {' '.join(wanted)}")
+        with progress(f"installing {' '.join(wanted)}"):
+            run("apt-get", "update", "-qq")
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *wanted, env=environment)

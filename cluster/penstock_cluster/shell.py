@@ -1,7 +1,9 @@
-"""Running programs and telling people what goes on: the only module that prints."""
+"""Running programs and telling people what goes on: the only module that prints progress."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .layout import ClusterError
+from .layout import ClusterError, cache
 
 
 def say(text: str) -> None:
@@ -37,6 +39,20 @@ def progress(what: str, every: float = 20.0) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Only one process of this user is inside for one `name`; the others wait, and say so."""
+    path = cache() / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with progress(f"waiting for another process that works on {name}"):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def run(
     *words: str | Path,
     check: bool = True,
@@ -46,7 +62,14 @@ def run(
 ) -> str:
     """Standard output of a program; its failure is a `ClusterError` that shows what it said."""
     command = [str(word) for word in words]
-    done = subprocess.run(command, cwd=cwd, env=env, input=stdin, text=True, capture_output=True, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, env=_with_sbin(env), input=stdin, text=True, capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        if not check:
+            return ""
+        raise ClusterError(f"{command[0]} is not installed: install the package that brings it") from None
     if check and done.returncode:
         said = (done.stderr or done.stdout).strip()[-3000:]
         raise ClusterError(f"{' '.join(command)} ended with {done.returncode}:\n{said}")
@@ -54,8 +77,18 @@ def run(
 
 
 def quiet(*words: str | Path) -> bool:
-    """Whether a program succeeded; what it said is dropped."""
-    return subprocess.run([str(w) for w in words], capture_output=True, check=False).returncode == 0
+    """Whether a program is there and succeeded; what it said is dropped."""
+    try:
+        done = subprocess.run([str(w) for w in words], env=_with_sbin(None), capture_output=True, check=False)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
+
+
+def _with_sbin(env: Mapping[str, str] | None) -> dict[str, str]:
+    """`env` or the process's own, with the folders of administrators' programs on PATH."""
+    env = dict(os.environ if env is None else env)
+    return {**env, "PATH": f"{env.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"}
 
 
 def in_namespace(namespace: str | None, words: Sequence[str | Path]) -> list[str]:
