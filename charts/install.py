@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -51,6 +52,15 @@ def main() -> None:
     run(options.kubectl, "wait", "--for=condition=Established", "--timeout=30s", "-f", "crds/")
 
     print("==> installing the chart", file=sys.stderr)
+    release = ("penstock", "--namespace", options.namespace)
+    listed = subprocess.run(
+        [options.helm, "status", *release, "--output", "json"], capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0:
+        status = json.loads(listed.stdout)
+        if status["info"]["status"].startswith("pending"):  # an install that was cut off; helm would refuse another
+            first = status["version"] == 1
+            run(options.helm, "uninstall" if first else "rollback", *release)
     values = [
         f"image.repository={repository}",
         f"image.tag={tag}",

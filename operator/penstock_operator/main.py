@@ -16,6 +16,7 @@ from typing import Any
 import kopf
 import prometheus_client
 import uvloop
+from kopf._core.engines import peering
 
 from . import login, logs, metrics
 from . import settings as configuration
@@ -58,6 +59,11 @@ def shell(settings: kopf.OperatorSettings) -> None:
     settings.watching.reconnect_backoff = 1.0
 
 
+def instance() -> str:
+    """Who this process is, in Events and logs."""
+    return os.environ.get("POD_NAME") or socket.gethostname()
+
+
 class Operator:
     """The controller, its cluster and its metrics, started and stopped by kopf."""
 
@@ -77,7 +83,7 @@ class Operator:
             cluster,
             defaults,
             namespaces=wanted.namespaces,
-            instance=os.environ.get("POD_NAME") or socket.gethostname(),
+            instance=instance(),
             workers=wanted.workers,
         )
         controller.register("Flow", Flows(cluster, utc_now).reconcile)
@@ -149,7 +155,13 @@ async def run(settings: Settings) -> None:
     where: dict[str, Any] = {"namespaces": settings.namespaces} if settings.namespaces else {"clusterwide": True}
     endpoint = f"http://0.0.0.0:{settings.probe_port}/healthz" if settings.probe_port else None
     await kopf.operator(
-        registry=registry(operator), standalone=True, liveness_endpoint=endpoint, stop_flag=operator.failed, **where
+        registry=registry(operator),
+        standalone=True,
+        # Or kopf asks the system for a user name, which a container's bare uid does not have.
+        identity=peering.Identity(instance()),
+        liveness_endpoint=endpoint,
+        stop_flag=operator.failed,
+        **where,
     )
 
 

@@ -208,4 +208,4 @@ class Resource(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready manifest, camelCase, apiVersion and kind first."""
         body = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
-        return {**body, "apiVersion": labels.API_VERSION, "kind": self.about.kind} if body else {}
+        return {"apiVersion": labels.API_VERSION, "kind": self.about.kind, **body}

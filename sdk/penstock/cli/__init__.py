@@ -1,0 +1,76 @@
+"""The `penstock` command, which is also `kubectl penstock`. Each command is a module, imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from ..exceptions import PenstockError
+
+# command -> its help in one line; each is the module of that name in this package
+COMMANDS = {
+    "build": "Print the manifests of the flows in a file.",
+    "cancel": "Ask runs to end.",
+    "deploy": "Apply the manifests of the flows in a file.",
+    "logs": "Show the logs of a run.",
+    "run": "Start a run, here or in the cluster.",
+    "runs": "List runs.",
+    "show": "Show everything about a run.",
+    "version": "Show the versions of the command and of the API.",
+    "watch": "Follow a run until it ends.",
+}
+
+EPILOG = """\b
+Exit codes: 0 done; 1 the command failed, or a watched run did not complete; 2 wrong usage;
+130 interrupted, the run goes on. PENSTOCK_DEBUG=1 shows tracebacks of errors."""
+
+
+class Lazy(click.Group):
+    """Imports a command's module only when it is asked for, so that help and completion are quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - Click's
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - Click's
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f".{name}", __name__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(
+    cls=Lazy,
+    name="penstock",
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+def cli() -> None:
+    """Deploy Python flows to Kubernetes, run them, and see what they do."""
+
+
+def main() -> None:
+    """Entry point. An error of Penstock's is one line and exit code 1."""
+    try:
+        cli.main(prog_name="kubectl penstock" if "kubectl" in sys.argv[0] else "penstock", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except PenstockError as error:
+        if os.environ.get("PENSTOCK_DEBUG"):
+            raise
+        click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,151 @@
+"""`penstock watch`, and the view that `penstock run --watch` shares with it: a run followed live until its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from ..client import Client, ClusterUnavailable
+from .options import with_client
+from .rendering import COLOURS, Body, state_of, terminal, unmet, utc_now
+from .show import lines as full
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WATCH_SECONDS = 300
+REDRAW = 0.25
+
+
+@click.command("watch")
+@click.argument("run")
+@with_client
+def command(client: Client, run: str) -> None:
+    """Follow a run until it ends. Exit code 0 when it completed, 1 otherwise."""
+    follow(client, client.get("flowruns", run))
+
+
+def follow(client: Client, run: Body) -> None:
+    """Show a run until its end and exit by it; interrupting leaves the run going."""
+    view = _Live() if sys.stdout.isatty() else _Lines()
+    name = run["metadata"]["name"]
+    try:
+        with view:
+            for body in _changes(client, run):
+                run = body
+                view.show(run)
+    except KeyboardInterrupt:
+        click.echo(f"\n{name} goes on. See it again: penstock watch {name}; end it: penstock cancel {name}", err=True)
+        sys.exit(130)
+    pages = client.list("taskrunpages", field_selector=f"run.name={name}")
+    mine = [page for page in pages if page["run"]["uid"] == run["metadata"]["uid"]]
+    click.echo("\n".join(full(run, mine)))
+    sys.exit(0 if state_of(run).get("type") == "Completed" else 1)
+
+
+def _changes(client: Client, run: Body) -> Iterator[Body]:
+    """The run each time it changes, until its end."""
+    name = run["metadata"]["name"]
+    while True:
+        yield run
+        if terminal(run):
+            return
+        for event in client.watch("flowruns", name, run["metadata"]["resourceVersion"], WATCH_SECONDS):
+            if event["type"] == "DELETED":
+                raise click.ClickException(f"run {name} was deleted")
+            run = event["object"]
+            yield run
+            if terminal(run):
+                return
+        try:
+            run = client.get("flowruns", name)
+        except ClusterUnavailable:
+            time.sleep(1.0)
+
+
+def explanation(run: Body) -> list[str]:
+    """Why the run does not go on, as its conditions tell."""
+    return [f"{c['reason']}: {c['message']}" for c in unmet(run)] if not terminal(run) else []
+
+
+def elapsed(run: Body, now: datetime) -> str:
+    """Seconds since the run was made."""
+    created = datetime.fromisoformat(run["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
+    return f"{max(0, int((now - created).total_seconds()))}s"
+
+
+class _Lines:
+    """A line for each thing that is new; for files and pipes."""
+
+    def __init__(self) -> None:
+        self._seq = 0
+        self._told: set[str] = set()
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, run: Body) -> None:
+        for entry in (run.get("status") or {}).get("history") or []:
+            if entry["seq"] > self._seq:
+                self._seq = entry["seq"]
+                click.echo(f"{entry['time'][11:19]}  {entry['name']}  {entry['message'] or entry['reason']}")
+        for text in explanation(run):
+            if text not in self._told:
+                self._told.add(text)
+                click.echo(f"          {text}")
+
+
+class _Live:
+    """A panel that is drawn again as the run changes."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._run: Body | None = None
+        self._live = Live(get_renderable=self._draw, refresh_per_second=1 / REDRAW, transient=True)
+
+    def __enter__(self) -> _Live:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, run: Body) -> None:
+        self._run = run
+        self._live.refresh()
+
+    def _draw(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        if self._run is None:
+            return Text("")
+        run, state = self._run, state_of(self._run)
+        status = run.get("status") or {}
+        colour = COLOURS.get(state.get("type", ""), "white")
+        head = Text.assemble(
+            (f" {run['metadata']['name']}  ", "bold"),
+            (state.get("name", "waiting for the operator"), colour),
+            (f"  {elapsed(run, utc_now())}", "dim"),
+        )
+        parts: list[RenderableType] = [Spinner("dots", text=head)]
+        for entry in status.get("history") or []:
+            parts.append(Text(f"   {entry['time'][11:19]}  {entry['name']}  {entry['message']}", style="dim"))
+        tasks = status.get("tasks") or {}
+        if tasks.get("total"):
+            done = int(tasks["summary"].partition("/")[0])
+            parts.append(Text(f"   tasks {tasks['summary']}"))
+            parts.append(ProgressBar(total=tasks["total"], completed=done, width=50))
+        parts += [Text(f"   {text}", style="yellow") for text in explanation(run)]
+        return Group(*parts)
