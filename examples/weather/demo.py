@@ -12,6 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 POOLS = ("pods", "jobs")
+NEWEST = "jsonpath={.items[-1:].status.result.inline}"
 
 
 def say(text: str) -> None:
@@ -37,7 +38,7 @@ def main() -> int:
     failed |= run("penstock", "run", "weather-jobs", "--param", "since=2014", "--watch")
     failed |= run("kubectl", "get", "flows,flowdeployments,flowruns,workpools")
     report = subprocess.run(
-        ["kubectl", "get", "flowruns", "--output", "jsonpath={.items[-1:].status.result.inline}"],
+        ["kubectl", "get", "flowruns", "--sort-by", ".metadata.creationTimestamp", "--output", NEWEST],
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,8 @@ import time
 from typing import Any
 
 import pytest
-from e2e_fixtures import Penstock
+
+from installation import Penstock
 
 COUNT, ROUNDS = 20, 3
 API = "penstock.dev/v1alpha1"

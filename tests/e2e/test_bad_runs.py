@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from conftest import Penstock
+
+from installation import Penstock
 
 API = "penstock.dev/v1alpha1"
 HEADER = "import os, sys, time\nfrom penstock import flow, task\n\n"

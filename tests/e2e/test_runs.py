@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Penstock
+
+from installation import Penstock
 
 API = "penstock.dev/v1alpha1"
 FLOW = '''

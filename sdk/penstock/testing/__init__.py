@@ -1,0 +1,1 @@
+"""What users' tests, and a first look at an installation, can use."""
