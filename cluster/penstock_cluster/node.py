@@ -24,10 +24,10 @@ ROLES = ("admin", "kubelet", "controller-manager", "scheduler", "proxy", "coredn
 def up(layout: Layout, *, fsync: bool = True) -> None:
     """Bring the node up and wait until it is Ready; a cluster that is up is left as it is."""
     say(f"cluster: own node of this checkout ({layout.namespace})")
-    if os.geteuid() != 0:
-        raise ClusterError("the node needs root: run as root, or use `make test-integration`, which does not")
     if len(os.fsencode(layout.checkout)) > MAX_CHECKOUT:
         raise ClusterError(f"{layout.checkout} is too long for unix sockets: at most {MAX_CHECKOUT} bytes, move it")
+    if os.geteuid() != 0:
+        raise ClusterError("the node needs root: run as root, or use `make test-integration`, which does not")
     with locked(layout.namespace):
         packages.ensure()
         programs = binaries.ensure()
@@ -48,7 +48,7 @@ def up(layout: Layout, *, fsync: bool = True) -> None:
         supervisor.open_gate(state, API_READY)
         _load_pause(layout, pause)
         _grant_dns(layout, programs)
-        _wait_node(layout, url)
+        _wait_node(layout, address)
         say(f"node {NODE} is Ready ({time.monotonic() - start:.1f} s)")
     print(f"export KUBECONFIG={layout.kubeconfig}\nexport PATH={state / 'bin'}:$PATH")
 
@@ -56,7 +56,9 @@ def up(layout: Layout, *, fsync: bool = True) -> None:
 def down(layout: Layout) -> None:
     """Remove the cluster and every trace of it; safe to repeat, and after a crash of anything."""
     if os.geteuid() != 0:
-        raise ClusterError("removing the node needs root")
+        if layout.state.exists() or (traces.NETWORKS / layout.namespace).exists():
+            raise ClusterError("removing the node needs root")
+        return
     with locked(layout.namespace):
         supervisor.stop(layout.state)
         traces.remove(layout)
@@ -286,14 +288,23 @@ def _grant_dns(layout: Layout, programs: Path) -> None:
     run(programs / "kubectl", "--kubeconfig", layout.kubeconfig, "apply", "-f", "-", stdin=objects)
 
 
-def _wait_node(layout: Layout, url: str, seconds: float = 60.0) -> None:
+def _wait_node(layout: Layout, address: str, seconds: float = 60.0) -> None:
+    """Until a pod can be made: all parts run, the node is Ready, and `default` has its service account."""
     context, deadline = control_plane.tls(layout.state / "pki"), time.monotonic() + seconds
-    while True:
-        body = control_plane.get(url, context, f"/api/v1/nodes/{NODE}")
-        conditions = json.loads(body).get("status", {}).get("conditions", []) if body else []
-        account = control_plane.get(url, context, "/api/v1/namespaces/default/serviceaccounts/default")
-        if account and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-            return
+    api, kubelet = f"https://{address}:6443", f"https://{address}:10250"
+
+    def ready() -> bool:
+        # The node's condition outlives a kubelet that was killed, so ask the kubelet itself as well.
+        node = json.loads(control_plane.get(api, context, f"/api/v1/nodes/{NODE}") or "{}")
+        conditions = node.get("status", {}).get("conditions", [])
+        return (
+            any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+            and control_plane.get(kubelet, context, "/healthz") is not None
+            and control_plane.get(api, context, "/api/v1/namespaces/default/serviceaccounts/default") is not None
+            and all(pid for _, pid, _ in supervisor.table(layout.state))
+        )
+
+    while not ready():
         if time.monotonic() > deadline:
             log = layout.state / "log" / "kubelet.log"
             raise ClusterError(f"the node is not Ready after {seconds:.0f} s: see {log} and `make cluster-status`")
