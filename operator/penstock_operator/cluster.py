@@ -1,8 +1,8 @@
 """The only module that speaks to the API server: a `Cluster` of a few verbs, and its implementation on aiohttp.
 
-Reconcilers and the controller take a `Cluster`; `testing.py` has one in memory that passes the same contract tests.
-Reads are repeated with jittered backoff on 429 and 5xx. Writes are not: whether one arrived is for the caller to find
-out, who knows what it meant.
+Reconcilers and the controller take a `Cluster`; the tests have one in memory that passes the same contract tests. Reads
+are repeated with jittered backoff on 429 and 5xx. Writes are not: whether one arrived is for the caller to find out,
+who knows what it meant.
 """
 
 from __future__ import annotations
