@@ -79,14 +79,18 @@ def conditions_after(run: RunView, wanted: Sequence[Condition], now: datetime) -
     return current if changed else None
 
 
-def history_after(run: RunView, added: Sequence[Body], bound: int) -> list[Body]:
-    """History with `added`, at most `bound` long: the oldest entries that were reported as Events are dropped first."""
+def history_after(run: RunView, added: Sequence[Body], *, launching: bool = False) -> list[Body]:
+    """History with `added`, within its bound; the oldest entries go first.
+
+    A launch makes room for the runner: entries that were reported as Events go beyond `HISTORY_AT_LAUNCH`, and one
+    place is always left, for a claim is appended without reading the list.
+    """
     history = [*run.history, *added]
-    excess = len(history) - bound
-    if excess > 0:
-        kept = [e for i, e in enumerate(history) if i >= excess or e["seq"] > run.observed_seq]
-        history = kept[-MAX_HISTORY:]
-    return history
+    if not launching:
+        return history[-MAX_HISTORY:]
+    excess = len(history) - HISTORY_AT_LAUNCH
+    kept = [e for i, e in enumerate(history) if i >= excess or e["seq"] > run.observed_seq]
+    return kept[-(MAX_HISTORY - 1) :]
 
 
 def patch(run: RunView, change: Change, now: datetime) -> list[Body]:
@@ -110,7 +114,7 @@ def patch(run: RunView, change: Change, now: datetime) -> list[Body]:
         added.append({**state, "message": message, "attempt": attempt, "writer": WRITER})
     if added:
         launching = change.entries[-1].type is StateType.PENDING
-        fields["history"] = history_after(run, added, HISTORY_AT_LAUNCH if launching else MAX_HISTORY)
+        fields["history"] = history_after(run, added, launching=launching)
     conditions = conditions_after(run, change.conditions, now)
     if conditions is not None:
         fields["conditions"] = conditions

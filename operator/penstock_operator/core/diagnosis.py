@@ -105,8 +105,10 @@ def ended(pod: PodView) -> Diagnosis:
 
 
 def job_ended(job: JobView) -> Diagnosis:
-    """How a Job failed that has no pod left to tell."""
-    failure = job.failure or {}
+    """How a Job ended that has no pod left to tell."""
+    failure = job.failure
+    if failure is None:
+        return Diagnosis(reasons.JOB_FAILED, f"Job {job.name} ended before the run had an end, and its pod is deleted")
     return Diagnosis(
         reasons.JOB_FAILED, f"Job {job.name} failed ({failure.get('reason')}): {failure.get('message') or 'no message'}"
     )

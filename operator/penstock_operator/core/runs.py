@@ -156,9 +156,8 @@ def _cancel(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -
         return Decision(delete=attempt.doomed())
     if not confirmed:
         return Decision(confirm=True)
-    return Decision(
-        Change((Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, "the run was cancelled and its pod has ended"),))
-    )
+    entry = Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, "the run was cancelled and its pod has ended")
+    return Decision(_end(run, entry, now))
 
 
 def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime) -> Decision:
@@ -222,15 +221,16 @@ def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, 
     deadline = entered + timedelta(seconds=policy.pending_deadline)
     known = run.condition(reasons.POD_READY)
     cause = next((found for pod in attempt.live if (found := diagnosis.starting(pod))), None)
-    # A pod that is being ended, or is gone, says nothing more: what was last known of it stays the cause.
-    if cause is None and all(pod.deleting for pod in attempt.live) and known and known["status"] == "False":
+    ended = attempt.over and not attempt.absent
+    # A pod that is being deleted, or is absent, says nothing more: what was last known of it stays the cause.
+    if cause is None and all(pod.deleting for pod in attempt.pods) and known and known["status"] == "False":
         cause = Diagnosis(known["reason"], known.get("message") or "")
     if cause and cause.reason in GIVE_UP_AFTER:
         same = known if known and known["reason"] == cause.reason and known["status"] == "False" else None
         since = (parse_time(same["lastTransitionTime"]) if same else None) or now
         deadline = min(deadline, since + timedelta(seconds=GIVE_UP_AFTER[cause.reason]))
-    conditions = (Condition(reasons.POD_READY, False, cause.reason, cause.message),) if cause else ()
-    if now >= deadline:
+    # A pod that ended by itself is told as it ended, however late that is seen.
+    if now >= deadline and (cause or not ended):
         why = cause or Diagnosis(
             reasons.PENDING_DEADLINE_EXCEEDED,
             "the pod did not run user code within pendingDeadlineSeconds; see its events with kubectl describe pod",
@@ -243,11 +243,26 @@ def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, 
         return _lost(run, why, policy, now)
     if attempt.absent:
         return Decision(create=True, due=deadline) if confirmed else Decision(confirm=True, due=deadline)
-    if attempt.over:
+    if ended:
         if not confirmed:
             return Decision(confirm=True)
         return _lost(run, _how_it_ended(attempt, claimed=False), policy, now)
+    if cause:
+        conditions: tuple[Condition, ...] = (Condition(reasons.POD_READY, False, cause.reason, cause.message),)
+    else:
+        conditions = _mended(known, attempt)
     return Decision(Change(conditions=conditions), due=deadline)
+
+
+def _mended(known: Body | None, attempt: Attempt) -> tuple[Condition, ...]:
+    """What to say once the cause that was told has passed: an old one must not be blamed for a later end."""
+    if known is None or known["status"] != "False":
+        return ()
+    # The kubelet alternates between trying and waiting; only a pod that runs has left such a cause behind.
+    stubborn = known["reason"] in GIVE_UP_AFTER
+    if any(not pod.deleting and (pod.phase == "Running" or not stubborn) for pod in attempt.live):
+        return (Condition(reasons.POD_READY, True, reasons.LAUNCHED, "what kept the pod from starting has passed"),)
+    return ()
 
 
 def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, confirmed: bool) -> Decision:
@@ -259,9 +274,13 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
     deadline = start + timedelta(seconds=limit) if limit else None
     exceeded = deadline is not None and now >= deadline
     if running:
-        return Decision(delete=attempt.doomed() if exceeded else (), due=None if exceeded else deadline)
-    if not attempt.over:  # a second pod of the Job, which lost the claim
+        conditions = _mended(run.condition(reasons.POD_READY), replace(attempt, pods=mine))
+        doomed = attempt.doomed() if exceeded else ()
+        return Decision(Change(conditions=conditions), delete=doomed, due=None if exceeded else deadline)
+    if attempt.live:  # a second pod of the Job, which lost the claim
         return Decision(delete=attempt.doomed())
+    if not attempt.over:  # the Job has yet to notice; deleting it would take the pod's last words with it
+        return Decision()
     if not confirmed:
         return Decision(confirm=True)
     if exceeded:

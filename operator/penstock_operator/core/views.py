@@ -20,7 +20,7 @@ def parse_time(text: str | None) -> datetime | None:
     """A Kubernetes timestamp; None for none."""
     if not text:
         return None
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text.upper())  # the API server takes lower-case t and z, too
 
 
 def format_time(time: datetime) -> str:

@@ -14,10 +14,15 @@ KEYS = {
     "volumeMounts": "mountPath",
     "ports": "containerPort",
 }
+# Items of these have one source of several: that of another kind would stand beside it, and the pod be invalid.
+REPLACED = frozenset({"env", "volumes"})
 
 
 def merged(base: Any, over: Any, name: str = "") -> Any:
-    """`base` with `over` upon it: maps by key, keyed lists by their key, anything else replaced; neither is changed."""
+    """`base` with `over` upon it: maps by key, keyed lists by their key, anything else replaced; neither is changed.
+
+    Variables and volumes are replaced one by one.
+    """
     if isinstance(base, dict) and isinstance(over, dict):
         result = dict(base)
         for key, value in over.items():
@@ -28,6 +33,6 @@ def merged(base: Any, over: Any, name: str = "") -> Any:
         items = {item.get(key): item for item in base}
         for item in over:
             known = items.get(item.get(key))
-            items[item.get(key)] = merged(known, item) if known is not None else item
+            items[item.get(key)] = merged(known, item) if known is not None and name not in REPLACED else item
         return list(items.values())
     return over

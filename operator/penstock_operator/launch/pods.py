@@ -23,6 +23,13 @@ RESERVED_SPEC = frozenset(
 )
 
 
+class InvalidTemplate(ValueError):
+    """The pool's template has another shape than a pod template."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"spec.template is no pod template: {cause!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """What the operator was installed with."""
@@ -68,18 +75,23 @@ def owner(run: Body) -> Body:
 
 
 def template(launch: Launch) -> Body:
-    """The pod template of an attempt: Penstock's own, then the pool's, then the overrides, then what is reserved."""
-    given = launch.pool.get("template") or {}
+    """The pod template of an attempt: Penstock's own, then the pool's, then the overrides, then what is reserved.
+
+    Raises InvalidTemplate where the pool's cannot be merged; what else is wrong with it, the API server says.
+    """
     own = {"metadata": {"labels": {}, "annotations": {}}, "spec": _spec(launch)}
-    spec_given = {k: v for k, v in (given.get("spec") or {}).items() if k not in RESERVED_SPEC}
-    meta_given = {k: v for k, v in (given.get("metadata") or {}).items() if k in ("labels", "annotations")}
-    body: Body = merged(own, {"metadata": meta_given, "spec": spec_given})
-    for layer in launch.overrides:
-        body = merged(body, _override(layer))
-    image = launch.run["status"]["resolved"].get("image")
+    try:
+        body: Body = merged(own, _given(launch.pool.get("template") or {}))
+        for layer in launch.overrides:
+            body = merged(body, _override(layer))
+        flow = next((c for c in body["spec"]["containers"] if c["name"] == labels.CONTAINER), None)
+        if flow is None:
+            raise TypeError(f"spec.containers is {body['spec']['containers']!r}")
+        template_image = flow.get("image")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InvalidTemplate(error) from error
     reserved: Body = {"name": labels.CONTAINER, "env": _environment(launch.run)}
-    flow = next(c for c in body["spec"]["containers"] if c["name"] == labels.CONTAINER)
-    reserved["image"] = image or flow.get("image") or launch.defaults.image
+    reserved["image"] = launch.run["status"]["resolved"].get("image") or template_image or launch.defaults.image
     ttl = launch.pool.get("podTTLSecondsAfterFinished")
     ours = {
         "labels": run_labels(launch.run),
@@ -87,6 +99,13 @@ def template(launch: Launch) -> Body:
     }
     result: Body = merged(body, {"metadata": ours, "spec": {"containers": [reserved]}})
     return result
+
+
+def _given(template: Body) -> Body:
+    """What a pool's template may say."""
+    spec = {key: value for key, value in (template.get("spec") or {}).items() if key not in RESERVED_SPEC}
+    meta = {k: v for k, v in (template.get("metadata") or {}).items() if k in ("labels", "annotations")}
+    return {"metadata": meta, "spec": spec}
 
 
 def run_labels(run: Body) -> dict[str, str]:

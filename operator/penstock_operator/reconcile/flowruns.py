@@ -28,7 +28,7 @@ from ..core.policy import policy
 from ..core.runs import Attempt, Decision
 from ..core.views import JobView, PodView, RunView
 from ..launch import jobs, pods
-from ..launch.pods import Defaults, Launch
+from ..launch.pods import Defaults, InvalidTemplate, Launch
 from .revisions import Revisions
 from .sources import Body, Cache, Clock, Events, Key, Requeue
 
@@ -193,7 +193,11 @@ class FlowRuns:
         deployment = await self._revised(run, "deployment") or {}
         overrides = [deployment.get("pod") or {}, run.spec.get("pod") or {}]
         launch = Launch(run.body, pool, overrides, self._defaults)
-        resource, manifest = (JOBS, jobs.job(launch)) if run.resolved["poolType"] == "Job" else (PODS, pods.pod(launch))
+        resource, build = (JOBS, jobs.job) if run.resolved["poolType"] == "Job" else (PODS, pods.pod)
+        try:
+            manifest = build(launch)
+        except InvalidTemplate as error:
+            return await self._refused(run, reasons.POD_INVALID, str(error))
         try:
             created = await self._cluster.create(resource, run.namespace, manifest)
         except AlreadyExists:

@@ -6,7 +6,7 @@ from penstock.api import reasons
 
 from ..cluster import PODS, WORK_POOLS, Cluster, Forbidden, Invalid
 from ..launch import pods
-from ..launch.pods import Defaults, Launch
+from ..launch.pods import Defaults, InvalidTemplate, Launch
 from . import conditions
 from .conditions import Ready
 from .sources import Body, Clock, Key, Requeue
@@ -58,8 +58,8 @@ class WorkPools:
             return Ready(False, reasons.POOL_SUSPENDED, "spec.suspend is set: no runs are started")
         try:
             manifest = probe(pool, self._defaults)
-        except (AttributeError, KeyError, TypeError) as error:
-            return Ready(False, reasons.POD_INVALID, f"spec.template is no pod template: {error!r}")
+        except InvalidTemplate as error:
+            return Ready(False, reasons.POD_INVALID, str(error))
         try:
             await self._cluster.create(PODS, pool["metadata"]["namespace"], manifest, dry_run=True)
         except Invalid as error:
