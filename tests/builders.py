@@ -251,3 +251,72 @@ def changed(body: Json, changes: dict[str, Any]) -> Json:
 def run_state(state: str = "Running", seq: int = 1, **more: Any) -> Json:
     """A `status.state` of a FlowRun."""
     return {"type": state, "name": state, "time": "2026-01-01T06:00:00Z", "seq": seq, **more}
+
+
+def flow_run(state: str | None = None, /, *, spec: Json | None = None, deleting: bool = False, **status: Any) -> Json:
+    """A FlowRun of a deployment as the API server sends it; with a `state`, launched and resolved unless it says so."""
+    metadata: Json = {
+        "name": "etl-1",
+        "namespace": "team",
+        "uid": "run-uid",
+        "generation": 1,
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-01-01T05:00:00Z",
+    }
+    if deleting:
+        metadata["deletionTimestamp"] = "2026-01-01T06:00:00Z"
+    wanted = {"deploymentRef": {"name": "etl"}, **(spec or {})}
+    body = {"apiVersion": API_VERSION, "kind": "FlowRun", "metadata": metadata, "spec": wanted}
+    if state is None:
+        return body
+    launched: Json = {} if state == "Scheduled" else {"attempt": 1, "resolved": resolved()}
+    return {**body, "status": {"attempt": 0, "state": run_state(state), "history": [], **launched, **status}}
+
+
+def resolved(pool_type: str = "Pod", **more: Any) -> Json:
+    """A `status.resolved` of a FlowRun."""
+    return {
+        "deployment": {"name": "etl", "uid": "d-uid", "generation": 3, "revision": "flowdeployment-etl-x-3"},
+        "flow": {"name": "etl", "uid": "f-uid", "generation": 1},
+        "pool": {"name": "default", "uid": "p-uid", "generation": 2, "revision": "workpool-default-x-2"},
+        "poolType": pool_type,
+        "entrypoint": "flow:etl",
+        "code": {"kind": "source", "digest": "sha256:abc", "configMap": "penstock-code-abc"},
+        "image": "registry.example/flows:1",
+        **more,
+    }
+
+
+def run_pod(phase: str = "Running", *, attempt: int = 1, uid: str = "pod-uid", **more: Any) -> Json:
+    """The Pod of an attempt; `container` is the status of its container, `deleting` that its deletion was asked for."""
+    metadata: Json = {
+        "name": f"etl-1-{attempt}",
+        "namespace": "team",
+        "uid": uid,
+        "creationTimestamp": more.pop("created", "2026-01-01T06:00:00Z"),
+        "labels": {"penstock.dev/run": "etl-1", "penstock.dev/attempt": str(attempt)},
+    }
+    if more.pop("deleting", False):
+        metadata["deletionTimestamp"] = "2026-01-01T06:00:30Z"
+    container = more.pop("container", None)
+    spec = {"nodeName": more.pop("node", "node-1"), "containers": [{"name": "flow", **more.pop("spec", {})}]}
+    status = {"phase": phase, **more}
+    if container is not None:
+        status["containerStatuses"] = [{"name": "flow", "image": "registry.example/flows:1", "state": container}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
+
+
+def run_job(*conditions: Json, deleting: bool = False) -> Json:
+    """The Job of an attempt, with the conditions that end it."""
+    metadata: Json = {"name": "etl-1-1", "namespace": "team", "uid": "job-uid"}
+    metadata["labels"] = {"penstock.dev/run": "etl-1", "penstock.dev/attempt": "1"}
+    if deleting:
+        metadata["deletionTimestamp"] = "2026-01-01T06:00:30Z"
+    status = {"conditions": list(conditions)} if conditions else {}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {}, "status": status}
+
+
+def held(type_: str, status: bool, reason: str, message: str = "", since: str = "2026-01-01T06:00:00Z") -> Json:
+    """A condition as it stands in a status."""
+    found = {"type": type_, "status": "True" if status else "False", "reason": reason, "message": message}
+    return {**found, "lastTransitionTime": since}

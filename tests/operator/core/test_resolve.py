@@ -1,0 +1,255 @@
+"""References become the facts of a launch; what is missing is waited for, and what cannot be is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from builders import GONE, changed, flow_run, good
+from penstock.api import names, reasons
+from penstock.api.flowrun import Resolved
+from penstock_operator.core import resolve
+from penstock_operator.core.resolve import Refused, Resolution, Waiting
+from penstock_operator.core.views import RunView
+
+Json = dict[str, Any]
+META = {"uid": "x-uid", "generation": 4, "namespace": "team"}
+
+
+def stored(kind: str, name: str, changes: Json) -> Json:
+    body = good(kind, name)
+    body["metadata"] |= META
+    return changed(body, changes)
+
+
+def flow(**changes: Any) -> Json:
+    return stored("Flow", "etl", {"spec": {"code": {"image": {}}, "entrypoint": "flow:etl", **changes}})
+
+
+def deployment(**changes: Any) -> Json:
+    return stored("FlowDeployment", "etl", {"spec": {"flowRef": {"name": "etl"}, **changes}})
+
+
+def pool(**changes: Any) -> Json:
+    return stored("WorkPool", "default", {"spec": {"type": "Pod", **changes}})
+
+
+def run(**spec: Any) -> RunView:
+    return RunView(flow_run(spec=spec))
+
+
+def resolved(outcome: resolve.Outcome) -> Resolution:
+    assert isinstance(outcome, Resolution)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("spec", "deployed", "flow_name", "pool_name"),
+    [
+        pytest.param({}, {"flowRef": {"name": "etl"}, "workPool": "big"}, "etl", "big", id="the deployment's"),
+        pytest.param(
+            {"workPool": "own"}, {"flowRef": {"name": "etl"}, "workPool": "big"}, "etl", "own", id="the run's"
+        ),
+        pytest.param({}, {"flowRef": {"name": "etl"}}, "etl", "default", id="no pool is named"),
+        pytest.param({"flowRef": {"name": "own"}}, None, "own", "default", id="without a deployment"),
+    ],
+)
+def test_which_flow_and_pool_are_meant(spec: Json, deployed: Json | None, flow_name: str, pool_name: str) -> None:
+    body = {"spec": deployed} if deployed else None
+    assert resolve.flow_name(run(**spec), body) == flow_name
+    assert resolve.pool_name(run(**spec), body) == pool_name
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("FlowDeployment", reasons.DEPLOYMENT_NOT_FOUND),
+        ("Flow", reasons.FLOW_NOT_FOUND),
+        ("WorkPool", reasons.POOL_NOT_FOUND),
+    ],
+)
+def test_what_is_missing_is_waited_for_by_kind_and_name(kind: str, reason: str) -> None:
+    waiting = resolve.missing(kind, "x")
+    assert (waiting.reason, waiting.kind, waiting.name) == (reason, kind, "x")
+    assert f"{kind} x" in waiting.message
+
+
+@pytest.mark.parametrize(
+    ("deployed", "in_pool", "kind", "reason"),
+    [
+        pytest.param(deployment(suspend=True), pool(), "FlowDeployment", reasons.DEPLOYMENT_SUSPENDED, id="deployment"),
+        pytest.param(deployment(), pool(suspend=True), "WorkPool", reasons.POOL_SUSPENDED, id="pool"),
+        pytest.param(
+            deployment(suspend=True), pool(suspend=True), "FlowDeployment", reasons.DEPLOYMENT_SUSPENDED, id="both"
+        ),
+        pytest.param(None, pool(suspend=True), "WorkPool", reasons.POOL_SUSPENDED, id="pool, no deployment"),
+        pytest.param(deployment(), pool(type="Process"), "WorkPool", reasons.POOL_NOT_FOUND, id="no workers here"),
+    ],
+)
+def test_what_is_closed_is_waited_for(deployed: Json | None, in_pool: Json, kind: str, reason: str) -> None:
+    outcome = resolve.resolve(run(), deployed, flow(), in_pool)
+    assert isinstance(outcome, Waiting)
+    assert (outcome.kind, outcome.reason) == (kind, reason)
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "deployed", "of_flow", "in_pool", "reason", "said"),
+    [
+        pytest.param(
+            {"parameters": {"n": "x"}},
+            deployment(),
+            flow(parameters=SCHEMA),
+            pool(),
+            reasons.INVALID_PARAMETERS,
+            "n: 'x' is not of type 'integer'",
+            id="a parameter of another type",
+        ),
+        pytest.param(
+            {"parameters": {"m": 1}},
+            deployment(),
+            flow(parameters=SCHEMA),
+            pool(),
+            reasons.INVALID_PARAMETERS,
+            "'n' is a required property; parameters: Additional properties",
+            id="all that is wrong in one message",
+        ),
+        pytest.param(
+            {"pod": {"nodeSelector": {"a": "b"}}},
+            deployment(pod={"env": [], "affinity": {}}),
+            flow(),
+            pool(),
+            reasons.INVALID_OVERRIDES,
+            "pod.affinity, pod.nodeSelector: WorkPool default does not allow it; it allows annotations, env, image,",
+            id="overrides of run and deployment that are not allowed by default",
+        ),
+        pytest.param(
+            {"pod": {"image": "x"}},
+            None,
+            flow(),
+            pool(overrides={"allow": []}),
+            reasons.INVALID_OVERRIDES,
+            "it allows none",
+            id="a pool that allows nothing",
+        ),
+        pytest.param(
+            {}, None, flow(code={"git": {"url": "x"}}), pool(), reasons.INVALID_CODE, "spec.code.git", id="code by git"
+        ),
+        pytest.param({}, None, flow(code={}), pool(), reasons.INVALID_CODE, "image or source only", id="no code"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(
+    spec: Json, deployed: Json | None, of_flow: Json, in_pool: Json, reason: str, said: str
+) -> None:
+    outcome = resolve.resolve(run(**spec), deployed, of_flow, in_pool)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == reason
+    assert said in outcome.message
+
+
+def test_a_run_remembers_the_very_objects_it_was_launched_with() -> None:
+    found = resolved(resolve.resolve(run(), deployment(), flow(), pool()))
+    assert found.status == {
+        "deployment": {
+            "name": "etl",
+            "uid": "x-uid",
+            "generation": 4,
+            "revision": names.revision("FlowDeployment", "etl", "x-uid", 4),
+        },
+        "flow": {"name": "etl", "uid": "x-uid", "generation": 4},
+        "pool": {
+            "name": "default",
+            "uid": "x-uid",
+            "generation": 4,
+            "revision": names.revision("WorkPool", "default", "x-uid", 4),
+        },
+        "poolType": "Pod",
+        "entrypoint": "flow:etl",
+        "code": {"kind": "image"},
+    }
+    assert found.source is None
+
+
+def test_a_run_without_a_deployment_remembers_none() -> None:
+    found = resolved(resolve.resolve(run(), None, flow(), pool(type="Job")))
+    assert "deployment" not in found.status
+    assert found.status["poolType"] == "Job"
+
+
+@pytest.mark.parametrize("code", [{"image": {}}, {"source": {"text": "x = 1"}}])
+def test_what_is_remembered_fits_the_api(code: Json) -> None:
+    Resolved.model_validate(resolved(resolve.resolve(run(), deployment(), flow(code=code), pool(image="i"))).status)
+
+
+def test_source_is_known_by_its_content() -> None:
+    text = "print('hello')\n"
+    found = resolved(resolve.resolve(run(), None, flow(code={"source": {"text": text}}), pool()))
+    digest = names.content_digest(text)
+    assert found.source == text
+    assert found.status["code"] == {
+        "kind": "source",
+        "digest": digest,
+        "configMap": names.code_config_map(digest),
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "deployed", "of_flow", "in_pool", "image"),
+    [
+        pytest.param("r", "d", "f", "p", "r", id="the run's"),
+        pytest.param(None, "d", "f", "p", "d", id="the deployment's"),
+        pytest.param(None, None, "f", "p", "f", id="the flow's"),
+        pytest.param(None, None, None, "p", "p", id="the pool's"),
+        pytest.param(None, None, None, None, None, id="the template's or the operator's, known at launch"),
+    ],
+)
+def test_the_nearest_image_is_taken(
+    asked: str | None, deployed: str | None, of_flow: str | None, in_pool: str | None, image: str | None
+) -> None:
+    def image_of(value: str | None) -> Json:
+        return {"image": value} if value else {}
+
+    outcome = resolve.resolve(
+        run(pod=image_of(asked)),
+        deployment(pod=image_of(deployed)),
+        flow(code={"image": image_of(of_flow)}),
+        pool(**image_of(in_pool)),
+    )
+    assert resolved(outcome).status.get("image") == image
+
+
+def test_parameters_are_the_deployments_with_the_runs_over_them() -> None:
+    found = resolve.resolve(run(parameters={"n": 2}), deployment(parameters={"n": 1, "m": 1}), flow(), pool())
+    assert resolved(found).parameters == {"n": 2, "m": 1}
+
+
+def test_a_parameter_that_the_deployment_gives_is_not_missing() -> None:
+    outcome = resolve.resolve(run(), deployment(parameters={"n": 1}), flow(parameters=SCHEMA), pool())
+    assert isinstance(outcome, Resolution)
+
+
+@pytest.mark.parametrize(
+    ("allow", "refused"),
+    [
+        pytest.param(GONE, None, id="image and env by default"),
+        pytest.param({"allow": ["image", "env"]}, None, id="named"),
+        pytest.param({"allow": ["env"]}, "pod.image: WorkPool default does not allow it", id="another is named"),
+    ],
+)
+def test_a_pool_says_what_may_be_overridden(allow: Any, refused: str | None) -> None:
+    body = pool(**({} if allow is GONE else {"overrides": allow}))
+    said = resolve.overrides_refused(body, {"image": "i"}, {"env": []})
+    assert (said and said.partition(";")[0]) == refused
+
+
+@pytest.mark.parametrize("delivered", [{"image": {}}, {"source": {"text": ""}}])
+def test_code_in_an_image_or_inline_can_be_delivered(delivered: Json) -> None:
+    assert resolve.code_problem(flow(code=delivered)) is None
+
+
+@pytest.mark.parametrize("kind", ["bundle", "git", "archive"])
+def test_other_code_cannot_be_delivered_yet(kind: str) -> None:
+    assert f"spec.code.{kind}" in (resolve.code_problem(flow(code={kind: {}})) or "")
