@@ -19,8 +19,6 @@ import pytest
 from penstock_cluster import images, node, processes, supervisor, traces
 from penstock_cluster.layout import Layout
 
-pytestmark = pytest.mark.e2e
-
 IMAGE = "localhost/penstock-cluster-probe:dev"
 NAMESPACE = "probe"
 RESTRICTED: dict[str, Any] = {
