@@ -16,6 +16,7 @@ from .crd import crd
 
 MANIFESTS = ("crds", "charts/penstock/crds")  # Helm wants its own copy
 PAGES = "docs/reference/kinds"
+STATES = "docs/reference/states.md"
 HEADER = "# Generated from sdk/penstock/api by `make crds`. Do not edit.\n"
 _YAML_1_1_BOOLEANS = frozenset({"y", "Y", "n", "N"})  # PyYAML leaves them bare, kubectl reads them as true and false
 
@@ -39,7 +40,7 @@ def to_yaml(body: dict[str, Any]) -> str:
 def generated() -> dict[str, str]:
     """Every generated file, path to content; paths are relative to the repository's root."""
     crds = [crd(kind) for kind in kinds.ALL]
-    files = {f"{PAGES}/README.md": reference.index(crds)}
+    files = {f"{PAGES}/README.md": reference.index(crds), STATES: reference.states()}
     for body in crds:
         files[f"{PAGES}/{reference.page_name(body)}"] = reference.page(body)
         for folder in MANIFESTS:

@@ -1,13 +1,15 @@
-"""Reference pages of the kinds: a pure function from a CustomResourceDefinition to Markdown.
+"""Reference pages: pure functions from a CustomResourceDefinition, and from the table of states, to Markdown.
 
 `crd_files` writes what this returns. The text is the models' own docstrings, so that `kubectl explain` and the pages
-say the same.
+say the same; the diagram of states is drawn from the table that the API server enforces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from .states import TRANSITIONS, StateType
 
 Json = dict[str, Any]
 
@@ -30,6 +32,20 @@ def index(crds: Iterable[Json]) -> str:
     ]
     head = ["# The kinds of Penstock", "", "| kind | short | what it is |", "| --- | --- | --- |"]
     return NOTE + "\n".join([*head, *rows]) + "\n"
+
+
+def states() -> str:
+    """The page of states: a diagram of the legal moves, and what each state means."""
+    moves = [
+        f"    {current or '[*]'} --> {following}"
+        for current, legal in TRANSITIONS.items()
+        for following in StateType
+        if following in legal and following is not current
+    ]
+    ends = [f"    {state} --> [*]" for state in StateType if state.terminal]
+    rows = [f"| `{state}` | {'yes' if state.terminal else ''} | {state.meaning} |" for state in StateType]
+    head = ["# States of a run", "", "```mermaid", "stateDiagram-v2", *moves, *ends, "```", ""]
+    return NOTE + "\n".join([*head, "| state | terminal | meaning |", "| --- | --- | --- |", *rows]) + "\n"
 
 
 def page(crd: Json) -> str:

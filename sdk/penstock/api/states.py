@@ -10,17 +10,24 @@ from enum import StrEnum
 
 
 class StateType(StrEnum):
-    """What a run is doing; the value is the word that stands in the resource."""
+    """What a run is doing; the value is the word that stands in the resource, `meaning` says what it means."""
 
-    SCHEDULED = "Scheduled"  # accepted, waits for its time, a slot or a retry
-    PENDING = "Pending"  # an attempt is launched, its pod has not claimed the run yet
-    RUNNING = "Running"  # a claimed attempt executes user code
-    PAUSED = "Paused"  # waits for a person; with its process (Paused) or without (Suspended)
-    CANCELLING = "Cancelling"  # asked to end; its pod is not gone yet
-    COMPLETED = "Completed"  # user code returned
-    FAILED = "Failed"  # user code raised, timed out or could not be started for a reason in the run itself
-    CRASHED = "Crashed"  # infrastructure ended the attempt
-    CANCELLED = "Cancelled"  # ended because somebody asked
+    meaning: str
+
+    def __new__(cls, word: str, meaning: str = "") -> StateType:
+        member = str.__new__(cls, word)
+        member._value_, member.meaning = word, meaning
+        return member
+
+    SCHEDULED = "Scheduled", "accepted, waits for its time, a slot or a retry"
+    PENDING = "Pending", "an attempt is launched, its pod has not claimed the run yet"
+    RUNNING = "Running", "a claimed attempt executes user code"
+    PAUSED = "Paused", "waits for a person; with its process (Paused) or without (Suspended)"
+    CANCELLING = "Cancelling", "asked to end; its pod is not gone yet"
+    COMPLETED = "Completed", "user code returned"
+    FAILED = "Failed", "user code raised, timed out or could not be started for a reason in the run itself"
+    CRASHED = "Crashed", "infrastructure ended the attempt"
+    CANCELLED = "Cancelled", "ended because somebody asked"
 
     @property
     def terminal(self) -> bool:

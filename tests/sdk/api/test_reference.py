@@ -8,6 +8,7 @@ from penstock.api.crd import crd
 from penstock.api.flowrun import FlowRun
 from penstock.api.kinds import ALL
 from penstock.api.schema import Resource
+from penstock.api.states import StateType, is_legal
 from penstock.api.workqueue import WorkQueue
 
 
@@ -47,3 +48,12 @@ def test_the_index_links_every_page() -> None:
     index = reference.index([crd(kind) for kind in ALL])
     for kind in ALL:
         assert f"[{kind.about.kind}]({reference.page_name(crd(kind))}) | `{kind.about.short}`" in index
+
+
+def test_the_diagram_of_states_shows_each_legal_move_and_no_other() -> None:
+    page = reference.states()
+    drawn = {tuple(line.split(" --> ")) for line in page.splitlines() if " --> " in line and "[*]" not in line}
+    moves = {(f"    {a}", str(b)) for a in StateType for b in StateType if a is not b and is_legal(a, b)}
+    assert drawn == moves
+    for state in StateType:
+        assert f"| `{state}` | {'yes' if state.terminal else ''} | {state.meaning} |" in page
