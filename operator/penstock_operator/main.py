@@ -90,6 +90,7 @@ class Operator:
         controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
         controller.register("WorkPool", WorkPools(cluster, defaults, utc_now).reconcile)
         metrics.QUEUE_DEPTH.set_function(lambda: len(controller.queue))
+        metrics.QUEUE_AGE.set_function(controller.queue.oldest_age)
         metrics.LIVE_RUNS.set_function(lambda: controller.cache.count("FlowRun"))
         metrics.EVENTS_DROPPED.set_function(lambda: controller.events.dropped)
         metrics.WATCH_SILENCE.set_function(lambda: max(i.silence() for i in controller.informers))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 PREFIX = "PENSTOCK_OPERATOR_"
+BOUNDS = {"workers": (1, 256), "probe_port": (0, 65535), "metrics_port": (0, 65535)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         if isinstance(field.default, int):
             if not text.isdigit():
                 raise InvalidSetting(f"{name}={text!r}: a whole number is wanted")
+            low, high = BOUNDS[field.name]
+            if not low <= int(text) <= high:
+                raise InvalidSetting(f"{name}={text!r}: at least {low} and at most {high} is wanted")
             values[field.name] = int(text)
         elif isinstance(field.default, tuple):
             values[field.name] = tuple(part.strip() for part in text.split(",") if part.strip())

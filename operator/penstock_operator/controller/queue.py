@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -22,7 +23,7 @@ class KeyQueue(Generic[K]):
 
     def __init__(self) -> None:
         self._waiting: deque[K] = deque()
-        self._queued: dict[K, float] = {}  # key -> loop time it was named, for the age of the oldest
+        self._queued: dict[K, float] = {}  # key -> when it was named, for the age of the oldest
         self._working: set[K] = set()
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
@@ -33,7 +34,7 @@ class KeyQueue(Generic[K]):
         if key in self._working:
             self._again.add(key)
         elif key not in self._queued:
-            self._queued[key] = asyncio.get_running_loop().time()
+            self._queued[key] = time.monotonic()
             self._waiting.append(key)
             self._wake.set()
 
@@ -68,7 +69,6 @@ class KeyQueue(Generic[K]):
         return len(self._working)
 
     def oldest_age(self) -> float:
-        """Seconds the oldest queued key has waited; 0 when there is none."""
-        if not self._waiting:
-            return 0.0
-        return asyncio.get_running_loop().time() - self._queued[self._waiting[0]]
+        """Seconds the oldest queued key has waited, 0 when there is none; asked by the thread that serves metrics."""
+        named = list(self._queued.values())
+        return time.monotonic() - min(named) if named else 0.0

@@ -1,0 +1,65 @@
+"""Settings of the operator: from the environment, and a wrong one names its variable and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from penstock_operator import settings
+from penstock_operator.settings import InvalidSetting, Settings
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert settings.read({}) == Settings()
+
+
+def test_each_setting_is_read_from_its_variable_as_its_type() -> None:
+    given = {
+        "PENSTOCK_OPERATOR_NAMESPACES": "a, b,,c",
+        "PENSTOCK_OPERATOR_IMAGE": "registry.example/penstock:2",
+        "PENSTOCK_OPERATOR_IMAGE_PULL_POLICY": "Always",
+        "PENSTOCK_OPERATOR_SERVICE_ACCOUNT": "runs",
+        "PENSTOCK_OPERATOR_WORKERS": "4",
+        "PENSTOCK_OPERATOR_LOG_LEVEL": "DEBUG",
+        "PENSTOCK_OPERATOR_LOG_FORMAT": "plain",
+        "PENSTOCK_OPERATOR_PROBE_PORT": "0",
+        "PENSTOCK_OPERATOR_METRICS_PORT": "9000",
+    }
+    assert {f"PENSTOCK_OPERATOR_{field.name.upper()}" for field in fields(Settings)} == set(given)
+    assert settings.read(given) == Settings(
+        namespaces=("a", "b", "c"),
+        image="registry.example/penstock:2",
+        image_pull_policy="Always",
+        service_account="runs",
+        workers=4,
+        log_level="DEBUG",
+        log_format="plain",
+        probe_port=0,
+        metrics_port=9000,
+    )
+
+
+def test_an_empty_variable_means_the_default() -> None:
+    """A chart writes the variable whether or not there is a value."""
+    assert settings.read({"PENSTOCK_OPERATOR_NAMESPACES": "", "PENSTOCK_OPERATOR_WORKERS": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "wanted"),
+    [
+        ("PENSTOCK_OPERATOR_WORKERS", "many", "a whole number"),
+        ("PENSTOCK_OPERATOR_WORKERS", "-1", "a whole number"),
+        ("PENSTOCK_OPERATOR_WORKERS", "0", "at least 1"),
+        ("PENSTOCK_OPERATOR_PROBE_PORT", "70000", "at most 65535"),
+        ("PENSTOCK_OPERATOR_LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
+        ("PENSTOCK_OPERATOR_LOG_FORMAT", "xml", "json, plain"),
+        ("PENSTOCK_OPERATOR_IMAGE_PULL_POLICY", "Sometimes", "Always, IfNotPresent, Never"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_what_it_takes(variable: str, value: str, wanted: str) -> None:
+    with pytest.raises(InvalidSetting) as raised:
+        settings.read({variable: value})
+    assert variable in str(raised.value)
+    assert repr(value) in str(raised.value)
+    assert wanted in str(raised.value)
