@@ -244,12 +244,12 @@ class ApiCluster:
             self._observe(method, resource.plural, 0)
             raise Unavailable(0, type(error).__name__, str(error)) from error
         self._observe(method, resource.plural, answer.status)
+        if answer.status >= 400:
+            raise _refusal(answer, text)
         try:
             content: Body = orjson.loads(text) if text else {}
-        except orjson.JSONDecodeError:
-            content = {"message": text[:500].decode(errors="replace")}
-        if answer.status >= 400:
-            raise error_of(answer.status, content, _seconds(answer.headers.get("Retry-After")))
+        except orjson.JSONDecodeError as error:
+            raise Unavailable(answer.status, type(error).__name__, f"the answer is no JSON: {error}") from error
         return content
 
     async def _read(self, resource: ResourceType, path: str) -> Body:
@@ -318,7 +318,7 @@ class ApiCluster:
             ) as answer:
                 self._observe("WATCH", resource.plural, answer.status)
                 if answer.status >= 400:
-                    raise error_of(answer.status, orjson.loads(await answer.read() or b"{}"))
+                    raise _refusal(answer, await answer.read())
                 rest = b""
                 async for chunk in answer.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -327,7 +327,7 @@ class ApiCluster:
                         if event["type"] == "ERROR":
                             raise error_of(int(event["object"].get("code") or 500), event["object"])
                         yield WatchEvent(event["type"], event["object"])
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise Unavailable(0, type(error).__name__, str(error)) from error
 
     async def create(self, resource: ResourceType, namespace: str | None, body: Body, *, dry_run: bool = False) -> Body:
@@ -365,6 +365,17 @@ class ApiCluster:
             await self._request("DELETE", resource, resource.path(namespace, name), body=options)
         except (NotFound, Conflict):  # gone, or a namesake: either way the one we meant is gone
             return
+
+
+def _refusal(answer: aiohttp.ClientResponse, text: bytes) -> ApiError:
+    """The error of an answer whose body may be plain text: a busy or starting API server sends no Status."""
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        content = None
+    if not isinstance(content, dict):
+        content = {"message": text[:500].decode(errors="replace")}
+    return error_of(answer.status, content, _seconds(answer.headers.get("Retry-After")))
 
 
 def _seconds(header: str | None) -> float | None:

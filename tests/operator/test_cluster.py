@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import ssl
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from cluster_contract import ClusterContract, Scenario, Trial
 from memory_cluster import MemoryCluster
 from penstock_operator import cluster
-from penstock_operator.cluster import Cluster, ResourceType
+from penstock_operator.cluster import ApiCluster, Cluster, Connection, ResourceType
 
 
 class TestMemoryCluster(ClusterContract):
@@ -72,3 +73,72 @@ def test_paths_are_those_of_the_api_server(
     resource: ResourceType, namespace: str | None, name: str | None, subresource: str | None, path: str
 ) -> None:
     assert resource.path(namespace, name, subresource) == path
+
+
+def answered(answer: bytes, ask: Callable[[ApiCluster], Awaitable[object]]) -> None:
+    """Ask a server that gives this answer to whatever it is asked."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            async with ApiCluster(Connection(f"http://127.0.0.1:{port}", ssl.create_default_context())) as client:
+                await asyncio.wait_for(ask(client), 20)
+
+    asyncio.run(scenario())
+
+
+def http(status: str, body: bytes, *headers: str) -> bytes:
+    """An answer as it goes over the wire."""
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+async def watched(client: ApiCluster) -> list[str]:
+    return [event.type async for event in client.watch(cluster.PODS, "team", resource_version="1")]
+
+
+async def created(client: ApiCluster) -> object:
+    return await client.create(cluster.PODS, "team", {"metadata": {"name": "pod"}})
+
+
+BUSY = http("429 Too Many Requests", b"Too many requests, please try again later.\n", "Retry-After: 1")
+
+
+@pytest.mark.parametrize("ask", [watched, created], ids=["a watch", "a write"])
+@pytest.mark.parametrize(
+    ("answer", "kind", "says"),
+    [
+        pytest.param(BUSY, cluster.Unavailable, "Too many requests", id="plain text of a busy server"),
+        pytest.param(http("404 Not Found", b"404 page not found\n"), cluster.NotFound, "page not found", id="a 404"),
+        pytest.param(http("502 Bad Gateway", b"<html>"), cluster.Unavailable, "<html>", id="a proxy's page"),
+        pytest.param(http("403 Forbidden", b'"no"'), cluster.Forbidden, '"no"', id="JSON that is no object"),
+        pytest.param(http("500 Internal Server Error", b""), cluster.Unavailable, "500", id="nothing at all"),
+        pytest.param(http("200 OK", b"<html>\n"), cluster.Unavailable, "JSONDecodeError", id="success without JSON"),
+        pytest.param(b"", cluster.Unavailable, "ServerDisconnected", id="no answer"),
+    ],
+)
+def test_an_answer_that_is_no_status_is_an_error_by_its_code(
+    ask: Callable[[ApiCluster], Awaitable[object]], answer: bytes, kind: type[cluster.ApiError], says: str
+) -> None:
+    """Whoever watches waits such errors out; an error of another type would end the operator."""
+    with pytest.raises(kind, match=says):
+        answered(answer, ask)
+
+
+def test_a_busy_server_says_when_to_come_back() -> None:
+    with pytest.raises(cluster.Unavailable) as refusal:
+        answered(BUSY, watched)
+    assert refusal.value.retry_after == 1.0
+
+
+def test_an_error_within_a_watch_is_raised_as_such() -> None:
+    gone = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}\n'
+    with pytest.raises(cluster.Expired, match="too old"):
+        answered(http("200 OK", gone), watched)

@@ -106,3 +106,6 @@ class ObjectCache:
 
     def forget_pod(self, key: Key, name: str) -> None:
         self.drop("Pod", (key.namespace, name))
+
+    def forget_job(self, key: Key, name: str) -> None:
+        self.drop("Job", (key.namespace, name))

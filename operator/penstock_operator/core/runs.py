@@ -30,7 +30,7 @@ GIVE_UP_AFTER = {
     reasons.CONTAINER_CONFIG_ERROR: 60,
     reasons.POD_INVALID: 0,
 }
-LINGER = 30  # seconds a pod may outlive the terminal state its own runner wrote
+LINGER = 30  # seconds a pod may outlive the state that ended its attempt, such as its own runner's last
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,9 @@ def decide(
         return Decision(delete=attempt.doomed() if run.deleting else ())
     if run.type is not None and run.type.terminal:
         return _after_end(run, attempt, now, confirmed=confirmed)
+    # A node that was lost may come back, and its pods with it: the attempt ends before anything follows it.
+    if run.type in (None, S.SCHEDULED) and attempt.live:
+        return _linger(run, attempt, now)
     if run.cancelled or run.type is S.CANCELLING:
         return _cancel(run, attempt, now, confirmed=confirmed)
     if run.type in (None, S.SCHEDULED):
@@ -118,11 +121,7 @@ def decide(
 
 def _after_end(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -> Decision:
     if attempt.live or (attempt.job and not attempt.over):
-        ended = run.entered or now
-        linger = ended + timedelta(seconds=LINGER)
-        if now >= linger and attempt.live:
-            return Decision(delete=attempt.doomed(), due=now + timedelta(seconds=LINGER))
-        return Decision(due=linger if now < linger else now + timedelta(seconds=LINGER))
+        return _linger(run, attempt, now)
     if not confirmed and attempt.absent and run.attempt:
         return Decision(confirm=True)
     fields: Body = {"settled": True, "observedSeq": run.seq}
@@ -133,6 +132,15 @@ def _after_end(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool
     if length and not run.status.get("duration"):
         fields["duration"] = length
     return Decision(Change(fields=fields))
+
+
+def _linger(run: RunView, attempt: Attempt, now: datetime) -> Decision:
+    """Let the pod of an attempt that is over end by itself for a while, then delete it."""
+    again = timedelta(seconds=LINGER)
+    patience = (run.entered or now) + again
+    if now < patience:
+        return Decision(due=patience)
+    return Decision(delete=attempt.doomed() if attempt.live else (), due=now + again)
 
 
 def _end(run: RunView, entry: Entry, now: datetime) -> Change:
@@ -164,7 +172,7 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
     scheduled = parse_time(run.spec.get("scheduledTime"))
     late = policy.starting_deadline
     wanted = scheduled or parse_time(run.metadata.get("creationTimestamp"))
-    if late and wanted and run.attempt == 0 and now > wanted + timedelta(seconds=late):
+    if late and wanted and run.attempt == 0 and now >= wanted + timedelta(seconds=late):
         message = f"not started within startingDeadlineSeconds ({late}) of {format_time(wanted)}"
         return Decision(_end(run, Entry(S.FAILED, reasons.STARTING_DEADLINE_EXCEEDED, message), now))
     give_up = wanted + timedelta(seconds=late) if late and wanted and run.attempt == 0 else None
@@ -187,8 +195,9 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
     accepted = () if run.type else (Entry(S.SCHEDULED, reasons.ACCEPTED, ""),)
     pending = Entry(S.PENDING, reasons.LAUNCHED, f"attempt {number}: waiting for its pod to start")
     fields: Body = {"attempt": number}
-    if not run.resolved:
+    if outcome.status != run.resolved:
         fields["resolved"] = outcome.status
+    if not run.resolved:
         fields["acceptedTime"] = format_time(now)
         if outcome.parameters != (run.spec.get("parameters") or {}):
             fields["parameters"] = outcome.parameters
@@ -283,7 +292,8 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
         return Decision()
     if not confirmed:
         return Decision(confirm=True)
-    if exceeded:
+    # A pod that ended by itself is told as it ended, however late that is seen.
+    if exceeded and not any(not pod.deleting for pod in mine):
         message = f"the run was active for longer than activeDeadlineSeconds ({limit})"
         return Decision(_end(run, Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, message, StateName.TIMED_OUT), now))
     if mine:

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Whether an object can be used, and if not, why and what to do; further fields of its status."""
+    """Whether an object can be used, and if not, why and what to do; further fields of its status, None for none."""
 
     ok: bool
     reason: str = reasons.READY
@@ -45,7 +45,8 @@ async def write(cluster: Cluster, resource: ResourceType, key: Key, body: Body, 
     changed = old.get("status") != wanted["status"]
     wanted["lastTransitionTime"] = format_time(clock()) if changed else old["lastTransitionTime"]
     others = [c for c in status.get("conditions") or [] if c["type"] != reasons.READY]
-    new = {**status, **dict(ready.fields), "observedGeneration": generation, "conditions": [*others, wanted]}
+    fields = {**status, **dict(ready.fields), "observedGeneration": generation, "conditions": [*others, wanted]}
+    new = {name: value for name, value in fields.items() if value is not None}
     ops = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": body["metadata"]["resourceVersion"]},
         {"op": "add", "path": "/status", "value": new},

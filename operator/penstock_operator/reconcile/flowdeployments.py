@@ -14,6 +14,8 @@ from .sources import Body, Clock, Key, Requeue
 def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
     """Whether runs of the deployment could be launched, as far as can be said before a run names its parameters."""
     spec, meta = deployment["spec"], deployment["metadata"]
+    revision = names.revision("FlowDeployment", meta["name"], meta["uid"], meta.get("generation") or 0)
+    fields = (("revision", revision),)
     for kind, name, found in (
         ("Flow", spec["flowRef"]["name"], flow),
         ("WorkPool", spec.get("workPool") or resolve.DEFAULT_POOL, pool),
@@ -21,18 +23,17 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
         if found is None:
             waiting = resolve.missing(kind, name)
             message = f"{kind} {name} is not in this namespace: apply it, or correct the deployment"
-            return Ready(False, waiting.reason, message, waits_for=(kind, name))
+            return Ready(False, waiting.reason, message, fields, waits_for=(kind, name))
     assert flow is not None
     assert pool is not None
     # What a run must still give is no fault of the deployment.
     wrong = parameters.problems(flow["spec"].get("parameters"), spec.get("parameters") or {}, partial=True)
     if wrong:
-        return Ready(False, reasons.INVALID_PARAMETERS, "parameters do not fit the flow: " + "; ".join(wrong))
+        return Ready(False, reasons.INVALID_PARAMETERS, "parameters do not fit the flow: " + "; ".join(wrong), fields)
     refused = resolve.overrides_refused(pool, spec.get("pod") or {})
     if refused:
-        return Ready(False, reasons.INVALID_OVERRIDES, refused)
-    revision = names.revision("FlowDeployment", meta["name"], meta["uid"], meta.get("generation") or 0)
-    return Ready(True, fields=(("revision", revision),))
+        return Ready(False, reasons.INVALID_OVERRIDES, refused, fields)
+    return Ready(True, fields=fields)
 
 
 class FlowDeployments:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from penstock.api import labels, reasons
+from penstock.api import labels, names, reasons
+from penstock.api.states import StateType
 
 from ..cluster import (
     FLOW_DEPLOYMENTS,
@@ -15,6 +17,7 @@ from ..cluster import (
     PODS,
     WORK_POOLS,
     AlreadyExists,
+    ApiError,
     Cluster,
     Conflict,
     Forbidden,
@@ -23,7 +26,7 @@ from ..cluster import (
     ResourceType,
 )
 from ..core import changes, resolve, runs
-from ..core.changes import Change, Condition
+from ..core.changes import Change, Condition, Entry
 from ..core.policy import policy
 from ..core.runs import Attempt, Decision
 from ..core.views import JobView, PodView, RunView
@@ -38,6 +41,22 @@ RETRY_CREATE = timedelta(seconds=10)  # after a quota or an admission policy ref
 PASSES = 4  # decisions in one go before the key is queued again
 
 
+class Outdated(Exception):
+    """The write was refused: what it was decided on has changed, or the API server will never take it."""
+
+    def __init__(self, refusal: ApiError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+class References(NamedTuple):
+    """What a run's references lead to, where that is asked for, and the specs whose policy holds for it."""
+
+    outcome: resolve.Outcome | None
+    deployment: Body | None
+    pool: Body | None
+
+
 class FlowRuns:
     """The reconciler of runs. One key is never reconciled twice at a time; the queue sees to that."""
 
@@ -46,11 +65,12 @@ class FlowRuns:
     ) -> None:
         self._cluster, self._cache, self._revisions = cluster, cache, revisions
         self._events, self._defaults, self._clock = events, defaults, clock
+        self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
     async def reconcile(self, key: Key) -> Requeue | None:
         """Bring the run a step further; when to look again, if at all. Raises ApiError: again later, with backoff."""
         confirmed = False
-        for _ in range(PASSES):
+        for left in reversed(range(PASSES)):
             body = await self._fresh(key) if confirmed else self._cache.run(key)
             if body is None:
                 return None
@@ -62,11 +82,17 @@ class FlowRuns:
             if decision.confirm and not confirmed:
                 confirmed = True
                 continue
-            again = await self._apply(run, decision)
+            try:
+                again = await self._apply(run, decision, confirmed=confirmed)
+            except Outdated as outdated:
+                if not left:
+                    raise outdated.refusal from outdated
+                logger.debug("run %s/%s changed meanwhile: %s", *key, outdated)
+                again = Requeue()
             if again is None:
                 return self._requeue(decision)
             if again.at is not None:
-                return again
+                return Requeue(min(again.at, decision.due or again.at))
             confirmed = True
         return Requeue(self._clock() + timedelta(seconds=1))
 
@@ -76,11 +102,23 @@ class FlowRuns:
         return Requeue(decision.due, decision.waits_for)
 
     async def _fresh(self, key: Key) -> Body | None:
-        """The run and its pods by consistent reads, which the cache then knows."""
+        """The run, its Job and its pods by consistent reads, which the cache then knows.
+
+        In this order: a pod that has claimed the run as it was read, or that a finished Job has made, was there before
+        the list that follows; where the list does not show it, it is gone.
+        """
         body = await self._cluster.get(FLOW_RUNS, *key)
         if body is None:
             return None
         self._cache.remember(body)
+        run = RunView(body)
+        if run.resolved.get("poolType") == "Job":
+            name = names.pod(run.name, run.attempt)
+            job = await self._cluster.get(JOBS, key.namespace, name)
+            if job is None:
+                self._cache.forget_job(key, name)
+            else:
+                self._cache.remember({**job, "kind": "Job"})
         selector = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE},{labels.RUN}={key.name}"
         found: set[str] = set()
         async for page in self._cluster.list_pages(PODS, key.namespace, label_selector=selector):
@@ -93,13 +131,12 @@ class FlowRuns:
         return body
 
     async def _decide(self, run: RunView, *, confirmed: bool) -> Decision:
-        outcome = await self._resolve(run) if runs.needs_resolution(run) else None
-        if isinstance(outcome, resolve.Resolution):
-            deployment, pool = (outcome.deployment or {}).get("spec"), outcome.pool["spec"]
+        if runs.needs_resolution(run):
+            found = await self._resolve(run)
         else:
-            deployment, pool = await self._revised(run, "deployment"), await self._revised(run, "pool")
-        rules = policy(run.spec, deployment, pool)
-        return runs.decide(run, self._attempt(run), outcome, rules, self._clock(), confirmed=confirmed)
+            found = References(None, await self._revised(run, "deployment"), await self._revised(run, "pool"))
+        rules = policy(run.spec, found.deployment, found.pool)
+        return runs.decide(run, self._attempt(run), found.outcome, rules, self._clock(), confirmed=confirmed)
 
     def _attempt(self, run: RunView) -> Attempt:
         key = Key(run.namespace, run.name)
@@ -108,7 +145,7 @@ class FlowRuns:
             for pod in self._cache.pods(key)
             if (pod["metadata"].get("labels") or {}).get(labels.ATTEMPT) == str(run.attempt) and _belongs(pod, run)
         )
-        job = self._cache.job(key, f"{run.name}-{run.attempt}") if run.resolved.get("poolType") == "Job" else None
+        job = self._cache.job(key, names.pod(run.name, run.attempt)) if run.resolved.get("poolType") == "Job" else None
         mine = JobView(job) if job and _owner_uid(job) == run.uid else None
         return Attempt(seen, mine, self._cache.lost_nodes())
 
@@ -116,69 +153,74 @@ class FlowRuns:
         name = (run.resolved.get(what) or {}).get("revision")
         return await self._revisions.spec(run.namespace, name) if name else None
 
-    async def _resolve(self, run: RunView) -> resolve.Outcome:
+    async def _resolve(self, run: RunView) -> References:
         if run.resolved:
-            again = await self._resolved_before(run)
-            if again is not None:
-                return again
+            before = await self._resolved_before(run)
+            if before is not None:
+                return before
         deployment: Body | None = None
         reference = run.spec.get("deploymentRef")
         if reference:
             deployment = await self._cluster.get(FLOW_DEPLOYMENTS, run.namespace, reference["name"])
             if deployment is None:
-                return resolve.missing("FlowDeployment", reference["name"])
+                return References(resolve.missing("FlowDeployment", reference["name"]), None, None)
+        deployed = deployment["spec"] if deployment else None
         name = resolve.flow_name(run, deployment)
         flow = await self._cluster.get(FLOWS, run.namespace, name)
         if flow is None:
-            return resolve.missing("Flow", name)
+            return References(resolve.missing("Flow", name), deployed, None)
         name = resolve.pool_name(run, deployment)
         pool = await self._cluster.get(WORK_POOLS, run.namespace, name)
         if pool is None:
-            return resolve.missing("WorkPool", name)
-        return resolve.resolve(run, deployment, flow, pool)
+            return References(resolve.missing("WorkPool", name), deployed, None)
+        return References(resolve.resolve(run, deployment, flow, pool), deployed, pool["spec"])
 
-    async def _resolved_before(self, run: RunView) -> resolve.Resolution | None:
-        """What an earlier attempt was launched with, whatever was edited since."""
+    async def _resolved_before(self, run: RunView) -> References | None:
+        """What an earlier attempt was launched with, whatever was edited since; None when its revisions are deleted."""
         pool = await self._revised(run, "pool")
         deployment = await self._revised(run, "deployment")
         if pool is None or (deployment is None and "deployment" in run.resolved):
             return None
         kept = {"spec": deployment} if deployment is not None else None
-        return resolve.Resolution(run.resolved, {"spec": pool}, kept, None, {})
+        return References(resolve.Resolution(run.resolved, {"spec": pool}, kept, None, {}), deployment, pool)
 
-    async def _apply(self, run: RunView, decision: Decision) -> Requeue | None:
+    async def _apply(self, run: RunView, decision: Decision, *, confirmed: bool) -> Requeue | None:
         """Carry out a decision. None: done; a Requeue with a time: come back then; without: decide again at once."""
-        if decision.launches and decision.launches.source is not None:
-            code = decision.launches.status["code"]
-            await self._revisions.keep_code(run.namespace, code["digest"], decision.launches.source)
-        if decision.launches and not run.resolved:
-            await self._revisions.keep("WorkPool", decision.launches.pool)
-            if decision.launches.deployment:
-                await self._revisions.keep("FlowDeployment", decision.launches.deployment)
+        if decision.launches:
+            try:
+                await self._keep(run, decision.launches)
+            except (AlreadyExists, Forbidden, Invalid) as error:
+                return await self._refused(run, reasons.POD_CREATE_FORBIDDEN, error.message)
         if decision.settles:
             await self._events.flush(run.uid)
         written = await self._write(run, decision.change)
-        if written is None:
-            return Requeue()
         if decision.create:
             return await self._create(written)
+        if decision.delete and written is run and not confirmed:
+            return Requeue()  # nothing was written that a claim would have refused: look whether there is one
         for doomed in decision.delete:
-            resource = JOBS if doomed.kind == "Job" else PODS
-            await self._cluster.delete(resource, run.namespace, doomed.name, uid=doomed.uid, propagation="Foreground")
+            resource, how = (JOBS, "Foreground") if doomed.kind == "Job" else (PODS, "Background")
+            await self._cluster.delete(resource, run.namespace, doomed.name, uid=doomed.uid, propagation=how)
         return None
 
-    async def _write(self, run: RunView, change: Change) -> RunView | None:
-        """The run after the change; None when somebody else wrote first, and it must be decided again."""
+    async def _keep(self, run: RunView, launches: resolve.Resolution) -> None:
+        """Keep what the attempt is launched with, before the run names it."""
+        if launches.source is not None:
+            await self._revisions.keep_code(run.namespace, launches.status["code"]["digest"], launches.source)
+        if launches.status != run.resolved:
+            await self._revisions.keep("WorkPool", launches.pool)
+            if launches.deployment:
+                await self._revisions.keep("FlowDeployment", launches.deployment)
+
+    async def _write(self, run: RunView, change: Change) -> RunView:
+        """The run after the change, `run` itself when there is none. Raises Outdated: it must be decided again."""
         ops = changes.patch(run, change, self._clock())
         if not ops:
             return run
         try:
             body = await self._cluster.patch(FLOW_RUNS, run.namespace, run.name, ops, subresource="status")
-        except (Invalid, Conflict) as error:
-            logger.debug("run %s/%s changed meanwhile: %s", run.namespace, run.name, error)
-            return None
-        except NotFound:
-            return run
+        except (Invalid, Conflict, NotFound) as error:
+            raise Outdated(error) from error
         self._cache.remember(body)
         after = RunView(body)
         for entry in after.history:
@@ -189,10 +231,16 @@ class FlowRuns:
     async def _create(self, run: RunView) -> Requeue | None:
         if run.deleting or "resolved" not in run.status:
             return None
-        pool = await self._revised(run, "pool") or {}
-        deployment = await self._revised(run, "deployment") or {}
-        overrides = [deployment.get("pod") or {}, run.spec.get("pod") or {}]
-        launch = Launch(run.body, pool, overrides, self._defaults)
+        later = self._forbidden.get(run.uid)
+        if later is not None and self._clock() < later:
+            return Requeue(later)
+        pool, deployment = await self._revised(run, "pool"), await self._revised(run, "deployment")
+        for what, spec in (("pool", pool), ("deployment", deployment)):
+            if spec is None and what in run.resolved:
+                message = f"ControllerRevision {run.resolved[what]['revision']}, which it was launched with, is deleted"
+                return await self._refused(run, reasons.POD_INVALID, message)
+        overrides = [(deployment or {}).get("pod") or {}, run.spec.get("pod") or {}]
+        launch = Launch(run.body, pool or {}, overrides, self._defaults)
         resource, build = (JOBS, jobs.job) if run.resolved["poolType"] == "Job" else (PODS, pods.pod)
         try:
             manifest = build(launch)
@@ -203,6 +251,9 @@ class FlowRuns:
         except AlreadyExists:
             return await self._taken(run, resource, launch.name)
         except Forbidden as error:
+            now = self._clock()
+            self._forbidden = {uid: time for uid, time in self._forbidden.items() if time > now}
+            self._forbidden[run.uid] = now + RETRY_CREATE
             return await self._refused(run, reasons.POD_CREATE_FORBIDDEN, error.message)
         except Invalid as error:
             return await self._refused(run, reasons.POD_INVALID, error.message)
@@ -222,8 +273,9 @@ class FlowRuns:
 
     async def _refused(self, run: RunView, reason: str, message: str) -> Requeue:
         """Say on the run why its pod cannot be created; tried again until the pending deadline."""
+        entries = () if run.type else (Entry(StateType.SCHEDULED, reason, message),)
         condition = Condition(reasons.POD_READY, False, reason, message)
-        await self._write(run, Change(conditions=(condition,)))
+        await self._write(run, Change(entries, conditions=(condition,)))
         return Requeue() if reason == reasons.POD_INVALID else Requeue(self._clock() + RETRY_CREATE)
 
 

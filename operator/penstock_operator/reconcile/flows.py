@@ -13,11 +13,11 @@ from .sources import Body, Clock, Key, Requeue
 
 def ready(flow: Body) -> Ready:
     """Whether runs of the flow could be launched."""
+    text = flow["spec"]["code"].get("source", {}).get("text")
+    fields = (("codeDigest", names.content_digest(text) if text is not None else None),)
     problem = resolve.code_problem(flow)
     if problem:
-        return Ready(False, reasons.INVALID_CODE, problem)
-    text = flow["spec"]["code"].get("source", {}).get("text")
-    fields = (("codeDigest", names.content_digest(text)),) if text is not None else ()
+        return Ready(False, reasons.INVALID_CODE, problem, fields)
     return Ready(True, fields=fields)
 
 

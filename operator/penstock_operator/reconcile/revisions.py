@@ -3,9 +3,11 @@ as content-addressed ConfigMaps. So an edit never changes a run under way, and a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from penstock.api import labels, names
 
-from ..cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, AlreadyExists, Cluster, ResourceType
+from ..cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, AlreadyExists, Cluster, Conflict, ResourceType
 from .sources import Body
 
 KNOWN = 4096
@@ -20,7 +22,7 @@ class Revisions:
         self._code: set[tuple[str, str]] = set()
 
     async def keep(self, kind: str, body: Body) -> None:
-        """Make sure that the object's current generation is kept."""
+        """Make sure that the object's current generation is kept. Raises AlreadyExists when its name is taken."""
         meta = body["metadata"]
         name = names.revision(kind, meta["name"], meta["uid"], meta.get("generation") or 0)
         key = (meta["namespace"], name)
@@ -50,8 +52,8 @@ class Revisions:
             "revision": meta.get("generation") or 0,
             "data": body["spec"],
         }
-        await self._create(CONTROLLER_REVISIONS, revision)
-        self._remember(key, body["spec"])
+        kept = await self._create(CONTROLLER_REVISIONS, revision, lambda found: _owned_by(found, meta["uid"]))
+        self._remember(key, kept["data"])
 
     async def spec(self, namespace: str, name: str) -> Body | None:
         """The spec that a revision keeps; None when somebody deleted it."""
@@ -64,7 +66,7 @@ class Revisions:
         return self._specs[key]
 
     async def keep_code(self, namespace: str, digest: str, text: str) -> None:
-        """Make sure that source text is there under its content digest."""
+        """Make sure that source text is there under its content digest. Raises AlreadyExists when its name is taken."""
         key = (namespace, digest)
         if key in self._code:
             return
@@ -80,18 +82,30 @@ class Revisions:
             "immutable": True,
             "data": {labels.CODE_FILE: text},
         }
-        await self._create(CONFIG_MAPS, config_map)
+        await self._create(CONFIG_MAPS, config_map, lambda found: found.get("data") == config_map["data"])
         if len(self._code) >= KNOWN:
             self._code.clear()
         self._code.add(key)
 
-    async def _create(self, resource: ResourceType, body: Body) -> None:
+    async def _create(self, resource: ResourceType, body: Body, same: Callable[[Body], bool]) -> Body:
+        """The object, created or there already. Raises AlreadyExists when another has its name."""
+        meta = body["metadata"]
         try:
-            await self._cluster.create(resource, body["metadata"]["namespace"], body)
-        except AlreadyExists:  # its name says what it holds
-            return
+            return await self._cluster.create(resource, meta["namespace"], body)
+        except AlreadyExists as error:
+            found = await self._cluster.get(resource, meta["namespace"], meta["name"])
+            if found is None:
+                raise Conflict(409, "Conflict", f"{resource.kind} {meta['name']} was deleted meanwhile") from error
+            if not same(found):
+                message = f"{resource.kind} {meta['name']} exists and is not the operator's: delete it"
+                raise AlreadyExists(error.status, error.reason, message) from error
+            return found
 
     def _remember(self, key: tuple[str, str], spec: Body) -> None:
         if len(self._specs) >= KNOWN:
             self._specs.clear()
         self._specs[key] = spec
+
+
+def _owned_by(body: Body, uid: str) -> bool:
+    return any(owner["uid"] == uid for owner in body["metadata"].get("ownerReferences") or [])

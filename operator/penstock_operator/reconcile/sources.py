@@ -47,6 +47,9 @@ class Cache(Protocol):
     def forget_pod(self, key: Key, name: str) -> None:
         """A consistent read did not find this pod."""
 
+    def forget_job(self, key: Key, name: str) -> None:
+        """A consistent read did not find this Job."""
+
 
 class Events(Protocol):
     """The poster of Events."""

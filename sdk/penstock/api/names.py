@@ -43,8 +43,11 @@ def scheduled_run(deployment: str, deployment_uid: str, slug: str, due: datetime
 
 
 def manual_run(deployment: str, token: str) -> str:
-    """Name of a run that a person started; `token` is the caller's randomness or idempotency key."""
-    return f"{deployment[:41].rstrip('-')}-{digest(deployment, token)}"
+    """Name of a run that a person started; `token` is the caller's randomness or idempotency key.
+
+    `deployment` may be the name of a flow, which may have dots.
+    """
+    return f"{dns_label(deployment, 41)}-{digest(deployment, token)}"
 
 
 def child_run(parent_uid: str, flow: str, parameters: str, call: int) -> str:

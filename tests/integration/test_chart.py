@@ -1,0 +1,103 @@
+"""The Helm chart: what it renders is accepted by a real API server, and asks for no more rights than its mode needs."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api_client import ApiClient
+from penstock_cluster import binaries
+
+ROOT = Path(__file__).resolve().parents[2]
+Json = dict[str, Any]
+
+
+def rendered(*values: str) -> list[Json]:
+    """All objects of the chart with these values set."""
+    words = [str(binaries.ensure() / "helm"), "template", "release", "charts/penstock", "--namespace", "system"]
+    words += [word for value in values for word in ("--set", value)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [body for body in yaml.safe_load_all(done.stdout) if body]
+
+
+def of_kind(objects: list[Json], kind: str) -> list[Json]:
+    return [body for body in objects if body["kind"] == kind]
+
+
+def rules(body: Json) -> set[tuple[str, str, str]]:
+    """Every right that a role gives, one by one."""
+    return {
+        (group, resource, verb)
+        for rule in body["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        ("operator.watchNamespaces={team-a,team-b}", "runs.namespaces={team-a,team-b}"),
+        ("policies.enabled=false", "aggregatedRoles.enabled=false", "metrics.service=false"),
+    ],
+    ids=["as it comes", "in two namespaces", "without the cluster-wide parts"],
+)
+def test_the_api_server_accepts_every_object(admin: ApiClient, crds: None, values: tuple[str, ...]) -> None:
+    kubectl = str(binaries.ensure(binaries.KUBERNETES_ONLY) / "kubectl")
+    objects = rendered(*values)
+    for namespace in {body["metadata"].get("namespace") for body in objects} - {None}:
+        admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    done = subprocess.run(
+        [kubectl, "--kubeconfig", str(admin.kubeconfig), "apply", "--server-side", "--dry-run=server", "-f", "-"],
+        input=yaml.safe_dump_all(objects),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_operator_of_some_namespaces_has_no_cluster_role() -> None:
+    objects = rendered("operator.watchNamespaces={team-a,team-b}", "aggregatedRoles.enabled=false")
+    assert of_kind(objects, "ClusterRole") == []
+    assert of_kind(objects, "ClusterRoleBinding") == []
+    operators = [role for role in of_kind(objects, "Role") if role["metadata"]["name"] == "release-operator"]
+    assert [role["metadata"]["namespace"] for role in operators] == ["team-a", "team-b"]
+
+
+def test_no_role_has_wildcards_and_nobody_reads_secrets() -> None:
+    """`view` may read all of Penstock's kinds; every other right is named."""
+    for role in (*of_kind(rendered(), "ClusterRole"), *of_kind(rendered(), "Role")):
+        for group, resource, verb in rules(role):
+            assert resource != "secrets", role["metadata"]["name"]
+            assert "*" not in (group, verb), role["metadata"]["name"]
+            assert resource != "*" or (group == "penstock.dev" and verb in ("get", "list", "watch"))
+
+
+def test_runs_may_neither_make_pods_nor_change_what_is_wanted_of_them() -> None:
+    (role,) = [role for role in of_kind(rendered(), "Role") if role["metadata"]["name"] == "penstock-run"]
+    given = rules(role)
+    assert ("penstock.dev", "flowruns/status", "patch") in given
+    assert not {right for right in given if right[1] in ("pods", "jobs", "configmaps", "secrets")}
+    assert not {right for right in given if right[1] == "flowruns" and right[2] in ("update", "patch", "delete")}
+
+
+def test_the_operators_pod_is_restricted_and_knows_its_settings() -> None:
+    (deployment,) = of_kind(rendered("image.repository=registry.example/p", "image.tag=1"), "Deployment")
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["image"] == "registry.example/p:1"
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["PENSTOCK_OPERATOR_IMAGE"] == "registry.example/p:1"
+    assert environment["PENSTOCK_OPERATOR_NAMESPACES"] == ""
+    assert {"limits", "requests"} <= set(container["resources"])

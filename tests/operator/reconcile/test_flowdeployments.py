@@ -1,0 +1,113 @@
+"""The Ready condition of a FlowDeployment: its references, its parameters, its overrides."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from penstock.api import names
+from penstock_operator.reconcile.flowdeployments import FlowDeployments
+from penstock_operator.reconcile.sources import Key, Requeue
+from run_stage import NAMESPACE, Stage
+
+Json = dict[str, Any]
+
+
+def reconcile(stage: Stage, name: str = "etl") -> Requeue | None:
+    return asyncio.run(FlowDeployments(stage.cluster, stage.clock).reconcile(Key(NAMESPACE, name)))
+
+
+def status(stage: Stage) -> Json:
+    body = stage.get("FlowDeployment", "etl")
+    assert body is not None
+    found: Json = body["status"]
+    return found
+
+
+def condition(stage: Stage) -> tuple[str, str, str]:
+    (found,) = status(stage)["conditions"]
+    return found["status"], found["reason"], found["message"]
+
+
+def revision(stage: Stage) -> str:
+    """Name of the revision of the deployment's generation."""
+    meta = (stage.get("FlowDeployment", "etl") or {})["metadata"]
+    return names.revision("FlowDeployment", "etl", meta["uid"], meta["generation"])
+
+
+def test_a_deployment_whose_references_are_there_is_ready() -> None:
+    stage = Stage()
+    assert reconcile(stage) is None
+    assert condition(stage) == ("True", "Ready", "")
+    assert status(stage)["revision"] == revision(stage)
+    known = len(stage.cluster.writes)
+    reconcile(stage)
+    assert len(stage.cluster.writes) == known
+
+
+def test_what_a_run_must_still_give_is_no_fault_of_the_deployment() -> None:
+    stage = Stage(deployment={"parameters": {}})
+    reconcile(stage)
+    assert condition(stage)[0] == "True"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "reason"), [("Flow", "etl", "FlowNotFound"), ("WorkPool", "default", "WorkPoolNotFound")]
+)
+def test_what_is_missing_is_named_and_waited_for(kind: str, name: str, reason: str) -> None:
+    stage = Stage()
+    body = stage.get(kind, name)
+    assert body is not None
+    stage.remove(kind, name)
+    assert reconcile(stage) == Requeue(waits_for=(kind, name))
+    assert condition(stage) == (
+        "False",
+        reason,
+        f"{kind} {name} is not in this namespace: apply it, or correct the deployment",
+    )
+    stage.apply(kind, name, body["spec"])
+    assert reconcile(stage) is None
+    assert condition(stage)[0] == "True"
+
+
+def test_the_pool_that_is_named_is_the_one_that_is_looked_for() -> None:
+    stage = Stage(deployment={"workPool": "big"})
+    assert reconcile(stage) == Requeue(waits_for=("WorkPool", "big"))
+
+
+def test_parameters_that_do_not_fit_are_told_by_path() -> None:
+    stage = Stage(deployment={"parameters": {"n": "many", "k": 1}})
+    assert reconcile(stage) is None
+    ok, reason, message = condition(stage)
+    assert (ok, reason) == ("False", "InvalidParameters")
+    assert "n: 'many' is not of type 'integer'" in message
+    assert "'k'" in message
+
+
+def test_overrides_that_the_pool_does_not_allow_are_told() -> None:
+    stage = Stage(deployment={"pod": {"nodeSelector": {"disk": "ssd"}}})
+    reconcile(stage)
+    ok, reason, message = condition(stage)
+    assert (ok, reason) == ("False", "InvalidOverrides")
+    assert message.startswith("pod.nodeSelector: WorkPool default does not allow it")
+    stage.edit("WorkPool", "default", overrides={"allow": ["nodeSelector"]})
+    reconcile(stage)
+    assert condition(stage)[0] == "True"
+
+
+def test_the_revision_is_that_of_the_observed_generation_though_it_is_not_ready() -> None:
+    stage = Stage()
+    reconcile(stage)
+    stage.edit("FlowDeployment", "etl", parameters={"n": "many"})
+    reconcile(stage)
+    assert condition(stage)[0] == "False"
+    assert (status(stage)["observedGeneration"], status(stage)["revision"]) == (2, revision(stage))
+
+
+def test_a_deployment_that_is_gone_is_no_work() -> None:
+    stage = Stage()
+    known = len(stage.cluster.writes)
+    assert reconcile(stage, "absent") is None
+    assert len(stage.cluster.writes) == known

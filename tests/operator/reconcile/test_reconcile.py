@@ -1,0 +1,289 @@
+"""An operator may be killed at any write: the one that is started next brings every run to the same end.
+
+Each life is played once undisturbed. Then it is played again for each of the operator's writes, which is the last thing
+that the process does, or the first thing that it does not; or whose answer is lost while the process goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from memory_cluster import Write
+from penstock_operator.cluster import ApiError, Forbidden, Invalid, Unavailable
+from run_stage import Stage
+
+Json = dict[str, Any]
+Act = Callable[[Stage], bool]
+
+STEPS = 60
+
+
+class Killed(BaseException):
+    """The operator's process ends here; nothing catches it."""
+
+
+def kubelet(stage: Stage, *, code: int = 0, reason: str = "", attempts: int = 99) -> bool:
+    """Pods start, claim their run, and end; of the first `attempts` with that code, of the others as they should."""
+    for pod in stage.cluster.kinds("Pod"):
+        name, phase = pod["metadata"]["name"], pod["status"]["phase"]
+        status, attempt = stage.run(), int(pod["metadata"]["labels"]["penstock.dev/attempt"])
+        if phase == "Pending":
+            stage.start_pod(name)
+            return True
+        if phase == "Running" and pod["metadata"].get("deletionTimestamp"):
+            stage.remove("Pod", name)
+            return True
+        if phase == "Running" and status["state"]["type"] == "Pending":
+            stage.claim(name)
+            return True
+        if phase == "Running" and status["state"]["type"] == "Running":
+            failing = code if attempt <= attempts else 0
+            if not failing:
+                stage.enter("Completed", "Completed", result={"inline": 1})
+            stage.end_pod(name, failing, reason if failing else "")
+            return True
+    return False
+
+
+def job_controller(stage: Stage) -> bool:
+    """Jobs make one pod, and end when it has."""
+    pods = {pod["metadata"]["ownerReferences"][0]["uid"]: pod for pod in stage.cluster.kinds("Pod")}
+    for job in stage.cluster.kinds("Job"):
+        name, pod = job["metadata"]["name"], pods.get(job["metadata"]["uid"])
+        if pod is None:
+            stage.make_pod_of_job(name)
+            return True
+        if pod["status"]["phase"] in ("Succeeded", "Failed") and not job.get("status"):
+            failed = pod["status"]["phase"] == "Failed"
+            stage.end_job(name, "Failed" if failed else "Complete", reason="BackoffLimitExceeded" if failed else "")
+            return True
+    return False
+
+
+def jobs(stage: Stage) -> bool:
+    return job_controller(stage) or kubelet(stage)
+
+
+def cancelled_while_running(stage: Stage) -> bool:
+    """The user cancels what runs."""
+    spec = (stage.get("FlowRun", "run") or {})["spec"]
+    if stage.run()["state"]["type"] == "Running" and not spec.get("cancel"):
+        stage.edit("FlowRun", "run", cancel=True)
+        return True
+    return job_controller(stage) or kubelet(stage)
+
+
+def no_image(stage: Stage) -> bool:
+    """The image cannot be pulled."""
+    for pod in stage.cluster.kinds("Pod"):
+        if not pod["status"].get("containerStatuses"):
+            stage.hold_pod(pod["metadata"]["name"])
+            return True
+    return False
+
+
+def vanishing_pod(stage: Stage) -> bool:
+    """Somebody deletes the pod of a run under way."""
+    if stage.run()["state"]["type"] == "Running" and stage.names("Pod"):
+        stage.remove("Pod", "run-1")
+        return True
+    return kubelet(stage)
+
+
+def lingering_pod(stage: Stage) -> bool:
+    """The runner has reported its end, and the process stays until it is deleted."""
+    status, pod = stage.run(), stage.get("Pod", "run-1")
+    if pod and status["state"]["type"] == "Running":
+        stage.enter("Completed", "Completed")
+        return True
+    if status["state"]["type"] == "Completed" and not (pod and pod["metadata"].get("deletionTimestamp")):
+        return False
+    return kubelet(stage)
+
+
+def late_deployment(stage: Stage) -> bool:
+    """The deployment is applied after its run."""
+    if stage.run()["state"]["type"] == "Scheduled" and not stage.names("FlowDeployment"):
+        stage.apply("FlowDeployment", "etl", {"flowRef": {"name": "etl"}, "parameters": {"n": 1}})
+        return True
+    return kubelet(stage)
+
+
+def quota(stage: Stage) -> Callable[[Write], None]:
+    """No pod for the first 25 seconds."""
+    start = stage.clock()
+
+    def before(write: Write) -> None:
+        if write.kind == "Pod" and write.verb == "create" and (stage.clock() - start).total_seconds() < 25:
+            raise Forbidden(403, "Forbidden", "exceeded quota")
+
+    return before
+
+
+def invalid_pods(_: Stage) -> Callable[[Write], None]:
+    def before(write: Write) -> None:
+        if write.kind == "Pod" and write.verb == "create":
+            raise Invalid(422, "Invalid", "spec.containers: Required value")
+
+    return before
+
+
+@dataclass(frozen=True)
+class Life:
+    """A run, what everyone else does while it lasts, and how it ends."""
+
+    end: tuple[str, str]
+    act: Act = kubelet
+    attempts: int = 1
+    stage: Json = field(default_factory=dict)
+    run: Json = field(default_factory=dict)
+    without: str | None = None
+    server: Callable[[Stage], Callable[[Write], None]] = lambda _: lambda _: None
+
+
+RETRIED = {"deployment": {"infraRetries": {"limit": 1, "backoffSeconds": 20}}}
+
+LIVES = {
+    "it completes in a Pod": Life(("Completed", "Completed")),
+    "it completes in a Job": Life(("Completed", "Completed"), jobs, stage={"pool_type": "Job"}),
+    "its first attempt is OOM-killed, its second completes": Life(
+        ("Completed", "Completed"),
+        lambda stage: kubelet(stage, code=137, reason="OOMKilled", attempts=1),
+        attempts=2,
+        stage=RETRIED,
+    ),
+    "its retries are spent": Life(
+        ("Crashed", "ContainerExited"), lambda stage: kubelet(stage, code=1), attempts=2, stage=RETRIED
+    ),
+    "its first Job fails": Life(
+        ("Completed", "Completed"),
+        lambda stage: job_controller(stage) or kubelet(stage, code=1, attempts=1),
+        attempts=2,
+        stage={"pool_type": "Job", **RETRIED},
+    ),
+    "it is cancelled while it runs in a Pod": Life(("Cancelled", "CancelRequested"), cancelled_while_running),
+    "it is cancelled while it runs in a Job": Life(
+        ("Cancelled", "CancelRequested"), cancelled_while_running, stage={"pool_type": "Job"}
+    ),
+    "it is cancelled before anybody looked": Life(("Cancelled", "CancelRequested"), attempts=0, run={"cancel": True}),
+    "its image cannot be pulled": Life(("Crashed", "ImagePullFailed"), no_image),
+    "its pod is deleted": Life(("Crashed", "PodDeleted"), vanishing_pod),
+    "its pod lingers": Life(("Completed", "Completed"), lingering_pod),
+    "its deployment comes late": Life(("Completed", "Completed"), late_deployment, without="FlowDeployment"),
+    "its parameters do not fit": Life(("Failed", "InvalidParameters"), attempts=0, run={"parameters": {"n": "x"}}),
+    "its pod is over quota for a while": Life(("Completed", "Completed"), server=quota),
+    "its pod is invalid": Life(("Crashed", "PodInvalid"), server=invalid_pods),
+    "it is due later": Life(("Completed", "Completed"), run={"scheduledTime": "2026-01-01T06:10:00Z"}),
+}
+
+
+def play(life: Life, disturb: Callable[[Stage], None] = lambda _: None) -> Stage:
+    """Have a run live until it is settled."""
+    stage = Stage(**life.stage)
+    if life.without:
+        stage.remove(life.without, "etl")
+    stage.submit(**life.run)
+    stage.before = life.server(stage)
+    disturb(stage)
+    for _ in range(STEPS):
+        known = len(stage.writes)
+        try:
+            again = stage.reconcile()
+        except Killed:
+            stage.restart()
+            continue
+        except ApiError:
+            continue
+        if stage.run().get("settled"):
+            return stage
+        if len(stage.writes) > known or life.act(stage):
+            continue
+        assert again is not None, f"nobody looks at the run again: {stage.run()}"
+        assert again.at is not None, f"the run waits for {again.waits_for}"
+        stage.clock.now = max(stage.clock(), again.at)
+    raise AssertionError(f"the run is not settled after {STEPS} steps: {stage.run()}")
+
+
+def left(stage: Stage) -> list[Json]:
+    """All that a life leaves behind: every object but for its version, and every Event."""
+    objects = [
+        {**body, "metadata": {**body["metadata"], "resourceVersion": ""}} for body in stage.cluster.objects.values()
+    ]
+    return [*objects, {"events": stage.events.posted}]
+
+
+def killed_before(stage: Stage, number: int) -> None:
+    """The process ends before its write of that number."""
+    counted, known = _counter(), stage.before
+
+    def before(write: Write) -> None:
+        known(write)
+        if counted() == number:
+            raise Killed
+
+    stage.before = before
+
+
+def killed_after(stage: Stage, number: int) -> None:
+    """The process ends after its write of that number, and never reads the answer."""
+    counted = _counter()
+
+    def after(_: Write) -> None:
+        if counted() == number:
+            raise Killed
+
+    stage.after = after
+
+
+def answer_lost(stage: Stage, number: int) -> None:
+    """The write arrives, its answer does not; the process goes on."""
+    counted = _counter()
+
+    def after(_: Write) -> None:
+        if counted() == number:
+            raise Unavailable(0, "ServerDisconnectedError", "")
+
+    stage.after = after
+
+
+def server_away(stage: Stage, number: int) -> None:
+    """The write does not arrive."""
+    counted, known = _counter(), stage.before
+
+    def before(write: Write) -> None:
+        known(write)
+        if counted() == number:
+            raise Unavailable(503, "", "")
+
+    stage.before = before
+
+
+def _counter() -> Callable[[], int]:
+    count = iter(range(10_000))
+    return lambda: next(count)
+
+
+@pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
+def test_a_life_ends_as_it_should(life: Life) -> None:
+    stage = play(life)
+    assert stage.state() == life.end
+    assert stage.run()["attempt"] == life.attempts
+    history = stage.run()["history"]
+    assert [entry["seq"] for entry in history] == list(range(1, len(history) + 1))
+    assert [seq for _, seq in stage.events.posted] == [entry["seq"] for entry in history]
+    running = [pod for pod in stage.cluster.kinds("Pod") if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+    assert running == []
+
+
+@pytest.mark.parametrize("fault", [killed_before, killed_after, answer_lost, server_away])
+@pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
+def test_a_fault_at_any_write_leaves_the_same_behind(life: Life, fault: Callable[[Stage, int], None]) -> None:
+    undisturbed = play(life)
+    for number, write in enumerate(undisturbed.writes):
+        disturbed = play(life, lambda stage, number=number: fault(stage, number))  # type: ignore[misc]
+        assert left(disturbed) == left(undisturbed), f"{fault.__name__} of {write}"
+        assert set(disturbed.writes) == set(undisturbed.writes), f"{fault.__name__} of {write}"

@@ -1,0 +1,118 @@
+"""The Ready condition of a WorkPool: what the API server says to a pod of its template, without creating it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from memory_cluster import Write
+from penstock_operator.cluster import Forbidden, Invalid, Unavailable
+from penstock_operator.launch.pods import Defaults
+from penstock_operator.reconcile import workpools
+from penstock_operator.reconcile.sources import Key
+from penstock_operator.reconcile.workpools import PROBE, WorkPools
+from run_stage import NAMESPACE, Stage
+
+Json = dict[str, Any]
+
+DEFAULTS = Defaults("registry.example/penstock:1")
+
+
+def reconcile(stage: Stage, error: Exception | None = None) -> tuple[str, str, str]:
+    """Status, reason and message of the pool's condition; `error`: what the API server says to its pod."""
+
+    def before(write: Write) -> None:
+        if error and write.kind == "Pod":
+            raise error
+
+    stage.cluster.before = before
+    reconciler = WorkPools(stage.cluster, DEFAULTS, stage.clock)
+    assert asyncio.run(reconciler.reconcile(Key(NAMESPACE, "default"))) is None
+    body = stage.get("WorkPool", "default")
+    assert body is not None
+    (found,) = body["status"]["conditions"]
+    return found["status"], found["reason"], found["message"]
+
+
+def test_a_template_that_the_api_server_takes_makes_a_pool_ready_and_leaves_no_pod() -> None:
+    stage = Stage()
+    assert reconcile(stage) == ("True", "Ready", "")
+    assert stage.names("Pod") == []
+    written = [write.kind for write in stage.cluster.writes].count("WorkPool")
+    assert reconcile(stage) == ("True", "Ready", "")
+    assert [write.kind for write in stage.cluster.writes].count("WorkPool") == written
+
+
+@pytest.mark.parametrize(
+    ("error", "condition"),
+    [
+        pytest.param(
+            Invalid(422, "Invalid", "spec.containers[0].image: Required value"),
+            ("False", "PodInvalid", "spec.template makes no valid pod: spec.containers[0].image: Required value"),
+            id="it is invalid",
+        ),
+        pytest.param(
+            Forbidden(403, "Forbidden", "violates PodSecurity"),
+            ("False", "PodCreateForbidden", "the API server refuses its pods: violates PodSecurity"),
+            id="it is forbidden",
+        ),
+        pytest.param(
+            Forbidden(403, "Forbidden", "pods is forbidden: exceeded quota: pods"),
+            ("True", "Ready", ""),
+            id="the quota of the moment is no fault of the template",
+        ),
+    ],
+)
+def test_what_the_api_server_says_becomes_the_condition(error: Exception, condition: tuple[str, str, str]) -> None:
+    assert reconcile(Stage(), error) == condition
+
+
+def test_a_server_that_is_away_says_nothing_of_the_template() -> None:
+    stage = Stage()
+    with pytest.raises(Unavailable):
+        reconcile(stage, Unavailable(503, "", ""))
+    assert "status" not in (stage.get("WorkPool", "default") or {})
+
+
+def test_a_template_that_is_none_is_not_even_sent() -> None:
+    stage = Stage(pool={"template": {"spec": {"containers": "flow"}}})
+    status, reason, message = reconcile(stage)
+    assert (status, reason) == ("False", "PodInvalid")
+    assert message.startswith("spec.template is no pod template")
+    assert not [write for write in stage.cluster.writes if write.kind == "Pod"]
+
+
+def test_a_suspended_pool_says_so_and_is_ready_when_it_is_not() -> None:
+    stage = Stage(pool={"suspend": True})
+    assert reconcile(stage) == ("False", "WorkPoolSuspended", "spec.suspend is set: no runs are started")
+    stage.edit("WorkPool", "default", suspend=False)
+    assert reconcile(stage)[0] == "True"
+
+
+def test_a_pool_of_processes_is_not_of_this_version() -> None:
+    status, reason, message = reconcile(Stage(pool_type="Process"))
+    assert (status, reason) == ("False", "InvalidSpec")
+    assert "use a pool of type Pod or Job" in message
+
+
+@pytest.mark.parametrize(
+    ("spec", "image"),
+    [
+        pytest.param({}, "registry.example/penstock:1", id="the operator's own image"),
+        pytest.param({"image": "flows:1"}, "flows:1", id="the pool's"),
+        pytest.param(
+            {"template": {"spec": {"containers": [{"name": "flow", "image": "flows:2"}]}}},
+            "flows:2",
+            id="the template's",
+        ),
+    ],
+)
+def test_the_probe_is_the_pod_that_a_run_would_get(spec: Json, image: str) -> None:
+    meta = {"name": "default", "namespace": "team", "uid": "p-uid"}
+    body = workpools.probe({"metadata": meta, "spec": {"type": "Pod", **spec}}, DEFAULTS)
+    assert body["metadata"]["name"].startswith(PROBE)
+    assert "ownerReferences" not in body["metadata"]
+    assert body["spec"]["containers"][0]["image"] == image
+    assert body["spec"]["securityContext"]["runAsNonRoot"] is True
