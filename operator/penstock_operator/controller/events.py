@@ -15,6 +15,7 @@ from typing import Any
 from penstock.api import labels, names
 
 from ..cluster import EVENTS, AlreadyExists, ApiError, Cluster, Unavailable
+from ..core.views import with_microseconds
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def event(run: Body, entry: Body, instance: str) -> Body:
             "namespace": meta["namespace"],
             "labels": {key: value for key, value in found.items() if value},
         },
-        "eventTime": entry["time"],
+        "eventTime": with_microseconds(entry["time"]),  # events.k8s.io takes no others
         "type": "Warning" if entry["type"] in WARNINGS else "Normal",
         "reason": f"FlowRun{entry['type']}"[:MAX_REASON],
         "action": f"{entry.get('reason') or entry['type']}"[:MAX_REASON],

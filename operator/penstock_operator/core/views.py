@@ -28,6 +28,11 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def with_microseconds(text: str) -> str:
+    """A Kubernetes timestamp, whatever its precision and zone, as `format_time` writes it."""
+    return format_time(datetime.fromisoformat(text.upper()))
+
+
 @dataclass(frozen=True)
 class RunView:
     """A FlowRun."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from builders import flow_run, held, run_job, run_pod
 from penstock.api.states import StateType
-from penstock_operator.core.views import JobView, PodView, RunView, format_time, parse_time
+from penstock_operator.core.views import JobView, PodView, RunView, format_time, parse_time, with_microseconds
 
 SIX = datetime(2026, 1, 1, 6, tzinfo=UTC)
 
@@ -39,6 +39,11 @@ def test_a_time_that_is_written_is_read_back_whole(time: datetime) -> None:
 def test_times_are_written_in_utc_with_microseconds() -> None:
     there = timezone(timedelta(hours=-5))
     assert format_time(datetime(2026, 1, 1, 1, 0, 0, 7, tzinfo=there)) == "2026-01-01T06:00:00.000007Z"
+
+
+def test_a_time_of_any_precision_gets_the_microseconds_that_events_want() -> None:
+    assert with_microseconds("2026-01-01T06:00:00Z") == "2026-01-01T06:00:00.000000Z"
+    assert with_microseconds("2026-01-01t08:00:00.25+02:00") == "2026-01-01T06:00:00.250000Z"
 
 
 def test_a_new_run_has_a_neutral_value_for_everything_unknown() -> None:
