@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, FlowRunContext
+from ..settings import get_current_settings
 from ..states import State, exception_to_state
 from .drive import drive, drive_generator
 from .flow_life import flow_life
@@ -147,12 +147,16 @@ def _context(
 ) -> FlowRunContext:
     run = FlowRun(flow.name, info, parameters)
     outer = FLOW.get()
+    if outer is None and get_current_settings().extra_loggers:
+        from ..logging import attach_extra_loggers
+
+        attach_extra_loggers()
     if flow.log_prints is not None:
         prints = flow.log_prints
     elif outer is not None:
         prints = outer.log_prints
     else:
-        prints = os.environ.get("PENSTOCK_LOG_PRINTS", "") in ("1", "true")
+        prints = get_current_settings().log_prints
     return FlowRunContext(flow, run, reporter, prints)
 
 

@@ -1,17 +1,17 @@
 """Shows runs that a person started on this machine: plain lines, or a progress view on a terminal.
 
-`PENSTOCK_PROGRESS` (rich, lines, off) chooses; without it a terminal gets rich and everything else lines. rich is
+The setting `progress` (auto, rich, lines, off) chooses; by itself a terminal gets rich, everything else lines. rich is
 imported only when a flow has run for a moment, so short flows never pay for it.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..settings import get_current_settings
 from .reporting import Silent
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ LINE_EVERY = 5.0
 
 def local_reporter(run: str) -> Reporter:
     """The reporter for a flow run that was started by calling it."""
-    wanted = os.environ.get("PENSTOCK_PROGRESS") or ("rich" if sys.stderr.isatty() else "lines")
+    wanted = get_current_settings().progress
+    if wanted == "auto":
+        wanted = "rich" if sys.stderr.isatty() else "lines"
     if wanted == "off":
         return Silent()
     return Progress(run) if wanted == "rich" else Lines(run)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, TASK
+from ..settings import get_current_settings
 from .pool import worker_resources
 from .process import CallProcess, dumps, portable, unpicklable
 
@@ -26,7 +26,7 @@ def call_in_process(effect: Call, processes: set[CallProcess]) -> Any:
         "task": None if task is None else _portable_task(task.task),
         "task_run": None if task is None else task.run,
         "flow": None,
-        "level": logging.getLogger("penstock").level or os.environ.get("PENSTOCK_LOG_LEVEL", "INFO").upper(),
+        "level": logging.getLogger("penstock").level or get_current_settings().log_level,
     }
     if flow is not None:
         run = flow.run
