@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from ..context import FLOW, TAGS, FlowRunContext
 from ..settings import get_current_settings
 from ..states import State, exception_to_state
+from . import reporting
 from .drive import drive, drive_generator
 from .flow_life import flow_life
 from .ids import new_id
 from .names import random_name
 from .outcome import answer
 from .records import FlowRunInfo, TaskRecord
-from .reporting import ChildReporter
+from .reporting import ChildReporter, EventReporter
 from .runs import FlowRun
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run_flow(
 
     `parameters` are those of a manifest: by name, defaults left out, values as JSON has them.
     """
+    before, reporting.of_process = reporting.of_process, reporter
     try:
         context = _context(flow, parameters, reporter, info)
         life = flow_life(flow, context, parameters, complete=False, collect=True)
@@ -41,6 +43,8 @@ def run_flow(
         return drive_apart(life, context.interrupt)
     except BaseException as error:  # an interrupt between two effects, or the engine's own fault
         return exception_to_state(error, run_id=info.id)
+    finally:
+        reporting.of_process = before
 
 
 def call(flow: Flow[Any, Any], parameters: dict[str, Any], return_state: bool, wait_for: Any) -> Any:
@@ -110,6 +114,8 @@ class Subflow:
         self._parent, self._flow, self._info = parent, flow, info
         self._child = parent.child(info) if isinstance(parent, ChildReporter) else None
         self.task_changed = (self._child or parent).task_changed
+        if isinstance(parent, EventReporter):
+            self.event_emitted = parent.event_emitted
         if isinstance(self._child, ChildReporter):
             self.child = self._child.child  # for subflows of this one
         self._runs = 0

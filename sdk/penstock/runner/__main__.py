@@ -17,6 +17,7 @@ from ..api import reasons
 from ..api.states import StateType
 from .assignment import Assignment, InvalidAssignment
 from .connection import Api
+from .events import EmittedEvents
 from .pages import Pages
 from .reports import Reports
 from .status import Fenced, RunStatus
@@ -102,7 +103,8 @@ def main() -> int:
         print(f"penstock.runner: attempt {assignment.attempt} of {assignment.name} is not this pod's", file=sys.stderr)
         return 0
     started = _time(run["status"].get("startTime"))
-    reports = Reports(status, Pages(api, assignment), started.timestamp() if started else None)
+    events = EmittedEvents(api, assignment)
+    reports = Reports(status, Pages(api, assignment), started.timestamp() if started else None, events)
     state = None
     try:
         interruption.arm(True)
