@@ -27,6 +27,7 @@ EVENT_RESOURCE = f"{GROUP}/event-resource"
 EVENT_RELATED = f"{GROUP}/event-related"
 EVENT_PAYLOAD = f"{GROUP}/event-payload"
 EVENT_FOLLOWS = f"{GROUP}/event-follows"
+ROOT_UID = f"{GROUP}/root-run-uid"  # of the run that began the chain of runs that made this one
 CODE_USED = f"{GROUP}/last-referenced"
 
 # The container that runs user code, and where its source is mounted.

@@ -179,5 +179,6 @@ def _info(flow: Flow[Any, Any], parent: FlowRunContext | None) -> FlowRunInfo:
         tags=tags,
         parent_id=up.id,
         parent_name=up.name,
+        parent_deployment_id=up.deployment_id or up.parent_deployment_id,
         root_id=up.root_id or up.id,
     )

@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import Any
 
-from ..api import reasons
+from ..api import labels, reasons
 from ..api.states import StateType
 from .assignment import Assignment, InvalidAssignment
 from .connection import Api
@@ -71,6 +71,9 @@ def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> 
         tags=tuple(spec.get("tags") or ()),
         parent_id=parent.get("uid"),
         parent_name=parent.get("name"),
+        root_id=(run["metadata"].get("annotations") or {}).get(labels.ROOT_UID) or assignment.uid,
+        labels=run["metadata"].get("labels") or {},
+        job_variables=spec.get("pod") or {},
     )
     return run_flow(flow, status.get("parameters") or spec.get("parameters") or {}, reporter=reports, info=info)
 
