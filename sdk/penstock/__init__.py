@@ -63,6 +63,7 @@ _MODULES = frozenset(
         "states",
         "task_runners",
         "tasks",
+        "testing",
     }
 )
 
