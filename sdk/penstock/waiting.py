@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from _thread import allocate_lock
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Once:
             while (left := end - time.monotonic()) > 0:
                 if lock.acquire(timeout=min(left, 4_000_000)):  # what a lock can wait for has a bound
                     return True
+        self._forget(lock.release)
         return self._happened
 
     async def wait_async(self, timeout: float | None = None) -> bool:
@@ -83,4 +85,11 @@ class Once:
             await asyncio.wait_for(done.wait(), timeout)
         except TimeoutError:
             return self._happened
+        finally:
+            self._forget(wake)
         return True
+
+    def _forget(self, callback: Callable[[], object]) -> None:
+        """Whoever waited and does not any more leaves nothing behind."""
+        with _registering, suppress(ValueError):
+            self._callbacks.remove(callback)

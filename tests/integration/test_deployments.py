@@ -16,6 +16,8 @@ from api_client import ApiClient, Refused
 from builders import GONE, changed, good
 from penstock.client import AlreadyExists, NotFound
 from penstock.deployments import arun_deployment, run_deployment
+from penstock.exceptions import FlowRunWaitTimeout
+from penstock.flow_runs import wait_for_flow_run
 from run_cell import Cell, runner
 
 PATIENCE = 60.0
@@ -152,6 +154,19 @@ def test_a_run_that_is_deleted_while_awaited_is_told(operator: Operator) -> None
     with pytest.raises(NotFound):
         run_deployment("etl", poll_interval=0.1)
     deleting.join(PATIENCE)
+
+
+def test_a_run_is_waited_for_by_name(operator: Operator) -> None:
+    made = run_deployment("etl", timeout=0)
+    with pytest.raises(FlowRunWaitTimeout, match=f"flow run {made.name} is not looked at after 1 s; it goes on"):
+        wait_for_flow_run(made.name, timeout=1)
+    ending = operator.end_next(result={"inline": 1})
+    state = wait_for_flow_run(made).state
+    ending.join(PATIENCE)
+    assert state is not None
+    assert state.result() == 1
+    with pytest.raises(NotFound):
+        wait_for_flow_run("nothing")
 
 
 SOURCE = """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from builders import flow_run, run_state
-from penstock.cluster_runs import FlowRun
+from penstock.client import ApiError, ClusterUnavailable, NotFound
+from penstock.cluster_runs import FlowRun, passing
 from penstock.exceptions import FailedRun
 
 
@@ -38,3 +39,18 @@ def test_a_run_that_nobody_has_looked_at_has_no_state() -> None:
 def test_merged_parameters_stand_over_the_runs_own() -> None:
     run = FlowRun.of(flow_run("Running", spec={"parameters": {"n": 1}}, parameters={"n": 1, "m": 2}))
     assert run.parameters == {"n": 1, "m": 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "later"),
+    [
+        (ClusterUnavailable("away"), True),
+        (ApiError(429, "busy"), True),
+        (ApiError(503, "starting"), True),
+        (ApiError(403, "no"), False),
+        (NotFound(404, "none"), False),
+        (ValueError("mine"), False),
+    ],
+)
+def test_what_may_pass_by_itself_is_told_from_what_will_not(error: Exception, later: bool) -> None:
+    assert passing(error) is later

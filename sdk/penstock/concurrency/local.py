@@ -40,12 +40,14 @@ class LocalSlots:
         """Set a limit, over what the settings say; those who wait may get their slots by it."""
         with self._lock:
             self._declared[limit.name] = limit
+        self._refuse_hopeless()
         self._settle()
 
     def remove(self, name: str) -> None:
         """Forget a declared limit; what the settings say holds again."""
         with self._lock:
             self._declared.pop(name, None)
+        self._refuse_hopeless()
         self._settle()
 
     def limits(self) -> dict[str, Limit]:
@@ -102,6 +104,19 @@ class LocalSlots:
                 self._taken = give_back(self.limits(), self._taken, held)
         if waited or held:
             self._settle()
+
+    def _refuse_hopeless(self) -> None:
+        """Tell those who wait for more than a changed limit will ever give."""
+        limits, refused = self.limits(), []
+        with self._lock:
+            for request, claim in list(self._queue.values()):
+                why = refusal(limits, request.names, request.occupy, rate=False)
+                if why is not None:
+                    claim.error = ConcurrencySlotAcquisitionError(why)
+                    del self._queue[request.id]
+                    refused.append(claim)
+        for claim in refused:
+            claim.happen()
 
     def _settle(self) -> None:
         """Decide, and wake those who were granted."""

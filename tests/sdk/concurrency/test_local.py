@@ -87,6 +87,17 @@ def test_in_a_pod_the_warning_says_whose_limits_hold(
     assert "ConcurrencyLimits of the cluster are not asked" in caplog.text
 
 
+@pytest.mark.parametrize("limit", [0, 1])
+def test_who_waits_for_more_than_a_changed_limit_will_give_is_told(limit: int, slots: LocalSlots) -> None:
+    slots.declare(Limit("db", 2))
+    held, waiting = ask(slots, "db"), ask(slots, "db", occupy=2)
+    slots.declare(Limit("db", limit))
+    with pytest.raises(ConcurrencySlotAcquisitionError, match="'db'"):
+        waiting.take(60)
+    held.release()
+    assert slots.taken("db") == 0
+
+
 @pytest.mark.parametrize(("occupy", "limit"), [(1, 0), (4, 3)])
 def test_what_can_never_be_had_is_an_error_at_once(occupy: int, limit: int, slots: LocalSlots) -> None:
     slots.declare(Limit("db", limit))
