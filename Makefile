@@ -70,6 +70,7 @@ check: venv ## Lint, types, import contracts and generated files
 .PHONY: crds
 crds: venv ## Generate the CRDs and their reference pages from the models
 	$(BIN)/python -m penstock.api.crd_files
+	$(BIN)/python -m penstock.settings docs/reference/settings.md
 
 .PHONY: verify
 verify: crds ## Fail when a generated file is not what the sources say

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .annotations import quote as quote
     from .annotations import unmapped as unmapped
     from .context import tags as tags
+    from .flow_runs import pause_flow_run as pause_flow_run
+    from .flow_runs import resume_flow_run as resume_flow_run
+    from .flow_runs import suspend_flow_run as suspend_flow_run
     from .flows import Flow as Flow
     from .flows import flow as flow
     from .futures import as_completed as as_completed
@@ -33,7 +36,10 @@ _HOMES = {
     "flow": "flows",
     "get_run_logger": "logging",
     "opaque": "annotations",
+    "pause_flow_run": "flow_runs",
     "quote": "annotations",
+    "resume_flow_run": "flow_runs",
+    "suspend_flow_run": "flow_runs",
     "tags": "context",
     "task": "tasks",
     "unmapped": "annotations",
@@ -41,7 +47,25 @@ _HOMES = {
 }
 
 # Public modules, so that `penstock.runtime.flow_run.id` works after `import penstock`.
-_MODULES = frozenset({"exceptions", "flows", "futures", "logging", "runtime", "states", "task_runners", "tasks"})
+_MODULES = frozenset(
+    {
+        "concurrency",
+        "deployments",
+        "events",
+        "exceptions",
+        "flow_runs",
+        "flows",
+        "futures",
+        "input",
+        "logging",
+        "runtime",
+        "settings",
+        "states",
+        "task_runners",
+        "tasks",
+        "testing",
+    }
+)
 
 __all__ = [
     "Flow",
@@ -53,7 +77,10 @@ __all__ = [
     "flow",
     "get_run_logger",
     "opaque",
+    "pause_flow_run",
     "quote",
+    "resume_flow_run",
+    "suspend_flow_run",
     "tags",
     "task",
     "unmapped",

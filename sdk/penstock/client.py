@@ -67,7 +67,7 @@ def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
     """Access by an explicit kubeconfig, KUBECONFIG, ~/.kube/config or the pod's account. Raises ClusterUnavailable."""
     paths = [path for path in (kubeconfig or os.environ.get("KUBECONFIG") or "").split(os.pathsep) if path]
     default = Path.home() / ".kube/config"
-    if not paths and (SERVICE_ACCOUNT / "token").exists() and context is None:
+    if not paths and (_service_account() / "token").exists() and context is None:
         return _in_cluster()
     if not paths and default.exists():
         paths = [str(default)]
@@ -76,11 +76,17 @@ def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
     return _from_kubeconfig(paths, context)
 
 
+def _service_account() -> Path:
+    """Where the pod's token is; PENSTOCK_SERVICE_ACCOUNT says otherwise, as for the runner."""
+    return Path(os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
+
+
 def _in_cluster() -> Access:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    token = (SERVICE_ACCOUNT / "token").read_text().strip()
-    verify = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
-    namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    folder = _service_account()
+    token = (folder / "token").read_text().strip()
+    verify = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    namespace = (folder / "namespace").read_text().strip()
     return Access(f"https://{host}:{port}", verify, {"Authorization": f"Bearer {token}"}, namespace)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .flows import Flow
     from .task_runners import TaskRunner
     from .tasks import Task
+    from .visualization import Drawing
 
 __all__ = ["FlowRunContext", "TaskRunContext", "tags"]
 
@@ -56,6 +57,8 @@ class TaskRunContext:
         return TASK.get()
 
 
+# A flow that is drawn instead of run (`visualization`): calls of tasks and flows look here first.
+DRAWING: ContextVar[Drawing | None] = ContextVar("penstock_drawing", default=None)
 FLOW: ContextVar[FlowRunContext | None] = ContextVar("penstock_flow_run", default=None)
 TASK: ContextVar[TaskRunContext | None] = ContextVar("penstock_task_run", default=None)
 TAGS: ContextVar[frozenset[str]] = ContextVar("penstock_tags", default=frozenset())

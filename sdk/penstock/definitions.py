@@ -25,6 +25,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class _Unset:
+    """An option that was not given, where None says something; one for the process, pickled by its name."""
+
+    def __repr__(self) -> str:
+        return "unset"
+
+    def __reduce__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Any = _Unset()
+
+
 class Definition(Generic[P, R]):
     """A decorated function and its options, as they were written; never changed once made.
 

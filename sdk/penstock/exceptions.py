@@ -16,6 +16,16 @@
     ├── FutureTimedOut             a future was not done in the time its caller gave (also a `TimeoutError`)
     ├── UpstreamNotReady           a run's inputs failed, so that it cannot start
     ├── WorkerLost                 a process that ran a task went away without an answer
+    ├── InvalidSettings            a setting has a value that cannot be, or is none
+    ├── ConcurrencySlotAcquisitionError   slots of a limit were not given (strict and unknown, closed, too many)
+    │   └── AcquireConcurrencySlotTimeoutError   not in the time its caller gave (also a `TimeoutError`)
+    ├── InvalidEvent               an event is too large or incomplete: nothing was emitted
+    ├── FlowPauseTimeout           nobody answered a pause in time (also a `TimeoutError`)
+    ├── NotPausedError             a run was to be resumed that waits for nobody
+    ├── InvalidRunInput            an answer or a message does not fit the model that it is for
+    ├── FlowRunWaitTimeout         a flow run elsewhere did not end in the time its caller gave (also a `TimeoutError`)
+    ├── UnsupportedHere            this cannot be done where the code runs; the message says where it can
+    ├── FlowVisualizationError     a flow cannot be drawn without running its tasks
     └── UnsuccessfulRun            what `State.result()` raises where the state holds no exception of its own
         ├── FailedRun
         ├── CrashedRun
@@ -24,13 +34,16 @@
         └── UnfinishedRun
 
     CancellationRequested          a BaseException, so that `except Exception` in user code cannot swallow it
+    PenstockSignal                 likewise: ends the run, and is no failure of its code
+    ├── Abort                      the run is given up and ends Cancelled
+    └── Pause                      the run stops here and is Paused or Suspended until somebody resumes it
 
 `reason` is CamelCase and becomes the reason of the run's state.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class PenstockError(Exception):
@@ -121,6 +134,66 @@ class WorkerLost(PenstockError):
     reason = "WorkerLost"
 
 
+class InvalidSettings(PenstockError, ValueError):
+    """A setting has a value that cannot be, or a file names one that does not exist."""
+
+    reason = "InvalidSettings"
+
+
+class ConcurrencySlotAcquisitionError(PenstockError):
+    """Slots of a concurrency limit were not given, and waiting would not change that."""
+
+    reason = "ConcurrencySlotsRefused"
+
+
+class AcquireConcurrencySlotTimeoutError(ConcurrencySlotAcquisitionError, TimeoutError):
+    """Slots of a concurrency limit were not free in the time that their caller was ready to wait."""
+
+    reason = "ConcurrencySlotsTimedOut"
+
+
+class InvalidEvent(PenstockError, ValueError):
+    """An event lacks something, or is larger than events may be; the message names the field."""
+
+    reason = "InvalidEvent"
+
+
+class FlowPauseTimeout(PenstockError, TimeoutError):
+    """A run was paused, and nobody resumed it in time."""
+
+    reason = "PauseTimedOut"
+
+
+class NotPausedError(PenstockError):
+    """A run was to be resumed that does not wait for anybody here."""
+
+    reason = "NotPaused"
+
+
+class InvalidRunInput(PenstockError, ValueError):
+    """An answer or a message does not fit the model that the run waits for."""
+
+    reason = "InvalidRunInput"
+
+
+class FlowRunWaitTimeout(PenstockError, TimeoutError):
+    """A flow run that goes on elsewhere did not end in the time that its caller was ready to wait."""
+
+    reason = "FlowRunWaitTimedOut"
+
+
+class UnsupportedHere(PenstockError, NotImplementedError):
+    """What was asked for cannot be done where this code runs."""
+
+    reason = "UnsupportedHere"
+
+
+class FlowVisualizationError(PenstockError):
+    """A flow cannot be drawn without running its tasks."""
+
+    reason = "NotDrawable"
+
+
 class UnsuccessfulRun(PenstockError):
     """The result of a run was asked for, and it has none."""
 
@@ -161,3 +234,25 @@ class CancellationRequested(BaseException):
     """Raised into user code by whoever runs it, to end the run in state Cancelled."""
 
     reason: ClassVar[str] = "CancelRequested"
+
+
+class PenstockSignal(BaseException):
+    """Raised to end a run without its code having failed; `except Exception` in user code does not see it."""
+
+    reason: ClassVar[str] = "Signal"
+
+
+class Abort(PenstockSignal):
+    """The run is given up: it ends Cancelled."""
+
+    reason = "Aborted"
+
+
+class Pause(PenstockSignal):
+    """The run stops here; `state` is the one it is in until somebody resumes it."""
+
+    reason = "Paused"
+
+    def __init__(self, *args: object, state: Any = None) -> None:
+        super().__init__(*args)
+        self.state = state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
+from .context import DRAWING
 from .definitions import Definition, P, R, call_options
 from .engine import flow_runs
 from .exceptions import DefinitionError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from .definitions import Hook
     from .task_runners import TaskRunner
+    from .visualization import Graph
 
 __all__ = ["Flow", "flow"]
 
@@ -67,8 +69,18 @@ class Flow(Definition[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the flow here and give its value (`return_state=True`: its state); an async flow is awaited."""
+        if (drawing := DRAWING.get()) is not None:
+            from .visualization import draw_subflow
+
+            return draw_subflow(drawing, self, args, kwargs)  # type: ignore[no-any-return]
         return_state, wait_for = call_options(kwargs)
         return flow_runs.call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
+
+    def visualize(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
+        """The graph of the tasks that this call would run; no task runs. For an async flow, something to await."""
+        from .visualization import visualize
+
+        return visualize(self, args, kwargs)  # type: ignore[no-any-return]
 
     def on_cancellation(self, hook: Hook) -> Hook:
         """Decorates a hook `(flow, run, state)` to be called when a run is cancelled."""

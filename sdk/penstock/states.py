@@ -218,6 +218,15 @@ def Retrying(**fields: Any) -> State[Any]:  # noqa: N802
     return State(StateType.RUNNING, StateName.RETRYING, **fields)
 
 
+# Ours, raised into user code: their reason says more than that it was an exception.
+_TELLING = (
+    exceptions.ParameterError,
+    exceptions.ConcurrencySlotAcquisitionError,
+    exceptions.FlowPauseTimeout,
+    exceptions.UnsupportedHere,
+)
+
+
 def exception_to_state(error: BaseException, *, run_id: str | None = None) -> State[Any]:
     """The state of a run whose code raised `error`: TimedOut for our own deadlines only, Crashed for what is no
     `Exception` (an interrupt, an exit), Cancelled where that was asked for, else Failed."""
@@ -228,9 +237,11 @@ def exception_to_state(error: BaseException, *, run_id: str | None = None) -> St
     if isinstance(error, exceptions.WorkerLost):
         return State(StateType.CRASHED, None, message, error, reason=error.reason, run_id=run_id)
     if isinstance(error, Exception):
-        reason = error.reason if isinstance(error, exceptions.ParameterError) else reasons.EXCEPTION
+        reason = error.reason if isinstance(error, _TELLING) else reasons.EXCEPTION
         return State(StateType.FAILED, None, message, error, reason=reason, run_id=run_id)
-    if isinstance(error, exceptions.CancellationRequested):
+    if isinstance(error, exceptions.Pause) and isinstance(error.state, State):
+        return error.state
+    if isinstance(error, exceptions.CancellationRequested | exceptions.Abort):
         return State(StateType.CANCELLED, None, str(error) or None, error, reason=error.reason, run_id=run_id)
     return State(StateType.CRASHED, None, message, error, reason=type(error).__name__, run_id=run_id)
 

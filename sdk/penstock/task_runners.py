@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import DefinitionError
+from .settings import get_current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from .futures import PenstockFuture
 
 __all__ = ["ProcessPoolTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]
-
-DEFAULT_MAX_WORKERS = 512  # threads are started only as far as tasks block; PENSTOCK_TASK_RUNNER_MAX_WORKERS changes it
 
 
 class TaskRunner:
@@ -58,7 +57,7 @@ class TaskRunner:
 
     @staticmethod
     def _default_workers() -> int:
-        return int(os.environ.get("PENSTOCK_TASK_RUNNER_MAX_WORKERS") or DEFAULT_MAX_WORKERS)
+        return get_current_settings().task_runner_max_workers
 
     @property
     def name(self) -> str:

@@ -6,7 +6,8 @@ from binascii import crc32
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-from .definitions import Definition, P, R, call_options
+from .context import DRAWING
+from .definitions import UNSET, Definition, P, R, call_options
 from .engine import task_runs
 from .exceptions import DefinitionError
 
@@ -29,12 +30,14 @@ class Task(Definition[P, R]):
         "task_run_name": None,
         "retry_jitter_factor": None,
         "retry_condition_fn": None,
+        "viz_return_value": UNSET,
     }
 
     tags: frozenset[str]
     task_run_name: str | Callable[..., str] | None
     retry_jitter_factor: float | None
     retry_condition_fn: Callable[[Any, Any, Any], Any] | None
+    viz_return_value: Any
 
     def __init__(self, fn: Any, **options: Any) -> None:
         super().__init__(fn, **options)
@@ -60,11 +63,15 @@ class Task(Definition[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task here and give its value (`return_state=True`: its state); an async task is awaited."""
+        if (drawing := DRAWING.get()) is not None:
+            return drawing.call(self, args, kwargs)  # type: ignore[no-any-return]
         return_state, wait_for = call_options(kwargs)
         return task_runs.call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
 
     def submit(self, *args: Any, **kwargs: Any) -> PenstockFuture[R]:
         """Hand the task to the flow's task runner and go on; with `return_state=True`, wait for its state."""
+        if (drawing := DRAWING.get()) is not None:
+            return drawing.submit(self, args, kwargs)  # type: ignore[no-any-return]
         return_state, wait_for = call_options(kwargs)
         future = task_runs.submit(self, self.signature.bind(args, kwargs), wait_for)
         if return_state:
@@ -77,6 +84,8 @@ class Task(Definition[P, R]):
 
         Strings, and what is wrapped in `unmapped`, are given to every run.
         """
+        if (drawing := DRAWING.get()) is not None:
+            return drawing.map(self, args, kwargs)  # type: ignore[return-value]
         return_state, wait_for = call_options(kwargs)
         futures = task_runs.map_over(self, args, kwargs, wait_for)
         if return_state:
@@ -115,6 +124,7 @@ def task(
     retry_condition_fn: Callable[[Any, Any, Any], Any] | None = None,
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,
+    viz_return_value: Any = UNSET,
     on_running: Iterable[Hook] | None = None,
     on_completion: Iterable[Hook] | None = None,
     on_failure: Iterable[Hook] | None = None,

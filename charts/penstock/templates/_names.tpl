@@ -47,3 +47,16 @@ app.kubernetes.io/component: operator
   resources: [events]
   verbs: [create]
 {{- end }}
+
+{{- define "penstock.ofRuns" -}}
+- name: the-token-is-bound-to-a-pod
+  expression: has(request.userInfo.extra) && 'authentication.kubernetes.io/pod-name' in request.userInfo.extra
+- name: of-an-account-of-runs
+  expression: >-
+    authorizer.group('penstock.dev').resource('flowruns').subresource('status').namespace(request.namespace)
+    .check('patch').allowed()
+- name: and-not-an-operator
+  expression: >-
+    !authorizer.group('penstock.dev').resource('flowruns').subresource('status').namespace(request.namespace)
+    .check('operate').allowed()
+{{- end }}

@@ -22,6 +22,12 @@ OWNER_NAME = f"{GROUP}/owner-name"
 # Annotations.
 CAUSE = f"{GROUP}/cause"  # why an object with a derived name exists; compared when the name is taken
 RUN_UID = f"{GROUP}/run-uid"
+EVENT_ID = f"{GROUP}/event-id"  # these five: on the Events that user code emits, JSON where it is no word
+EVENT_RESOURCE = f"{GROUP}/event-resource"
+EVENT_RELATED = f"{GROUP}/event-related"
+EVENT_PAYLOAD = f"{GROUP}/event-payload"
+EVENT_FOLLOWS = f"{GROUP}/event-follows"
+ROOT_UID = f"{GROUP}/root-run-uid"  # of the run that began the chain of runs that made this one
 CODE_USED = f"{GROUP}/last-referenced"
 
 # The container that runs user code, and where its source is mounted.

@@ -70,6 +70,11 @@ def event(run: str, run_uid: str, seq: int) -> str:
     return f"{run}.{digest(run_uid, length=8)}.{seq}"
 
 
+def emitted_event(run: str, run_uid: str, event_id: str) -> str:
+    """Name of an Event that user code emits: the same id never makes a second one of the run."""
+    return f"{run}.e{digest(run_uid, event_id, length=20)}"
+
+
 def code_config_map(code_digest: str) -> str:
     """Name of the immutable ConfigMap that holds inline source with this content digest."""
     return f"penstock-code-{code_digest.removeprefix('sha256:')[:40]}"

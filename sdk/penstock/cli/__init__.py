@@ -9,6 +9,7 @@ import sys
 import click
 
 from ..exceptions import PenstockError
+from ..settings import get_current_settings
 
 # command -> its help in one line; each is the module of that name in this package
 COMMANDS = {
@@ -70,7 +71,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except PenstockError as error:
-        if os.environ.get("PENSTOCK_DEBUG"):
+        if get_current_settings().debug:
             raise
         click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
         sys.exit(1)

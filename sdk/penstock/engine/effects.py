@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..exceptions import RunTimedOut
     from ..futures import PenstockFuture
     from ..task_runners import TaskRunner
+    from ..waiting import Once
 
 
 class Effect:
@@ -85,11 +86,11 @@ class Sleep(Effect):
 
 
 class Wait(Effect):
-    """Wait until all these futures are done, however they end."""
+    """Wait until all these futures are done, however they end, or other things that happen once."""
 
     __slots__ = ("futures",)
 
-    def __init__(self, futures: Sequence[PenstockFuture[Any]]) -> None:
+    def __init__(self, futures: Sequence[PenstockFuture[Any] | Once]) -> None:
         self.futures = futures
 
 

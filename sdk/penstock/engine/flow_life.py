@@ -156,8 +156,10 @@ def _take_inputs(parameters: Mapping[str, Any], wait_for: Any) -> Generator[Effe
 
 def _end(flow: Flow[Any, Any], context: FlowRunContext, state: State[Any]) -> Generator[Effect, Any, State[Any]]:
     run = context.run
-    run.ended = time.time()
     run.state = state
+    if state.type is StateType.PAUSED and not isinstance(state.data, list | tuple | set | frozenset):
+        return state  # suspended: it is no end
+    run.ended = time.time()
     hooks = {
         StateType.COMPLETED: flow.on_completion_hooks,
         StateType.FAILED: flow.on_failure_hooks,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, FlowRunContext
+from ..settings import get_current_settings
 from ..states import State, exception_to_state
+from . import reporting
 from .drive import drive, drive_generator
 from .flow_life import flow_life
 from .ids import new_id
 from .names import random_name
 from .outcome import answer
 from .records import FlowRunInfo, TaskRecord
-from .reporting import ChildReporter
+from .reporting import ChildReporter, EventReporter
 from .runs import FlowRun
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run_flow(
 
     `parameters` are those of a manifest: by name, defaults left out, values as JSON has them.
     """
+    before, reporting.of_process = reporting.of_process, reporter
     try:
         context = _context(flow, parameters, reporter, info)
         life = flow_life(flow, context, parameters, complete=False, collect=True)
@@ -41,6 +43,8 @@ def run_flow(
         return drive_apart(life, context.interrupt)
     except BaseException as error:  # an interrupt between two effects, or the engine's own fault
         return exception_to_state(error, run_id=info.id)
+    finally:
+        reporting.of_process = before
 
 
 def call(flow: Flow[Any, Any], parameters: dict[str, Any], return_state: bool, wait_for: Any) -> Any:
@@ -110,6 +114,8 @@ class Subflow:
         self._parent, self._flow, self._info = parent, flow, info
         self._child = parent.child(info) if isinstance(parent, ChildReporter) else None
         self.task_changed = (self._child or parent).task_changed
+        if isinstance(parent, EventReporter):
+            self.event_emitted = parent.event_emitted
         if isinstance(self._child, ChildReporter):
             self.child = self._child.child  # for subflows of this one
         self._runs = 0
@@ -147,12 +153,16 @@ def _context(
 ) -> FlowRunContext:
     run = FlowRun(flow.name, info, parameters)
     outer = FLOW.get()
+    if outer is None and get_current_settings().extra_loggers:
+        from ..logging import attach_extra_loggers
+
+        attach_extra_loggers()
     if flow.log_prints is not None:
         prints = flow.log_prints
     elif outer is not None:
         prints = outer.log_prints
     else:
-        prints = os.environ.get("PENSTOCK_LOG_PRINTS", "") in ("1", "true")
+        prints = get_current_settings().log_prints
     return FlowRunContext(flow, run, reporter, prints)
 
 
@@ -169,5 +179,6 @@ def _info(flow: Flow[Any, Any], parent: FlowRunContext | None) -> FlowRunInfo:
         tags=tags,
         parent_id=up.id,
         parent_name=up.name,
+        parent_deployment_id=up.deployment_id or up.parent_deployment_id,
         root_id=up.root_id or up.id,
     )

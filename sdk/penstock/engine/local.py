@@ -1,20 +1,23 @@
 """Shows runs that a person started on this machine: plain lines, or a progress view on a terminal.
 
-`PENSTOCK_PROGRESS` (rich, lines, off) chooses; without it a terminal gets rich and everything else lines. rich is
+The setting `progress` (auto, rich, lines, off) chooses; by itself a terminal gets rich, everything else lines. rich is
 imported only when a flow has run for a moment, so short flows never pay for it.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..settings import get_current_settings
 from .reporting import Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ..states import State
     from .records import TaskRecord
     from .reporting import Reporter
@@ -23,12 +26,29 @@ SHOW_AFTER = 0.5  # seconds
 LINE_EVERY = 5.0
 
 
+_instead: list[Callable[[str], Reporter]] = []
+
+
 def local_reporter(run: str) -> Reporter:
     """The reporter for a flow run that was started by calling it."""
-    wanted = os.environ.get("PENSTOCK_PROGRESS") or ("rich" if sys.stderr.isatty() else "lines")
+    if _instead:
+        return _instead[-1](run)
+    wanted = get_current_settings().progress
+    if wanted == "auto":
+        wanted = "rich" if sys.stderr.isatty() else "lines"
     if wanted == "off":
         return Silent()
     return Progress(run) if wanted == "rich" else Lines(run)
+
+
+@contextmanager
+def reporting_to(make: Callable[[str], Reporter]) -> Iterator[None]:
+    """Let `make(run's name)` give the reporters inside of the block, for the whole process: for tests."""
+    _instead.append(make)
+    try:
+        yield
+    finally:
+        _instead.remove(make)
 
 
 class Counts:

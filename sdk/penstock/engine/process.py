@@ -41,7 +41,11 @@ class CallProcess:
             [sys.executable, "-m", "penstock.engine.process_child", *map(str, theirs)],
             pass_fds=theirs,
             start_new_session=True,  # so that a kill reaches what user code has started
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={
+                **os.environ,
+                "PENSTOCK_TASK_PROCESS": "1",
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
         )
         for fd in theirs:
             os.close(fd)

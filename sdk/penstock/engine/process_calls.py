@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, TASK
+from ..settings import get_current_settings
 from .pool import worker_resources
 from .process import CallProcess, dumps, portable, unpicklable
+from .reporting import EventReporter
 
 if TYPE_CHECKING:
+    from ..context import FlowRunContext
+    from ..events import Event
     from .effects import Call
 
 
@@ -26,7 +29,7 @@ def call_in_process(effect: Call, processes: set[CallProcess]) -> Any:
         "task": None if task is None else _portable_task(task.task),
         "task_run": None if task is None else task.run,
         "flow": None,
-        "level": logging.getLogger("penstock").level or os.environ.get("PENSTOCK_LOG_LEVEL", "INFO").upper(),
+        "level": logging.getLogger("penstock").level or get_current_settings().log_level,
     }
     if flow is not None:
         run = flow.run
@@ -39,6 +42,8 @@ def call_in_process(effect: Call, processes: set[CallProcess]) -> Any:
     def heard(kind: str, value: Any) -> None:
         if kind == "task" and flow is not None:
             flow.reporter.task_changed(value)
+        elif kind == "event":
+            _emit(flow, value)
         elif kind == "log":
             _log(value)
 
@@ -62,6 +67,16 @@ def _process_of_this_thread(processes: set[CallProcess]) -> CallProcess:
         process = keep["process"] = CallProcess()
         processes.add(process)
     return process
+
+
+def _emit(flow: FlowRunContext | None, event: Event) -> None:
+    """Hand on what code in the child emitted, where its flow stands."""
+    from ..events import keep
+
+    if flow is not None and isinstance(flow.reporter, EventReporter):
+        flow.reporter.event_emitted(event)
+    else:
+        keep(event)
 
 
 def _log(record: logging.LogRecord) -> None:

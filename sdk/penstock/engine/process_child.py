@@ -22,6 +22,7 @@ from .runs import FlowRun
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..events import Event
     from ..states import State
     from .records import TaskRecord
 
@@ -40,6 +41,9 @@ class _Parent:
 
     def task_changed(self, record: TaskRecord) -> None:
         self.send("task", record)
+
+    def event_emitted(self, event: Event) -> None:
+        self.send("event", event)
 
     def flow_changed(self, state: State[Any]) -> None:
         """Flow runs are not made here; subflows arrive as task records."""

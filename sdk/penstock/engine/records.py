@@ -6,7 +6,7 @@ A reporter gets `TaskRecord`s; whoever starts a flow run gives a `FlowRunInfo`, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,5 +48,7 @@ class FlowRunInfo:
     tags: tuple[str, ...] = ()
     parent_id: str | None = None  # the flow run that called this one
     parent_name: str | None = None
+    parent_deployment_id: str | None = None
     root_id: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    job_variables: Mapping[str, Any] = field(default_factory=dict)  # changes to the pod that the run asked for

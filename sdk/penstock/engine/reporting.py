@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from ..events import Event
     from ..states import State
     from .records import FlowRunInfo, TaskRecord
 
@@ -25,6 +26,17 @@ class ChildReporter(Protocol):
 
     def child(self, info: FlowRunInfo) -> Reporter:
         """The reporter for a subflow; its `flow_changed` also hears the terminal state, for nobody returns it."""
+
+
+@runtime_checkable
+class EventReporter(Protocol):
+    """What a reporter may do besides: take the events that user code emits. Without it they stay on this machine."""
+
+    def event_emitted(self, event: Event) -> None:
+        """User code emitted an event; it was checked."""
+
+
+of_process: Reporter | None = None  # of the run that this process is for; threads of user code have no context
 
 
 class Silent:

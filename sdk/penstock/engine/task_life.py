@@ -23,6 +23,7 @@ from .retries import seconds_before
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from ..concurrency.claims import Claim
     from ..tasks import Task
     from .reporting import Reporter
     from .runs import TaskRun
@@ -62,7 +63,15 @@ def task_life(
         install()
     name: str | None = None
     retry = 0
+    slots: Claim | None = None
     while True:
+        if run.tags:
+            from .tag_limits import take_slots
+
+            taken = yield from take_slots(run, reporter)
+            if isinstance(taken, Exception):
+                return (yield from _end(task, run, reporter, exception_to_state(taken, run_id=run.id)))
+            slots = taken
         now = time.time()
         run.run_count += 1
         if run.started is None:
@@ -70,7 +79,9 @@ def task_life(
         state = State(StateType.RUNNING, name, at=now, run_id=run.id)
         _change(run, reporter, state)
         if task.on_running_hooks:
-            yield from run_hooks(task.on_running_hooks, task, run, state)
+            from .tag_limits import released_on_error
+
+            yield from released_on_error(slots, run_hooks(task.on_running_hooks, task, run, state))
         TASK.set(context)
         error_at_deadline = _timed_out(task, run) if task.timeout_seconds else None
         timeout = task.timeout_seconds or None
@@ -96,6 +107,8 @@ def task_life(
             state = exception_to_state(error, run_id=run.id)
         finally:
             TASK.set(outside)
+            if slots is not None:
+                slots.release()
         if state.type is StateType.FAILED and retry < task.retries and (yield from _may_retry(task, run, state)):
             delay = seconds_before(retry, task.delays, task.retry_jitter_factor)
             retry += 1

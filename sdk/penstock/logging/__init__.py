@@ -8,13 +8,13 @@ nobody does, records go to stderr.
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TASK
 from ..engine.runs import TaskRun
 from ..exceptions import MissingContext
+from ..settings import get_current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,9 @@ def get_run_logger(**extra: Any) -> RunLogger:
     """A logger for the current task or flow run; `extra` goes on each of its records."""
     task, flow = TASK.get(), FLOW.get()
     if task is None and flow is None:
+        silent = logging.getLogger(FLOW_RUNS)
+        if silent.disabled:  # `disable_run_logger`: for tests that call `task.fn(...)`, outside of any run
+            return _Adapter(silent, extra)
         raise MissingContext("get_run_logger() works inside of a flow or task run; elsewhere, use logging.getLogger()")
     run = task.run if task is not None else flow.run  # type: ignore[union-attr]
     return run_logger(run, **extra)
@@ -53,15 +56,45 @@ def get_run_logger(**extra: Any) -> RunLogger:
 def run_logger(run: FlowRun | TaskRun, **extra: Any) -> RunLogger:
     """A logger for this run."""
     _ensure_handler()
+    name = TASK_RUNS if isinstance(run, TaskRun) else FLOW_RUNS
+    return _Adapter(logging.getLogger(name), _fields_of(run) | extra)
+
+
+def _fields_of(run: FlowRun | TaskRun) -> dict[str, Any]:
     flow = FLOW.get()
     fields: dict[str, Any] = {}
     if flow is not None:
         fields.update(flow_run_id=flow.run.id, flow_run_name=flow.run.name, flow_name=flow.run.flow_name)
     if isinstance(run, TaskRun):
-        fields.update(task_run_id=run.id, task_run_name=run.name, task_name=run.task_name)
-        return _Adapter(logging.getLogger(TASK_RUNS), fields | extra)
-    fields.update(flow_run_id=run.id, flow_run_name=run.name, flow_name=run.flow_name)
-    return _Adapter(logging.getLogger(FLOW_RUNS), fields | extra)
+        return fields | {"task_run_id": run.id, "task_run_name": run.name, "task_name": run.task_name}
+    return fields | {"flow_run_id": run.id, "flow_run_name": run.name, "flow_name": run.flow_name}
+
+
+def attach_extra_loggers() -> None:
+    """Write the records of the setting's `extra_loggers` like a run's; called when a run starts, again does no harm.
+
+    Their level is ours where nobody has set one.
+    """
+    _ensure_handler()
+    ours = logging.getLogger(ROOT)
+    for name in get_current_settings().extra_loggers:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(ours.level)
+        for handler in ours.handlers:
+            if handler not in logger.handlers:
+                logger.addHandler(handler)
+            handler.addFilter(_knows_its_run)  # a logger's own filters do not see the records of those below it
+        logger.addFilter(_knows_its_run)
+        logger.propagate = logger.propagate and ours.propagate
+
+
+def _knows_its_run(record: logging.LogRecord) -> bool:
+    """Put the current run on a record that says nothing of one."""
+    task, flow = TASK.get(), FLOW.get()
+    if (task is not None or flow is not None) and not hasattr(record, "flow_run_id"):
+        vars(record).update(_fields_of(task.run if task is not None else flow.run))  # type: ignore[union-attr]
+    return True
 
 
 class _Adapter(logging.LoggerAdapter):  # type: ignore[type-arg] # generic only for type checkers in 3.11
@@ -103,10 +136,11 @@ def _ensure_handler() -> None:
     """Send records to stderr, unless somebody has decided where they go; in a pod as JSON lines to stdout."""
     logger = logging.getLogger(ROOT)
     if logger.level == logging.NOTSET:
-        logger.setLevel(os.environ.get("PENSTOCK_LOG_LEVEL", "INFO").upper())
+        level = get_current_settings().log_level
+        logger.setLevel(int(level) if level.isdigit() else level)
     if logger.handlers:
         return
-    if os.environ.get("PENSTOCK_LOG_FORMAT") == "json":
+    if get_current_settings().log_format == "json":
         from .json_lines import JsonLines
 
         logger.addHandler(JsonLines())

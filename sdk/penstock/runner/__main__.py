@@ -13,10 +13,11 @@ import signal
 import sys
 from typing import Any
 
-from ..api import reasons
+from ..api import labels, reasons
 from ..api.states import StateType
 from .assignment import Assignment, InvalidAssignment
 from .connection import Api
+from .events import EmittedEvents
 from .pages import Pages
 from .reports import Reports
 from .status import Fenced, RunStatus
@@ -70,6 +71,9 @@ def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> 
         tags=tuple(spec.get("tags") or ()),
         parent_id=parent.get("uid"),
         parent_name=parent.get("name"),
+        root_id=(run["metadata"].get("annotations") or {}).get(labels.ROOT_UID) or assignment.uid,
+        labels=run["metadata"].get("labels") or {},
+        job_variables=spec.get("pod") or {},
     )
     return run_flow(flow, status.get("parameters") or spec.get("parameters") or {}, reporter=reports, info=info)
 
@@ -102,7 +106,8 @@ def main() -> int:
         print(f"penstock.runner: attempt {assignment.attempt} of {assignment.name} is not this pod's", file=sys.stderr)
         return 0
     started = _time(run["status"].get("startTime"))
-    reports = Reports(status, Pages(api, assignment), started.timestamp() if started else None)
+    events = EmittedEvents(api, assignment)
+    reports = Reports(status, Pages(api, assignment), started.timestamp() if started else None, events)
     state = None
     try:
         interruption.arm(True)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..api.states import StateType
 from .connection import Unreachable
+from .events import EmittedEvents
 from .pages import Pages
 from .status import Fenced, Ops, RunStatus, timestamp
 
 if TYPE_CHECKING:
     from ..engine.records import TaskRecord
+    from ..events import Event
     from ..states import State
 
 MAX_INLINE = 2048
@@ -27,8 +29,10 @@ PAGES_AT_END = 120.0  # seconds the end of a run waits for its task records to b
 class Reports:
     """Implements the engine's Reporter for one attempt."""
 
-    def __init__(self, status: RunStatus, pages: Pages, started: float | None) -> None:
-        self._status, self._pages = status, pages
+    def __init__(
+        self, status: RunStatus, pages: Pages, started: float | None, events: EmittedEvents | None = None
+    ) -> None:
+        self._status, self._pages, self._events = status, pages, events
         self._begun = time.monotonic()
         self._started = started
         self._changes: list[tuple[str, str, str]] = []
@@ -56,6 +60,11 @@ class Reports:
                 return
         self._changes.append((state.name, state.reason or "", state.message or ""))
         self._wake.set()
+
+    def event_emitted(self, event: Event) -> None:
+        """User code emitted an event."""
+        if self._events is not None and self._events.put(event):
+            self._wake.set()
 
     def interval(self, elapsed: float) -> float:
         """Seconds between flushes: a twentieth of what the run has taken, between 1 and 30."""
@@ -87,6 +96,8 @@ class Reports:
         self._failures_seen = self._pages.failures
         if final or failed or self._pages.due():
             self._pages.write()
+        if self._events is not None:
+            self._events.write(final=final)
         if not final and self._pages.counts.total:
             self._status.progress([{"op": "add", "path": "/status/tasks", "value": self._pages.counts.status()}])
 

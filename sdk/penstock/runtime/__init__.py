@@ -22,6 +22,8 @@ __all__ = ["deployment", "flow_run", "task_run"]
 def read(module: str, facts: Mapping[str, Callable[[], Any]], name: str) -> Any:
     """The fact `name` of `module`: the environment's override in the type of the real value, else the real one."""
     fact = facts.get(name)
+    if fact is None and name.startswith("__"):
+        raise AttributeError(name)  # asked by the import system
     if fact is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}; it has {', '.join(sorted(facts))}")
     value = fact()
@@ -39,7 +41,12 @@ def _as_type_of(value: Any, text: str, what: str) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(part for part in text.split(",") if part)
     if isinstance(value, dict):
-        raise ValueError(f"{what} is a mapping and cannot be overridden by an environment variable")
+        import json
+
+        try:
+            return dict(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{what} is a mapping: the variable must hold a JSON object: {error}") from None
     if hasattr(value, "isoformat"):
         from datetime import datetime
 

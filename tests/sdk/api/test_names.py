@@ -118,3 +118,12 @@ def test_code_is_named_by_its_content(code: str) -> None:
     assert digest == names.content_digest(code.encode())
     assert SUBDOMAIN.fullmatch(names.code_config_map(digest))
     assert names.code_config_map(digest) != names.code_config_map(names.content_digest(f"{code}x"))
+
+
+def test_an_emitted_event_is_named_by_run_and_id() -> None:
+    name = names.emitted_event("etl-1", "uid", "shipped-7")
+    assert name == names.emitted_event("etl-1", "uid", "shipped-7")
+    assert name.startswith("etl-1.e")
+    others = [names.emitted_event("etl-1", "uid", "shipped-8"), names.emitted_event("etl-1", "uid2", "shipped-7")]
+    assert name not in others
+    assert len(names.emitted_event("r" * 52, "uid", "i" * 64)) <= 253

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from penstock import flow, get_run_logger, task
 from penstock.exceptions import MissingContext
 from penstock.logging import disable_run_logger
+from penstock.settings import temporary_settings
 
 
 @task
@@ -91,6 +93,64 @@ def test_run_loggers_can_be_disabled(caplog: pytest.LogCaptureFixture) -> None:
     with disable_run_logger():
         chat()
     assert caplog.messages == []
+
+
+def test_with_run_loggers_disabled_a_tasks_function_can_be_called_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    with disable_run_logger():
+        talk.fn()
+    assert caplog.messages == []
+    with pytest.raises(MissingContext):
+        talk.fn()
+
+
+def test_records_of_extra_loggers_carry_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    @task
+    def query() -> None:
+        logging.getLogger("some.library").info("in task")
+
+    @flow
+    def f() -> None:
+        logging.getLogger("some.library").info("in flow")
+        query()
+
+    with temporary_settings(extra_loggers="some.library"):
+        f()
+    found: dict[str, Any] = {record.getMessage(): record for record in caplog.records}
+    assert found["in flow"].flow_name == "f"
+    assert (found["in task"].task_run_name, found["in task"].flow_name) == ("query-0", "f")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_extra_loggers_and_those_below_write_where_runs_write(form: str) -> None:
+    code = """
+    import logging
+    from penstock import flow, task
+    @task
+    def t():
+        logging.getLogger("lib.part").info("a line")
+        logging.getLogger("lib.part").debug("hidden")
+    @flow
+    def f():
+        t()
+        t()
+    f()
+    f()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PENSTOCK_PROGRESS": "off", "PENSTOCK_EXTRA_LOGGERS": "lib", "PENSTOCK_LOG_FORMAT": form},
+    )
+    if form == "text":
+        assert [line.partition(" | ")[2] for line in done.stderr.splitlines()] == [
+            "INFO    | t-0 - a line",
+            "INFO    | t-1 - a line",
+        ] * 2
+    else:
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [(line["logger"], line["task"]) for line in lines] == [("lib.part", "t-0"), ("lib.part", "t-1")] * 2
 
 
 def test_without_any_setup_records_go_to_stderr_once() -> None:

@@ -78,6 +78,47 @@ def test_the_environment_overrides_in_the_type_of_the_fact(monkeypatch: pytest.M
     assert flow_run.scheduled_start_time == datetime(2026, 1, 2, tzinfo=UTC)
 
 
+def test_a_mapping_is_overridden_by_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK__RUNTIME__FLOW_RUN__PARAMETERS", '{"n": 1}')
+    monkeypatch.setenv("PENSTOCK__RUNTIME__FLOW_RUN__JOB_VARIABLES", "[1]")
+    assert flow_run.parameters == {"n": 1}
+    with pytest.raises(ValueError, match="the variable must hold a JSON object"):
+        flow_run.job_variables  # noqa: B018
+
+
+def test_a_subflow_knows_where_it_comes_from(recorder: Any) -> None:
+    @flow
+    def inner() -> Any:
+        return flow_run.parent_flow_run_id, flow_run.root_flow_run_id, flow_run.parent_deployment_id
+
+    @flow
+    def outer() -> Any:
+        return flow_run.root_flow_run_id, flow_run.id, inner(), flow_run.job_variables
+
+    root, own, of_inner, variables = recorder.run(
+        outer, root_id="root-uid", deployment_id="d-uid", job_variables={"image": "i"}
+    ).result()
+    assert (root, own, variables) == ("root-uid", "run-uid", {"image": "i"})
+    assert of_inner == ("run-uid", "root-uid", "d-uid")
+
+
+def test_urls_are_those_of_the_pods_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (flow_run.api_url, flow_run.ui_url, task_run.api_url) == (None, None, None)
+    monkeypatch.setenv("PENSTOCK_RUN", "etl-1")
+    monkeypatch.setenv("PENSTOCK_NAMESPACE", "team")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("PENSTOCK_UI_URL", "https://ui.example/")
+
+    @task
+    def inner() -> Any:
+        return task_run.api_url, task_run.ui_url
+
+    api = "https://[fd00::1]:443/apis/penstock.dev/v1alpha1/namespaces/team/flowruns/etl-1"
+    assert (flow_run.api_url, flow_run.ui_url) == (api, "https://ui.example/team/flowruns/etl-1")
+    assert inner() == (flow_run.api_url, flow_run.ui_url)
+    assert task_run.ui_url is None
+
+
 def test_unknown_facts_are_refused_and_the_known_listed() -> None:
     with pytest.raises(AttributeError, match=r"it has .*name"):
         flow_run.colour  # noqa: B018

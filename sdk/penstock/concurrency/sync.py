@@ -1,0 +1,8 @@
+"""`concurrency` and `rate_limit` for code that blocks."""
+
+from __future__ import annotations
+
+from ..exceptions import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
+from .context import concurrency, rate_limit
+
+__all__ = ["AcquireConcurrencySlotTimeoutError", "ConcurrencySlotAcquisitionError", "concurrency", "rate_limit"]

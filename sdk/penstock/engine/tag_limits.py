@@ -1,0 +1,56 @@
+"""Slots that a task run takes for its tags: a limit named `tag:gpu` bounds the runs that are tagged `gpu`.
+
+Called by `task_life` before each attempt, so that a task that waits for its retry holds nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..api.states import StateName, StateType
+from ..exceptions import ConcurrencySlotAcquisitionError
+from ..states import State
+from .effects import Effect, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ..concurrency.claims import Claim
+    from .reporting import Reporter
+    from .runs import TaskRun
+
+
+def take_slots(
+    run: TaskRun, reporter: Reporter
+) -> Generator[Effect, Any, Claim | ConcurrencySlotAcquisitionError | None]:
+    """Hold a slot of each limit of the run's tags (None: there is no such limit); or why they cannot be had."""
+    from ..concurrency.claims import slots
+
+    names = slots().known([f"tag:{tag}" for tag in sorted(run.tags)])
+    if not names:
+        return None
+    claim = slots().ask(names, 1, rate=False, strict=False, lease_seconds=60.0, holder=run.id)
+    if not claim.happened():
+        run.state = State(
+            StateType.SCHEDULED,
+            StateName.AWAITING_CONCURRENCY_SLOT,
+            f"waits for a slot of {', '.join(names)}",
+            run_id=run.id,
+        )
+        reporter.task_changed(run.record())
+        try:
+            yield Wait([claim])
+        except BaseException:
+            claim.release()
+            raise
+    return claim if claim.error is None else claim.error
+
+
+def released_on_error(slots: Claim | None, steps: Generator[Effect, Any, None]) -> Generator[Effect, Any, None]:
+    """Go through the steps between taking the slots and running the code, which gives them back itself."""
+    try:
+        yield from steps
+    except BaseException:
+        if slots is not None:
+            slots.release()
+        raise

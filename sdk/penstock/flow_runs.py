@@ -1,0 +1,156 @@
+"""Functions on flow runs: pause and suspend the current one, resume one that waits, wait for one in the cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from .api.states import StateName, StateType
+from .cluster_runs import FlowRun, connect, wait_for_end
+from .context import FLOW, TASK, FlowRunContext
+from .dispatch import both_ways
+from .engine.ids import new_id
+from .exceptions import FlowPauseTimeout, FlowRunWaitTimeout, MissingContext, Pause, UnsupportedHere
+from .pauses import LOCAL, Answer, PauseReporter, PauseRequest
+from .states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "apause_flow_run",
+    "aresume_flow_run",
+    "asuspend_flow_run",
+    "await_for_flow_run",
+    "pause_flow_run",
+    "resume_flow_run",
+    "suspend_flow_run",
+    "wait_for_flow_run",
+]
+
+
+def _pause_flow_run(
+    wait_for_input: type[Any] | None = None,
+    timeout: float | None = 3600,
+    poll_interval: float = 10,  # noqa: ARG001 - nothing polls: an answer arrives at once
+    key: str | None = None,
+) -> Any:
+    """Wait, in the process, until somebody resumes the current flow run; gives the input that was waited for.
+
+    `wait_for_input` is a type (a `RunInput`, a pydantic model, `int`, …) that the answer must fit. Nobody's answer
+    within `timeout` seconds raises `FlowPauseTimeout`, which ends the run Failed. A `key` pauses a run only once.
+    """
+    context = _context("pause_flow_run")
+    request, model = _request(context, wait_for_input, timeout, key)
+    known, before = LOCAL.answered(context.run.id, key)
+    if known:
+        return _plain(before, model)
+    reporter = context.reporter
+    if isinstance(reporter, PauseReporter):
+        answer = reporter.pause_requested(request)
+    elif context.run.info.namespace is not None:
+        raise UnsupportedHere(
+            "pause_flow_run does not work in a pod yet: run the flow on a machine, "
+            "or split it into two deployments, of which a person starts the second"
+        )
+    else:
+        answer = LOCAL.pause(request)
+    _enter(context, State(StateType.PAUSED, None, _waits(request), reason="Paused", run_id=context.run.id))
+    try:
+        _wait(request, answer, timeout)
+    finally:
+        LOCAL.close(request)
+    _enter(context, State(StateType.RUNNING, None, None, reason="Resumed", run_id=context.run.id))
+    return _plain(answer.value, model)
+
+
+def _suspend_flow_run(
+    wait_for_input: type[Any] | None = None,
+    flow_run_id: str | None = None,
+    timeout: float | None = 3600,
+    key: str | None = None,
+) -> Any:
+    """End the current flow run's process until somebody resumes the run, which then starts again from its top.
+
+    Refused where nothing would start it again: on this machine, and in a pod until the cluster does it.
+    """
+    context = _context("suspend_flow_run")
+    if flow_run_id is not None and flow_run_id != context.run.id:
+        raise UnsupportedHere("suspend_flow_run suspends the run it is called in: leave flow_run_id out")
+    request, _ = _request(context, wait_for_input, timeout, key)
+    if not isinstance(context.reporter, PauseReporter):
+        where = (
+            "in a pod yet" if context.run.info.namespace is not None else "on a machine: nothing starts the run again"
+        )
+        raise UnsupportedHere(f"suspend_flow_run does not work {where}; use pause_flow_run, which keeps the process")
+    context.reporter.suspend_requested(request)
+    raise Pause(state=State(StateType.PAUSED, StateName.SUSPENDED, _waits(request), reason="Suspended"))
+
+
+def _resume_flow_run(flow_run_id: str, run_input: Mapping[str, Any] | None = None) -> None:
+    """Resume a run that waits in this process, by its id or name, with the input that it waits for."""
+    LOCAL.resume(str(flow_run_id), run_input)
+
+
+def _wait_for_flow_run(
+    flow_run_id: str | FlowRun, timeout: float | None = 10800, poll_interval: float = 5, *, namespace: str | None = None
+) -> FlowRun:
+    """The flow run in the cluster, by name, when it has ended. Raises `FlowRunWaitTimeout` after `timeout` seconds."""
+    if isinstance(flow_run_id, FlowRun):
+        namespace, flow_run_id = flow_run_id.namespace, flow_run_id.name
+    with connect(namespace) as client:
+        body = client.get("flowruns", flow_run_id)
+    run = FlowRun.of(wait_for_end(body, timeout, poll_interval, connect))
+    if run.state is None or not run.state.is_final():
+        now = "not looked at" if run.state is None else run.state.name
+        raise FlowRunWaitTimeout(f"flow run {run.name} is {now} after {timeout} s; it goes on")
+    return run
+
+
+def _context(what: str) -> FlowRunContext:
+    context = FLOW.get()
+    if context is None:
+        raise MissingContext(f"{what} works inside of a flow run")
+    if TASK.get() is not None or os.environ.get("PENSTOCK_TASK_PROCESS"):
+        raise UnsupportedHere(f"{what} works in the flow's own code, not in a task: task runs do not wait for people")
+    return context
+
+
+def _request(
+    context: FlowRunContext, wanted: type[Any] | None, timeout: float | None, key: str | None
+) -> tuple[PauseRequest, type[Any] | None]:
+    model: type[Any] | None = None
+    if wanted is not None:
+        from .input.run_input import run_input_of
+
+        model = run_input_of(wanted)
+    deadline = None if timeout is None else time.time() + timeout
+    return PauseRequest(new_id(), context.run.id, context.run.name, key, model, deadline), model
+
+
+def _plain(value: Any, model: type[Any] | None) -> Any:
+    """The value of the type that was asked for, where that was no model."""
+    return value.value if model is not None and getattr(model, "wraps_value", False) else value
+
+
+def _enter(context: FlowRunContext, state: State[Any]) -> None:
+    context.run.state = state
+    context.reporter.flow_changed(state)
+
+
+def _waits(request: PauseRequest) -> str:
+    what = "" if request.model is None else f" with {request.model.__name__}"
+    return f"waits to be resumed{what}"
+
+
+def _wait(request: PauseRequest, answer: Answer, timeout: float | None) -> None:
+    if not answer.wait(timeout):
+        key = f" (key {request.key})" if request.key else ""
+        raise FlowPauseTimeout(f"flow run {request.run_name} was paused{key} and nobody resumed it within {timeout} s")
+
+
+pause_flow_run, apause_flow_run = both_ways(_pause_flow_run)
+suspend_flow_run, asuspend_flow_run = both_ways(_suspend_flow_run)
+resume_flow_run, aresume_flow_run = both_ways(_resume_flow_run)
+wait_for_flow_run, await_for_flow_run = both_ways(_wait_for_flow_run)

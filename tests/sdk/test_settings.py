@@ -1,0 +1,134 @@
+"""Settings: where a value comes from, and what is said of one that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock import settings
+from penstock.exceptions import InvalidSettings
+from penstock.settings import FIELDS, Settings, get_current_settings, temporary_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for field in FIELDS.values():
+        monkeypatch.delenv(field.variable, raising=False)
+    monkeypatch.delenv(settings.FILE_VARIABLE, raising=False)
+    return tmp_path
+
+
+def test_the_reference_page_says_what_the_fields_say() -> None:
+    page = ROOT / "docs/reference/settings.md"
+    assert page.read_text() == settings.table(), f"run python -m penstock.settings {page.relative_to(ROOT)}"
+
+
+def test_every_setting_has_a_unit_and_a_reason() -> None:
+    for field in FIELDS.values():
+        assert field.unit
+        assert field.reason.endswith(".")
+
+
+def test_without_anything_the_defaults_hold(here: Path) -> None:
+    now = Settings()
+    assert {name: getattr(now, name) for name in FIELDS} == {name: field.default for name, field in FIELDS.items()}
+    assert "log_level='INFO'" in repr(now)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("log_level", "debug", "DEBUG"),
+        ("log_level", "15", "15"),
+        ("log_prints", "1", True),
+        ("log_prints", "off", False),
+        ("extra_loggers", "a, b.c,", ("a", "b.c")),
+        ("task_runner_max_workers", "7", 7),
+        ("concurrency_limits", "db=3, tag:gpu=1,a=b=10/s", {"db": "3", "tag:gpu": "1", "a=b": "10/s"}),
+        ("progress", "rich", "rich"),
+        ("progress", "", "auto"),
+    ],
+)
+def test_the_environment_gives_a_value(
+    name: str, text: str, value: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = Settings()
+    monkeypatch.setenv(f"PENSTOCK_{name.upper()}", text)
+    assert getattr(now, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("log_prints", "maybe", "PENSTOCK_LOG_PRINTS: must be true or false, not 'maybe'"),
+        ("log_level", "loud", "must be DEBUG, INFO"),
+        ("task_runner_max_workers", "0", "must be a whole number of at least 1, not '0'"),
+        ("task_runner_max_workers", "many", "must be a whole number of at least 1, not 'many'"),
+        ("progress", "bars", "must be one of auto, rich, lines, off"),
+        ("concurrency_limits", "db", "'db' is none"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_its_variable(
+    name: str, text: str, message: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PENSTOCK_{name.upper()}", text)
+    with pytest.raises(InvalidSettings, match=message):
+        getattr(Settings(), name)
+
+
+def test_a_file_gives_values_and_the_environment_wins(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "penstock.toml").write_text(
+        'log_prints = true\nextra_loggers = ["a"]\nlog_level = "ERROR"\n[concurrency_limits]\ndb = 3\napi = "10/s"\n'
+    )
+    (here / "pyproject.toml").write_text("[tool.penstock]\nlog_prints = false\n")
+    monkeypatch.setenv("PENSTOCK_LOG_LEVEL", "WARNING")
+    now = Settings()
+    assert (now.log_prints, now.extra_loggers, now.log_level) == (True, ("a",), "WARNING")
+    assert now.concurrency_limits == {"db": "3", "api": "10/s"}
+    assert now.progress == "auto"
+
+
+def test_a_project_file_has_a_table_of_ours(here: Path) -> None:
+    (here / "pyproject.toml").write_text("[project]\nname = 'x'\n[tool.penstock]\ntask_runner_max_workers = 4\n")
+    assert Settings().task_runner_max_workers == 4
+
+
+def test_another_file_is_named_by_a_variable(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "penstock.toml").write_text("debug = false\n")
+    (here / "other.toml").write_text("debug = true\n")
+    monkeypatch.setenv(settings.FILE_VARIABLE, "other.toml")
+    assert Settings().debug is True
+    monkeypatch.setenv(settings.FILE_VARIABLE, "none.toml")
+    with pytest.raises(InvalidSettings, match=r"PENSTOCK_SETTINGS_FILE: none\.toml cannot be read"):
+        _ = Settings().debug
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("log_print = true\n", r"penstock\.toml has no setting log_print; there are .*log_prints"),
+        ("log_prints = \n", r"penstock\.toml is no TOML"),
+        ("log_prints = 'x'\n", r"log_prints in penstock\.toml: must be true or false"),
+    ],
+)
+def test_a_bad_file_is_refused_by_its_name(text: str, message: str, here: Path) -> None:
+    (here / "penstock.toml").write_text(text)
+    with pytest.raises(InvalidSettings, match=message):
+        _ = Settings().log_prints
+
+
+def test_temporary_settings_hold_inside_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_LOG_PRINTS", "0")
+    with temporary_settings(log_prints=True), temporary_settings({"task_runner_max_workers": "3"}) as now:
+        assert (now.log_prints, now.task_runner_max_workers) == (True, 3)
+    assert get_current_settings().log_prints is False
+    with pytest.raises(InvalidSettings, match="there is no setting nothing"), temporary_settings(nothing=1):
+        pass
+    with pytest.raises(InvalidSettings, match="log_prints: must be"), temporary_settings(log_prints="x"):
+        pass
