@@ -22,6 +22,7 @@
     │   ├── StorageUnavailable     the store cannot be reached, read or written
     │   ├── MissingResult          the store holds no such record, or the value was never kept
     │   └── DamagedResult          the record is not what was written
+    ├── UnhashableInput            an argument has no stable hash, so that no cache key can be made of it
     ├── LockTimedOut               a lock was not free in the time its caller gave (also a `TimeoutError`)
     └── UnsuccessfulRun            what `State.result()` raises where the state holds no exception of its own
         ├── FailedRun
@@ -37,7 +38,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class PenstockError(Exception):
@@ -166,6 +167,19 @@ class DamagedResult(ResultError):
     """A record was cut short or changed since it was written."""
 
     reason = "DamagedResult"
+
+
+class UnhashableInput(PenstockError, TypeError):
+    """An argument cannot be hashed, so that no cache key can be made of it."""
+
+    reason = "UnhashableInput"
+
+    def __init__(self, argument: str, cause: str) -> None:
+        super().__init__(f"argument {argument!r} cannot be hashed: {cause}")
+        self.argument, self.cause = argument, cause
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.argument, self.cause)
 
 
 class LockTimedOut(PenstockError, TimeoutError):

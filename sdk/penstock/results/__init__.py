@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .record import ResultRecord as ResultRecord
+    from .settings import get_default_persist_setting as get_default_persist_setting
+    from .settings import get_result_store as get_result_store
     from .store import ResultStore as ResultStore
     from .store import StoredResult as StoredResult
 
@@ -21,9 +23,11 @@ _HOMES = {
     "ResultRecord": "record",
     "ResultStore": "store",
     "StoredResult": "store",
+    "get_default_persist_setting": "settings",
+    "get_result_store": "settings",
 }
 
-__all__ = ["ResultRecord", "ResultStore", "StoredResult"]
+__all__ = ["ResultRecord", "ResultStore", "StoredResult", "get_default_persist_setting", "get_result_store"]
 
 
 def __getattr__(name: str) -> Any:

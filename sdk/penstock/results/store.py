@@ -46,7 +46,7 @@ class ResultStore:
     ) -> None:
         if isinstance(storage, str):
             storage = parse(storage)
-        self._storage = open_storage(storage) if isinstance(storage, StorageUrl) else storage
+        self.storage = open_storage(storage) if isinstance(storage, StorageUrl) else storage
         self.serializer = serializer_of(serializer)
         self._retry_delays = tuple(retry_delays)
 
@@ -55,10 +55,14 @@ class ResultStore:
         """The store at a URL or path (see `penstock.results.urls`). Nothing is sent or made yet."""
         return cls(url, serializer=serializer)
 
+    def with_serializer(self, serializer: Serializer | str) -> ResultStore:
+        """The same place, written to by another serializer."""
+        return ResultStore(self.storage, serializer=serializer, retry_delays=self._retry_delays)
+
     @property
     def url(self) -> str:
         """Where the store is."""
-        return str(self._storage.url)
+        return str(self.storage.url)
 
     def url_of(self, key: str) -> str:
         """Where the record of a key is; `StoredResult.from_url` reads it."""
@@ -77,7 +81,7 @@ class ResultStore:
     def put(self, record: ResultRecord) -> None:
         """Keep a record that `make` made."""
         data = record.to_bytes()
-        self._patiently("written", lambda: self._storage.put(path_of(record.metadata.key), data))
+        self._patiently("written", lambda: self.storage.put(path_of(record.metadata.key), data))
 
     def read(self, key: str) -> Any:
         """The value. Raises MissingResult, DamagedResult, SerializationError, StorageUnavailable."""
@@ -90,7 +94,7 @@ class ResultStore:
     def record_at(self, path: str) -> ResultRecord:
         """The record of a key that is known by its path alone."""
         where = self.url_at(path)
-        data = self._patiently("read", lambda: self._storage.get(path))
+        data = self._patiently("read", lambda: self.storage.get(path))
         if data is None:
             raise MissingResult(f"there is no result at {where}: it was never written, or has been deleted")
         try:
@@ -105,7 +109,7 @@ class ResultStore:
 
     def url_at(self, path: str) -> str:
         """Where a path is."""
-        return str(self._storage.url.child(path))
+        return str(self.storage.url.child(path))
 
     def find(self, key: str) -> ResultRecord | None:
         """The record for a cache: None where there is none that may be used."""
@@ -123,10 +127,10 @@ class ResultStore:
         """Whether `read` would find a record that has not expired; only its header is looked at."""
 
         def look() -> bytes | None:
-            start = self._storage.get(path_of(key), MOST_HEADER)
+            start = self.storage.get(path_of(key), MOST_HEADER)
             if start is None or len(start) < MOST_HEADER or header(start) is not None:
                 return start
-            return self._storage.get(path_of(key))
+            return self.storage.get(path_of(key))
 
         try:
             data = self._patiently("read", look)
@@ -137,7 +141,7 @@ class ResultStore:
 
     def delete(self, key: str) -> None:
         """Let go of the value, if there is one."""
-        self._patiently("changed", lambda: self._storage.delete(path_of(key)))
+        self._patiently("changed", lambda: self.storage.delete(path_of(key)))
 
     async def awrite(self, key: str, value: Any, *, expiration: float | None = None) -> ResultRecord:
         """`write`, for code that awaits."""
@@ -174,7 +178,7 @@ class ResultStore:
         raise AssertionError("unreachable")
 
     def __reduce__(self) -> Any:
-        return _again, (self._storage.url, self.serializer, self._retry_delays)
+        return _again, (self.storage.url, self.serializer, self._retry_delays)
 
     def __repr__(self) -> str:
         return f"ResultStore({self.url!r}, serializer={self.serializer.name!r})"

@@ -35,7 +35,9 @@ class Counts:
         self._open: dict[str, str] = {}
 
     def note(self, record: TaskRecord, over: bool) -> None:
-        """Count a record in."""
+        """Count a record in. A task that is RolledBack was counted when it completed."""
+        if record.state_name == "RolledBack":
+            return
         if record.id not in self._open:
             self.total += 1
         if not over:
@@ -80,6 +82,8 @@ class Pages:
             self.failures += not success
             states = self._summary.setdefault(record.task, {})
             states[record.state_name] = states.get(record.state_name, 0) + 1
+            if record.state_name == "RolledBack" and states.get("Completed"):
+                states["Completed"] -= 1
             if success and self._bytes >= MAX_RUN:
                 self._folded += 1
                 return
