@@ -108,16 +108,19 @@ class Keeping:
             if self._store is not None and transaction.key is not None and not _holds_states(state.data):
                 record = yield Blocking(self._made, (transaction.key, state.data))
 
+            undone: State[Any] = State(
+                StateType.COMPLETED,
+                StateName.ROLLED_BACK,
+                "rolled back with its transaction",
+                state.data,
+                reason=StateName.ROLLED_BACK,
+                run_id=run.id,
+            )
+
             def rolled_back(_: Transaction) -> None:
-                run.state = State(
-                    StateType.COMPLETED,
-                    StateName.ROLLED_BACK,
-                    "rolled back with its transaction",
-                    state.data,
-                    reason=StateName.ROLLED_BACK,
-                    run_id=run.id,
-                )
-                reporter.task_changed(run.record())
+                if run.ended is not None:  # else it is its own end that undoes it
+                    run.state = undone
+                    reporter.task_changed(run.record())
 
             transaction.stage_record(record, [rolled_back, *task.on_rollback_hooks], task.on_commit_hooks)
             if record is not None:
@@ -125,7 +128,7 @@ class Keeping:
             yield from transaction.ending(failed=False)
         except Exception as error:
             return exception_to_state(error, run_id=run.id)
-        return state
+        return undone if transaction.is_rolled_back() else state
 
     def _made(self, key: str, value: Any) -> Any:
         assert self._store is not None
@@ -256,7 +259,7 @@ def subflow_key(parent: FlowRunContext, flow_name: str, parameters: dict[str, An
     number = parent.calls.get(name, 0)
     parent.calls[name] = number + 1
     try:
-        return f"{parent.run.id}/{flow_name}-{number}-{hash_of(parameters)[:16]}"
+        return f"{parent.run.id}-{flow_name}-{number}-{hash_of(parameters)[:16]}"
     except Exception:
         return None
 

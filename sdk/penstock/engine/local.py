@@ -44,7 +44,7 @@ class Counts:
         with self._lock:
             by_state = self.tasks.setdefault(record.task, {})
             before = self._open.pop(record.id, None)
-            if record.state_name == "RolledBack":  # the one state that follows an end
+            if record.state_name == "RolledBack" and before is None:  # the one state that follows an end
                 before = "Completed"
             if before is not None:
                 by_state[before] -= 1

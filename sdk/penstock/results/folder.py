@@ -2,7 +2,8 @@
 
 A record is written to a temporary file beside its place and renamed, so that a reader sees the old one, the new one
 or none. It is not flushed to the disk unless `?fsync=true` asks for it: that costs milliseconds each, guards against
-a machine's crash only (not a process'), and what is lost then is known by its digest and made again.
+a machine's crash only (not a process'), and what is lost then is known by its digest and made again. A key's slashes
+make folders, so `a` and `a/b` cannot both be keys here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from ..exceptions import ConfigurationError, StorageUnavailable
 if TYPE_CHECKING:
     from .urls import StorageUrl
 
-_LASTING = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
+_LASTING = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),  # a file where a folder is wanted, or the other way round
+    )
+)
 
 
 class Folder:
@@ -39,7 +45,7 @@ class Folder:
         try:
             with open(self._file(path), "rb") as file:  # noqa: PTH123 - pathlib is not worth its import here
                 return file.read() if at_most is None else file.read(at_most)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return None
         except OSError as error:
             raise _unavailable(error) from error

@@ -49,6 +49,14 @@ def test_a_file_where_the_folder_should_be_does_not_pass(tmp_path: Path) -> None
         assert not caught.value.transient
 
 
+def test_a_key_cannot_be_the_folder_of_another(tmp_path: Path) -> None:
+    folder(tmp_path).put("a/b", b"")
+    assert folder(tmp_path).get("a") is None
+    with pytest.raises(StorageUnavailable, match="Is a directory") as caught:
+        folder(tmp_path).put("a", b"")
+    assert not caught.value.transient
+
+
 def test_the_disk_is_waited_for_only_where_that_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
