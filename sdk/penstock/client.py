@@ -175,10 +175,11 @@ def _by_plugin(paths: list[str], context: str, cluster: Body, namespace: str) ->
 
 
 def path(kind: str, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
-    """URL path of Penstock's resources by plural, and of pods and Events."""
+    """URL path of Penstock's resources by plural, and of pods, Events and Leases."""
     root = {
         "pods": "/api/v1",
         "events": "/apis/events.k8s.io/v1",
+        "leases": "/apis/coordination.k8s.io/v1",
     }.get(kind, f"/apis/{labels.API_VERSION}")
     parts = [root, "namespaces", namespace, kind, *(part for part in (name, subresource) if part)]
     return "/".join(parts)
@@ -236,9 +237,10 @@ class Client:
         headers = {"Content-Type": "application/merge-patch+json"}
         return self._json("PATCH", path(kind, self.namespace, name), content=json.dumps(change), headers=headers)
 
-    def delete(self, kind: str, name: str) -> None:
-        """Delete an object."""
-        self._json("DELETE", path(kind, self.namespace, name))
+    def delete(self, kind: str, name: str, *, resource_version: str | None = None) -> None:
+        """Delete an object; with `resource_version`, only if it is of this version."""
+        options = {} if resource_version is None else {"json": {"preconditions": {"resourceVersion": resource_version}}}
+        self._json("DELETE", path(kind, self.namespace, name), **options)
 
     def watch(self, kind: str, name: str, resource_version: str, seconds: int) -> Iterator[Body]:
         """Watch events of one object, for so long; ends without an error when the connection is cut."""

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from .results.options import ResultOptions
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from .flows import Flow
     from .task_runners import TaskRunner
     from .tasks import Task
+    from .transactions import Transaction
     from .visualization import Drawing
 
 __all__ = ["FlowRunContext", "TaskRunContext", "tags"]
@@ -25,12 +28,14 @@ __all__ = ["FlowRunContext", "TaskRunContext", "tags"]
 class FlowRunContext:
     """A flow run under way, and what its calls share."""
 
-    __slots__ = ("calls", "flow", "interruption", "log_prints", "reporter", "run", "runner")
+    __slots__ = ("calls", "flow", "interruption", "key", "log_prints", "reporter", "results", "run", "runner")
 
     def __init__(self, flow: Flow[Any, Any], run: FlowRun, reporter: Reporter, log_prints: bool) -> None:
         self.flow, self.run, self.reporter, self.log_prints = flow, run, reporter, log_prints
         self.runner: TaskRunner | None = None  # made by the first submit
         self.interruption: BaseException | None = None  # why an async flow was cancelled
+        self.results = ResultOptions()  # how results are kept, unless a task says otherwise
+        self.key: str | None = None  # of a subflow's result: the same in every try of its parent
         self.calls: dict[str, int] = {}  # calls so far, by task name: they number the task runs
 
     def interrupt(self, error: BaseException) -> None:
@@ -46,10 +51,16 @@ class FlowRunContext:
 class TaskRunContext:
     """A task run under way."""
 
-    __slots__ = ("log_prints", "run", "task")
+    __slots__ = ("log_prints", "run", "task", "transaction")
 
     def __init__(self, task: Task[Any, Any], run: TaskRun, log_prints: bool) -> None:
         self.task, self.run, self.log_prints = task, run, log_prints
+        self.transaction: Transaction | None = None  # made where there is something to keep or to undo
+
+    @property
+    def task_run(self) -> TaskRun:
+        """The task run, by Prefect's name."""
+        return self.run
 
     @staticmethod
     def get() -> TaskRunContext | None:
@@ -61,6 +72,7 @@ class TaskRunContext:
 DRAWING: ContextVar[Drawing | None] = ContextVar("penstock_drawing", default=None)
 FLOW: ContextVar[FlowRunContext | None] = ContextVar("penstock_flow_run", default=None)
 TASK: ContextVar[TaskRunContext | None] = ContextVar("penstock_task_run", default=None)
+TRANSACTION: ContextVar[Transaction | None] = ContextVar("penstock_transaction", default=None)
 TAGS: ContextVar[frozenset[str]] = ContextVar("penstock_tags", default=frozenset())
 
 

@@ -52,6 +52,10 @@ class Definition(Generic[P, R]):
         "retry_delay_seconds": None,
         "timeout_seconds": None,
         "log_prints": None,
+        "persist_result": None,
+        "result_storage": None,
+        "result_serializer": None,
+        "cache_result_in_memory": True,
     }
     HOOKS: ClassVar[tuple[str, ...]] = ("on_running", "on_completion", "on_failure")
 
@@ -63,6 +67,10 @@ class Definition(Generic[P, R]):
     retry_delay_seconds: float | Sequence[float] | Callable[[int], Sequence[float]] | None
     timeout_seconds: float | None
     log_prints: bool | None
+    persist_result: bool | None
+    result_storage: Any
+    result_serializer: Any
+    cache_result_in_memory: bool
     on_running_hooks: list[Hook]
     on_completion_hooks: list[Hook]
     on_failure_hooks: list[Hook]
@@ -90,6 +98,10 @@ class Definition(Generic[P, R]):
                 f"{what}: timeout_seconds must be at least 0 (0: no limit), not {given['timeout_seconds']!r}"
             )
         code = fn if inspect.isroutine(fn) or inspect.isclass(fn) or hasattr(fn, "func") else fn.__call__
+        if given["result_storage"] is not None or given["result_serializer"] is not None:
+            from .results.options import check
+
+            check(what, given["result_storage"], given["result_serializer"])
         is_async_generator = inspect.isasyncgenfunction(code)
         values = {option: given[option] for option in self.OPTIONS}
         values.update((f"{hook}_hooks", list(given.get(hook) or ())) for hook in self.HOOKS)

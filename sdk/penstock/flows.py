@@ -12,8 +12,11 @@ from .exceptions import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from os import PathLike
 
     from .definitions import Hook
+    from .results.store import ResultStore
+    from .serializers import Serializer
     from .task_runners import TaskRunner
     from .visualization import Graph
 
@@ -110,6 +113,10 @@ def flow(
     timeout_seconds: float | None = None,
     validate_parameters: bool = True,
     log_prints: bool | None = None,
+    persist_result: bool | None = None,
+    result_storage: ResultStore | str | PathLike[str] | None = None,
+    result_serializer: Serializer | str | None = None,
+    cache_result_in_memory: bool = True,
     on_running: Iterable[Hook] | None = None,
     on_completion: Iterable[Hook] | None = None,
     on_failure: Iterable[Hook] | None = None,

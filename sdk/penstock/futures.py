@@ -96,6 +96,8 @@ class PenstockFuture(Generic[R]):
     async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """`result`, without blocking the event loop."""
         await self.wait_async(timeout)
+        if self._final is not None and self._final.is_stored_only:
+            return await self._final.aresult(raise_on_failure)  # type: ignore[no-any-return]
         return self._outcome(timeout, raise_on_failure)
 
     def _outcome(self, timeout: float | None, raise_on_failure: bool) -> R:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from .results.store import StoredResult
+
 __all__ = [
     "AwaitingRetry",
     "Cancelled",
@@ -49,7 +51,7 @@ class State(Generic[R]):
     `run_id` is set by the engine: a state without one was made by user code and is taken as it is.
     """
 
-    __slots__ = ("_id", "data", "message", "name", "reason", "run_id", "scheduled", "time", "type")
+    __slots__ = ("_id", "data", "message", "name", "reason", "run_id", "scheduled", "stored", "time", "type")
 
     def __init__(
         self,
@@ -71,6 +73,9 @@ class State(Generic[R]):
         self.scheduled = scheduled
         self.run_id = run_id
         self.time: float = time.time() if at is None else at
+        self.stored: StoredResult | None = (
+            None  # where its value is kept; `data` is the same where that is the only place
+        )
         self._id: str | None = None
 
     @property
@@ -124,14 +129,29 @@ class State(Generic[R]):
     def result(self, raise_on_failure: bool = True) -> Any:
         """The run's value; raises what ended the run, or with `raise_on_failure=False` returns that exception."""
         if self.type is StateType.COMPLETED:
-            return self.data
+            return self.value()
         error = state_exception(self)
         if raise_on_failure:
             raise error
         return error
 
+    def value(self) -> Any:
+        """`data`, read from the result store where only that has it. Raises MissingResult and its like."""
+        if self.stored is not None and self.data is self.stored:
+            return self.stored.get()
+        return self.data
+
+    @property
+    def is_stored_only(self) -> bool:
+        """Whether the value has to be read from the result store."""
+        return self.stored is not None and self.data is self.stored
+
     async def aresult(self, raise_on_failure: bool = True) -> Any:
         """`result`, for code that awaits."""
+        if self.is_stored_only:
+            import asyncio
+
+            return await asyncio.to_thread(self.result, raise_on_failure)
         return self.result(raise_on_failure)
 
     def __repr__(self) -> str:

@@ -13,12 +13,19 @@ from .exceptions import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from types import CodeType
+    from datetime import timedelta
+    from os import PathLike
+    from types import CodeType, EllipsisType
 
+    from .cache_policies import CachePolicy
+    from .context import TaskRunContext
     from .definitions import Hook
     from .futures import PenstockFuture, PenstockFutureList
+    from .results.store import ResultStore
+    from .serializers import Serializer
+    from .transactions import Transaction
 
-__all__ = ["Task", "exponential_backoff", "task"]
+__all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
 
 class Task(Definition[P, R]):
@@ -31,13 +38,28 @@ class Task(Definition[P, R]):
         "retry_jitter_factor": None,
         "retry_condition_fn": None,
         "viz_return_value": UNSET,
+        "cache_policy": ...,  # what was not said; None says no cache
+        "cache_key_fn": None,
+        "cache_expiration": None,
+        "refresh_cache": None,
+        "result_storage_key": None,
     }
+    HOOKS: ClassVar[tuple[str, ...]] = (*Definition.HOOKS, "on_commit", "on_rollback")
 
     tags: frozenset[str]
     task_run_name: str | Callable[..., str] | None
     retry_jitter_factor: float | None
     retry_condition_fn: Callable[[Any, Any, Any], Any] | None
     viz_return_value: Any
+    cache_policy: CachePolicy | EllipsisType | None
+    cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str | None] | None
+    cache_expiration: float | None  # seconds
+    refresh_cache: bool | None
+    result_storage_key: str | None
+    on_commit_hooks: list[Callable[[Transaction], Any]]
+    on_rollback_hooks: list[Callable[[Transaction], Any]]
+    persists: bool  # by its own options
+    keeps: bool  # whether a run has to think of results and rollbacks, wherever it runs
 
     def __init__(self, fn: Any, **options: Any) -> None:
         super().__init__(fn, **options)
@@ -52,6 +74,63 @@ class Task(Definition[P, R]):
             raise DefinitionError(
                 f"task {self.name!r}: retry_condition_fn must be a function of (task, task_run, state)"
             )
+        self._settle_results()
+
+    def _settle_results(self) -> None:
+        """Check the options about results, and work out whether they ask for any to be kept."""
+        what = f"task {self.name!r}"
+        policy = self.cache_policy
+        expiration: Any = self.cache_expiration
+        if policy is not ... and policy is not None and not hasattr(policy, "compute_key"):
+            raise DefinitionError(f"{what}: cache_policy must be a CachePolicy such as INPUTS, not {policy!r}")
+        if self.cache_key_fn is not None and not callable(self.cache_key_fn):
+            raise DefinitionError(f"{what}: cache_key_fn must be a function of (context, parameters)")
+        if hasattr(expiration, "total_seconds"):
+            expiration = vars(self)["cache_expiration"] = expiration.total_seconds()
+        if expiration is not None and not expiration > 0:
+            raise DefinitionError(f"{what}: cache_expiration must be more than 0 seconds, not {expiration!r}")
+        if self.result_storage_key is not None and not isinstance(self.result_storage_key, str):
+            raise DefinitionError(f"{what}: result_storage_key must be a str, not {self.result_storage_key!r}")
+        wants_policy = policy is not ... and policy is not None and not getattr(policy, "never", False)
+        asks = wants_policy or any(
+            option is not None
+            for option in (self.cache_key_fn, self.result_storage_key, self.result_storage, self.result_serializer)
+        )
+        ignored = ""
+        if self.persist_result is False and (wants_policy or self.cache_key_fn is not None):
+            ignored = "persist_result=False: nothing is kept, so nothing is cached"
+        elif wants_policy and self.cache_key_fn is not None:
+            ignored = "cache_key_fn makes the key; cache_policy is not used"
+        if ignored:
+            from .logging import get_logger
+
+            get_logger("tasks").warning("%s: %s", what, ignored)
+        persists = asks if self.persist_result is None else self.persist_result
+        vars(self).update(persists=persists, keeps=bool(persists or self.on_commit_hooks or self.on_rollback_hooks))
+
+    def on_commit(self, hook: Callable[[Transaction], Any]) -> Callable[[Transaction], Any]:
+        """Decorates a hook `(transaction)` to be called when the transaction of a run is committed."""
+        self.on_commit_hooks.append(hook)
+        vars(self)["keeps"] = True
+        return hook
+
+    def on_rollback(self, hook: Callable[[Transaction], Any]) -> Callable[[Transaction], Any]:
+        """Decorates a hook `(transaction)` to be called when a run that completed is to be undone."""
+        self.on_rollback_hooks.append(hook)
+        vars(self)["keeps"] = True
+        return hook
+
+    @cached_property
+    def source_key(self) -> str:
+        """A hash of the function's source; of its code where there is no source."""
+        import inspect
+        from hashlib import sha256
+
+        try:
+            text = inspect.getsource(inspect.unwrap(self.fn))
+        except (OSError, TypeError):
+            return self.task_key
+        return sha256(text.encode()).hexdigest()
 
     @cached_property
     def task_key(self) -> str:
@@ -125,9 +204,20 @@ def task(
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,
     viz_return_value: Any = UNSET,
+    cache_policy: CachePolicy | EllipsisType | None = ...,
+    cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str | None] | None = None,
+    cache_expiration: timedelta | float | None = None,
+    refresh_cache: bool | None = None,
+    persist_result: bool | None = None,
+    result_storage: ResultStore | str | PathLike[str] | None = None,
+    result_storage_key: str | None = None,
+    result_serializer: Serializer | str | None = None,
+    cache_result_in_memory: bool = True,
     on_running: Iterable[Hook] | None = None,
     on_completion: Iterable[Hook] | None = None,
     on_failure: Iterable[Hook] | None = None,
+    on_commit: Iterable[Callable[[Transaction], Any]] | None = None,
+    on_rollback: Iterable[Callable[[Transaction], Any]] | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -141,6 +231,13 @@ def task(fn: Any = None, /, **options: Any) -> Any:
         return Task(function, **options)
 
     return declare
+
+
+def task_input_hash(context: TaskRunContext, arguments: dict[str, Any]) -> str | None:
+    """For `cache_key_fn`: a key of the task and its arguments."""
+    from .results.hashing import hash_of
+
+    return hash_of((context.task.task_key, arguments))
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:

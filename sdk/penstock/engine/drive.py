@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .effects import Advance, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
+from .effects import Acquire, Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from ..states import State
 
     Life = Generator[Effect, Any, State[Any]]
+    R = TypeVar("R")
 
 
-def drive(life: Life, call: Callable[[Call], Any] | None = None) -> State[Any]:
+def drive(life: Generator[Effect, Any, R], call: Callable[[Call], Any] | None = None) -> R:
     """Live the life to its end; `call` runs user code somewhere else than here."""
     try:
         effect = next(life)
@@ -67,6 +68,10 @@ def perform(effect: Effect, call: Callable[[Call], Any] | None = None) -> Any:
         return time.sleep(effect.seconds)
     if isinstance(effect, Advance):
         return _limited(effect.timeout, effect.error, lambda: _advance(effect))
+    if isinstance(effect, Blocking):
+        return effect.fn(*effect.args)
+    if isinstance(effect, Acquire):
+        return _acquire(effect)
     if isinstance(effect, Drain):
         return effect.runner.drain(abandon=effect.abandon, grace=effect.grace)
     raise TypeError(f"the thread driver does not know {effect!r}")
@@ -110,6 +115,14 @@ def _limited(timeout: float | None, error: Any, call: Callable[[], Any]) -> Any:
     from .timeouts import within
 
     return within(timeout, error, call)
+
+
+def _acquire(effect: Acquire) -> bool:
+    from .pool import blocked
+
+    assert effect.manager is not None
+    with blocked():
+        return effect.manager.acquire_lock(effect.key, effect.holder)
 
 
 def _advance(effect: Advance) -> tuple[bool, Any]:

@@ -7,18 +7,21 @@ import contextvars
 from typing import TYPE_CHECKING, Any
 
 from .drive import call_here
-from .effects import Advance, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
+from .effects import Acquire, Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
 from .pool import worker_resources
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from typing import TypeVar
 
     from ..exceptions import RunTimedOut
     from ..states import State
     from .drive import Life
 
+    R = TypeVar("R")
 
-async def drive_async(life: Life) -> State[Any]:
+
+async def drive_async(life: Generator[Effect, Any, R]) -> R:
     """Live the life to its end."""
     try:
         effect = next(life)
@@ -113,6 +116,11 @@ async def perform(effect: Effect) -> Any:
         return await asyncio.sleep(effect.seconds)
     if isinstance(effect, Advance):
         return await _limited(effect.timeout, effect.error, _advance(effect))
+    if isinstance(effect, Blocking):
+        return await asyncio.to_thread(effect.fn, *effect.args)
+    if isinstance(effect, Acquire):
+        assert effect.manager is not None
+        return await effect.manager.aacquire_lock(effect.key, effect.holder)
     if isinstance(effect, Drain):
         return await asyncio.to_thread(effect.runner.drain, abandon=effect.abandon, grace=effect.grace)
     raise TypeError(f"the asyncio driver does not know {effect!r}")

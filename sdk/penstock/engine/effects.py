@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..exceptions import RunTimedOut
     from ..futures import PenstockFuture
+    from ..locking.protocol import LockManager
     from ..task_runners import TaskRunner
     from ..waiting import Once
 
@@ -92,6 +93,24 @@ class Wait(Effect):
 
     def __init__(self, futures: Sequence[PenstockFuture[Any] | Once]) -> None:
         self.futures = futures
+
+
+class Blocking(Effect):
+    """Do work of the engine's own that may block, such as reading a result: in a loop's case, in a thread beside it."""
+
+    __slots__ = ("args", "fn")
+
+    def __init__(self, fn: Callable[..., Any], args: Sequence[Any]) -> None:
+        self.fn, self.args = fn, args
+
+
+class Acquire(Effect):
+    """Wait until the key is ours."""
+
+    __slots__ = ("holder", "key", "manager")
+
+    def __init__(self, manager: LockManager | None, key: str, holder: str) -> None:
+        self.manager, self.key, self.holder = manager, key, holder
 
 
 class Drain(Effect):

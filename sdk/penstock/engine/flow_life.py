@@ -14,9 +14,9 @@ from ..exceptions import CancellationRequested, FlowRunTimedOut, UpstreamNotRead
 from ..futures import PenstockFuture
 from ..states import State, exception_to_state
 from .calls import is_generator, iterating, log_failure, run_hooks, without_engine_frames
-from .effects import Call, Drain, Effect, Wait
+from .effects import Blocking, Call, Drain, Effect, Wait
 from .effects import Sleep as SleepFor
-from .inputs import PLAIN, data_of, find, resolve, to_states
+from .inputs import PLAIN, blocks, data_of, find, resolve_all, to_states
 from .names import render
 from .outcome import state_of_value
 from .retries import seconds_before
@@ -58,6 +58,15 @@ def flow_life(
         return run.state
     except Exception as error:
         return (yield from _end(flow, context, exception_to_state(error, run_id=run.id)))
+    if context.key is not None:
+        from .keeping import restored
+
+        try:
+            found = yield from restored(context, context.key)
+        except Exception as error:
+            found = exception_to_state(error, run_id=run.id)
+        if found is not None:
+            return (yield from _end(flow, context, found))
     args, kwargs = flow.signature.arguments(parameters)
     if context.log_prints:
         from ..logging.prints import install
@@ -92,6 +101,10 @@ def flow_life(
                 reporter.flow_changed(run.state)
                 yield SleepFor(delay)
             continue
+        if context.results.persist and state.type is StateType.COMPLETED:
+            from .keeping import keep
+
+            state = yield from keep(flow, context, context.key or run.id, state)
         return (yield from _end(flow, context, state))
 
 
@@ -145,13 +158,16 @@ def _attempt(
 def _take_inputs(parameters: Mapping[str, Any], wait_for: Any) -> Generator[Effect, Any, dict[str, Any]]:
     """The parameters with results in place of futures and states; raises `UpstreamNotReady`."""
     waited = find(wait_for) if wait_for is not None else []
-    every = [held for held, _ in (*find(dict(parameters)), *waited)]
+    inputs = find(dict(parameters))
+    every = [held for held, _ in (*inputs, *waited)]
     pending = [held for held in every if isinstance(held, PenstockFuture) and not held.done()]
     if pending:
         yield Wait(pending)
     for held, tolerant in waited:
         data_of(held, tolerant)
-    return {name: resolve(value) for name, value in parameters.items()}
+    if any(blocks(held) for held, _ in inputs):
+        return (yield Blocking(resolve_all, (parameters,)))  # type: ignore[no-any-return]
+    return resolve_all(parameters)
 
 
 def _end(flow: Flow[Any, Any], context: FlowRunContext, state: State[Any]) -> Generator[Effect, Any, State[Any]]:

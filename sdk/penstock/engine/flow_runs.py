@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, FlowRunContext
+from ..results.options import of_flow
 from ..settings import get_current_settings
 from ..states import State, exception_to_state
 from . import reporting
@@ -12,7 +13,7 @@ from .drive import drive, drive_generator
 from .flow_life import flow_life
 from .ids import new_id
 from .names import random_name
-from .outcome import answer
+from .outcome import answer, answer_async
 from .records import FlowRunInfo, TaskRecord
 from .reporting import ChildReporter, EventReporter
 from .runs import FlowRun
@@ -65,7 +66,7 @@ async def _call_async(flow: Flow[Any, Any], parameters: dict[str, Any], return_s
 
     run = _Started(flow, parameters)
     state = run.finish(await drive_async(run.life(wait_for, collect=True)))
-    return state if return_state else answer(state)
+    return state if return_state else await answer_async(state)
 
 
 def _iterate(flow: Flow[Any, Any], parameters: dict[str, Any], wait_for: Any) -> Generator[Any, Any, Any]:
@@ -94,6 +95,10 @@ class _Started:
         else:
             self._reporter = Subflow(parent.reporter, flow, info)
         self.context = _context(flow, parameters, self._reporter, info)
+        if parent is not None and self.context.results.persist:
+            from .keeping import subflow_key
+
+            self.context.key = subflow_key(parent, flow.name, parameters)
 
     def life(self, wait_for: Any, *, collect: bool) -> Life:
         return flow_life(self.flow, self.context, self.parameters, wait_for=wait_for, collect=collect)
@@ -163,7 +168,9 @@ def _context(
         prints = outer.log_prints
     else:
         prints = get_current_settings().log_prints
-    return FlowRunContext(flow, run, reporter, prints)
+    context = FlowRunContext(flow, run, reporter, prints)
+    context.results = of_flow(flow, None if outer is None else outer.results)
+    return context
 
 
 def _info(flow: Flow[Any, Any], parent: FlowRunContext | None) -> FlowRunInfo:

@@ -122,7 +122,7 @@ def data_of(held: Input, tolerant: bool) -> Any:
     """
     state = held.state if isinstance(held, PenstockFuture) else held
     if state.type is StateType.COMPLETED:
-        return state.data
+        return state.value()
     if tolerant and state.type is StateType.FAILED:
         return state_exception(state)
     if tolerant and state.type is StateType.PENDING and state.name == StateName.NOT_READY:
@@ -134,6 +134,16 @@ def data_of(held: Input, tolerant: bool) -> Any:
 def resolve(value: Any) -> Any:
     """`value` with futures and states replaced by their results; all of them are done."""
     return visit(value, data_of)
+
+
+def resolve_all(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """`resolve` of each parameter."""
+    return {name: resolve(value) for name, value in parameters.items()}
+
+
+def blocks(held: Input) -> bool:
+    """Whether its value has to be read from the result store."""
+    return (held.state if isinstance(held, PenstockFuture) else held).is_stored_only
 
 
 def to_states(value: Any) -> Any:

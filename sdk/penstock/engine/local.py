@@ -64,6 +64,8 @@ class Counts:
         with self._lock:
             by_state = self.tasks.setdefault(record.task, {})
             before = self._open.pop(record.id, None)
+            if record.state_name == "RolledBack" and before is None:  # the one state that follows an end
+                before = "Completed"
             if before is not None:
                 by_state[before] -= 1
             by_state[record.state_name] = by_state.get(record.state_name, 0) + 1
@@ -154,7 +156,8 @@ class Progress(Lines):
         by_state = dict(self.counts.tasks[task])
         total = sum(by_state.values())
         ended = sum(
-            by_state.get(name, 0) for name in ("Completed", "Cached", "Failed", "TimedOut", "Crashed", "Cancelled")
+            by_state.get(name, 0)
+            for name in ("Completed", "Cached", "RolledBack", "Failed", "TimedOut", "Crashed", "Cancelled")
         )
         failed = sum(by_state.get(name, 0) for name in ("Failed", "TimedOut", "Crashed"))
         if task not in self._bars:

@@ -44,9 +44,18 @@ def answer(state: State[Any]) -> Any:
     A collection of states is given back whatever is in it: only a failure that is returned alone raises.
     """
     if state.type is StateType.COMPLETED:
-        return state.data
+        return state.value()
     if state.type is StateType.PENDING and state.name == StateName.NOT_READY:
         return None
     if isinstance(state.data, _COLLECTIONS):
         return state.data
     return state.result()
+
+
+async def answer_async(state: State[Any]) -> Any:
+    """`answer`, for a caller that awaits: a value that only the result store has is read beside the loop."""
+    if not state.is_stored_only:
+        return answer(state)
+    import asyncio
+
+    return await asyncio.to_thread(answer, state)

@@ -34,6 +34,7 @@ def call_in_process(effect: Call, processes: set[CallProcess]) -> Any:
     if flow is not None:
         run = flow.run
         request["flow"] = (run.flow_name, flow.flow.version, run.info, dict(run.parameters), run.run_count)
+        request["results"] = flow.results
     try:
         dumps(request)
     except Exception as error:
@@ -52,8 +53,9 @@ def call_in_process(effect: Call, processes: set[CallProcess]) -> Any:
 
 
 def _portable_task(task: Any) -> Any:
-    """The task, as far as code in the child needs it: without hooks and conditions, which stay here."""
-    return task.with_options(on_running=None, on_completion=None, on_failure=None, retry_condition_fn=None)
+    """The task, as far as code in the child needs it: without hooks, conditions and caching, which stay here."""
+    hooks = dict.fromkeys(type(task).HOOKS)
+    return task.with_options(**hooks, retry_condition_fn=None, cache_policy=None, cache_key_fn=None)
 
 
 def _process_of_this_thread(processes: set[CallProcess]) -> CallProcess:

@@ -108,7 +108,9 @@ def _call(request: dict[str, Any], parent: _Parent) -> Any:
         stand_in: Flow[Any, Any] = Flow(_nothing, name=name, version=version)  # its tasks run in threads here
         run = FlowRun(name, info, parameters)
         run.run_count = run_count
-        FLOW.set(FlowRunContext(stand_in, run, parent, request["log_prints"]))
+        here = FlowRunContext(stand_in, run, parent, request["log_prints"])
+        here.results = request["results"]
+        FLOW.set(here)
     TAGS.set(request["tags"])
     if task_run is not None:
         TASK.set(TaskRunContext(request["task"], task_run, request["log_prints"]))

@@ -5,17 +5,18 @@ Driven by `task_runs`; it neither blocks nor awaits, and does not know in which 
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from ..api.states import StateName, StateType
-from ..context import TASK, TaskRunContext
+from ..context import TASK, TRANSACTION, TaskRunContext
 from ..exceptions import TaskRunTimedOut, UpstreamNotReady
 from ..futures import PenstockFuture
 from ..states import State, exception_to_state
 from .calls import is_generator, iterating, log_failure, run_hooks, without_engine_frames
-from .effects import Call, Callback, Effect, Sleep, Wait
-from .inputs import PLAIN, data_of, find, identity, resolve, to_states
+from .effects import Blocking, Call, Callback, Effect, Sleep, Wait
+from .inputs import PLAIN, blocks, data_of, find, identity, resolve_all, to_states
 from .names import render
 from .outcome import state_of_value
 from .retries import seconds_before
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ..concurrency.claims import Claim
+    from ..context import FlowRunContext
     from ..tasks import Task
+    from .keeping import Keeping
     from .reporting import Reporter
     from .runs import TaskRun
 
@@ -35,6 +38,7 @@ def task_life(
     reporter: Reporter,
     *,
     log_prints: bool,
+    flow: FlowRunContext | None = None,
     wait_for: Any = None,
     collect: bool = False,
     remote: bool = False,
@@ -61,16 +65,32 @@ def task_life(
         from ..logging.prints import install
 
         install()
+    keeping: Keeping | None = None
+    if (
+        task.keeps
+        or TRANSACTION.get() is not None
+        or (task.persist_result is None and (flow.results.persist if flow is not None else _persists_outside()))
+    ):
+        from .keeping import Keeping
+
+        keeping = Keeping(context, outside, flow, collect=collect)
     name: str | None = None
     retry = 0
     slots: Claim | None = None
     while True:
+        if keeping is not None:
+            kept = yield from keeping.begin()
+            if kept is not None:
+                return (yield from _end(task, run, reporter, kept))
         if run.tags:
             from .tag_limits import take_slots
 
             taken = yield from take_slots(run, reporter)
             if isinstance(taken, Exception):
-                return (yield from _end(task, run, reporter, exception_to_state(taken, run_id=run.id)))
+                state = exception_to_state(taken, run_id=run.id)
+                if keeping is not None:
+                    state = yield from keeping.end(reporter, state)
+                return (yield from _end(task, run, reporter, state))
             slots = taken
         now = time.time()
         run.run_count += 1
@@ -114,6 +134,10 @@ def task_life(
             retry += 1
             name = StateName.RETRYING
             log_failure(run, state, delay)
+            if context.transaction is not None:
+                from .keeping import again
+
+                yield from again(context)
             if delay > 0:
                 due = time.time() + delay
                 waiting: State[Any] = State(
@@ -122,7 +146,18 @@ def task_life(
                 _change(run, reporter, waiting)
                 yield Sleep(delay)
             continue
+        if keeping is not None:
+            state = yield from keeping.end(reporter, state)
+        elif context.transaction is not None:
+            from .keeping import ended
+
+            state = yield from ended(context, state)
         return (yield from _end(task, run, reporter, state))
+
+
+def _persists_outside() -> bool:
+    """Whether results of tasks outside of flows are kept by default; cheap, for it is asked at every call."""
+    return "PENSTOCK_RESULTS_PERSIST_BY_DEFAULT" in os.environ
 
 
 def _take_inputs(run: TaskRun, reporter: Reporter, wait_for: Any) -> Generator[Effect, Any, None]:
@@ -138,7 +173,10 @@ def _take_inputs(run: TaskRun, reporter: Reporter, wait_for: Any) -> Generator[E
             yield Wait(pending)
         for held, tolerant in waited:
             data_of(held, tolerant)
-    run.parameters = {name: resolve(value) for name, value in run.parameters.items()}
+    if any(blocks(held) for held, _ in inputs):
+        run.parameters = yield Blocking(resolve_all, (run.parameters,))
+    else:
+        run.parameters = resolve_all(run.parameters)
 
 
 def _futures_to_states(value: Any) -> Generator[Effect, Any, Any]:

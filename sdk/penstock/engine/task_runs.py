@@ -13,7 +13,7 @@ from ..futures import PenstockFuture, PenstockFutureList
 from ..states import State, exception_to_state
 from .drive import drive, drive_generator
 from .inputs import PLAIN, find
-from .outcome import answer
+from .outcome import answer, answer_async
 from .reporting import Silent
 from .runs import TaskRun
 from .task_life import task_life
@@ -50,7 +50,7 @@ async def _call_async(task: Task[Any, Any], parameters: dict[str, Any], return_s
     flow = FLOW.get()
     run = new_run(task, parameters, flow)
     state = await drive_async(_life(task, run, flow, wait_for, collect=True))
-    return state if return_state else answer(state)
+    return state if return_state else await answer_async(state)
 
 
 def _iterate(task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any) -> Generator[Any, Any, Any]:
@@ -123,6 +123,7 @@ def _life(
         run,
         reporter,
         log_prints=_log_prints(task, flow),
+        flow=flow,
         wait_for=wait_for,
         collect=collect,
         remote=remote,

@@ -35,7 +35,9 @@ class Counts:
         self._open: dict[str, str] = {}
 
     def note(self, record: TaskRecord, over: bool) -> None:
-        """Count a record in."""
+        """Count a record in. A task that is RolledBack was counted when it completed."""
+        if self.counted(record):
+            return
         if record.id not in self._open:
             self.total += 1
         if not over:
@@ -47,6 +49,10 @@ class Counts:
         else:
             self.ended[FINISHED[record.state]] += 1
             self.ended["cached"] += record.state_name == "Cached"
+
+    def counted(self, record: TaskRecord) -> bool:
+        """Whether the record follows an end: the one state that does."""
+        return record.state_name == "RolledBack" and record.id not in self._open
 
     def status(self) -> dict[str, Any]:
         """As the run's `status.tasks`."""
@@ -73,6 +79,7 @@ class Pages:
         """Take a record."""
         over = record.ended is not None or record.state_name == "NotReady"
         with self._lock:
+            again = self.counts.counted(record)
             self.counts.note(record, over)
             if not over:
                 return
@@ -80,6 +87,8 @@ class Pages:
             self.failures += not success
             states = self._summary.setdefault(record.task, {})
             states[record.state_name] = states.get(record.state_name, 0) + 1
+            if again and states.get("Completed"):
+                states["Completed"] -= 1
             if success and self._bytes >= MAX_RUN:
                 self._folded += 1
                 return

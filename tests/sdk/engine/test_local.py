@@ -71,3 +71,20 @@ def test_counts_stay_small_and_right(recorder: Any) -> None:
         counts.note(record)
     assert counts.tasks == {"work": {"Pending": 0, "Running": 0, "Completed": 2, "Failed": 1}}
     assert counts._open == {}
+
+
+def test_a_task_that_is_rolled_back_is_counted_once(recorder: Any) -> None:
+    from penstock.transactions import transaction
+
+    @flow
+    def undone() -> None:
+        with transaction():
+            work(1)
+            work(2)
+
+    recorder.run(undone)
+    counts = local.Counts()
+    for record in recorder.records:
+        counts.note(record)
+    assert counts.tasks == {"work": {"Running": 0, "Completed": 0, "RolledBack": 1, "Failed": 1}}
+    assert counts.summary() == "2 of 2 tasks done (1 Failed)"
