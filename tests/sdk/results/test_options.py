@@ -14,8 +14,12 @@ from penstock.results.options import ResultOptions, described, of_flow
 from penstock.serializers import CompressedJSONSerializer
 
 
+def nothing() -> None:
+    return None
+
+
 def made(**options: Any) -> Any:
-    return flow(name="f", **options)(lambda: None)
+    return flow(name="f", **options)(nothing)
 
 
 @pytest.mark.parametrize(
