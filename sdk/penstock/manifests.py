@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .api import names
-from .api.flow import MAX_SOURCE, Code, Flow, FlowSpec, ImageCode, LoggingDefaults, SourceCode
+from .api.flow import MAX_SOURCE, Code, Flow, FlowSpec, ImageCode, LoggingDefaults, ResultDefaults, SourceCode
 from .api.flowdeployment import FlowDeployment, FlowDeploymentSpec
 from .api.schema import ObjectMeta, ObjectReference
 from .exceptions import DefinitionError
+from .results.options import described
 
 if TYPE_CHECKING:
     from .flows import Flow as FlowDefinition
@@ -66,6 +67,7 @@ def flow_manifest(flow: FlowDefinition[Any, Any], module: str, source: str, opti
         "retries": flow.retries or None,
         "retry_delay_seconds": math.ceil(delay) if isinstance(delay, int | float) and delay else None,
         "timeout_seconds": math.ceil(flow.timeout_seconds) if flow.timeout_seconds else None,
+        "results": ResultDefaults(**said) if (said := described(flow)) else None,
         "logging": LoggingDefaults(log_prints=flow.log_prints) if flow.log_prints is not None else None,
     }
     spec = FlowSpec(

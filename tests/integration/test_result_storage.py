@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock import flow, task
+from penstock.cache_policies import INPUTS
 from penstock.exceptions import StorageUnavailable
 from penstock.results import ResultStore, StoredResult
 from penstock_cluster import binaries
@@ -154,3 +157,26 @@ def test_a_server_that_is_down_is_tried_again_then_named(tmp_path: Path) -> None
         assert pauses == [1]
     finally:
         mine.stop()
+
+
+def test_a_task_is_cached_across_flow_runs(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In threads and in an event loop, with the store named by the environment as in a pod."""
+    monkeypatch.setenv("PENSTOCK_RESULTS_STORAGE", server.bucket())
+    monkeypatch.setenv("PENSTOCK_PROGRESS", "off")
+    ran: list[int] = []
+
+    @task(cache_policy=INPUTS, result_serializer="compressed/json")
+    def square(x: int) -> int:
+        ran.append(x)
+        return x * x
+
+    @flow
+    def in_threads() -> list[int]:
+        return square.map([1, 2, 3]).result()
+
+    @flow(persist_result=True, cache_result_in_memory=False)
+    async def in_a_loop() -> list[int]:
+        return [square(2), square(3)]
+
+    assert (in_threads(), in_threads(), asyncio.run(in_a_loop())) == ([1, 4, 9], [1, 4, 9], [4, 9])
+    assert sorted(ran) == [1, 2, 3]

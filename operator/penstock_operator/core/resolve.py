@@ -154,6 +154,8 @@ def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body) -
         status["deployment"] = _reference("FlowDeployment", deployment, revised=True)
     if image:
         status["image"] = image
+    if spec.get("results"):
+        status["results"] = spec["results"]
     return Resolution(status, pool, deployment, text, run_parameters(run, deployment))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.api import labels, names
 
+from . import results
 from .merging import merged
 
 Body = dict[str, Any]
@@ -90,7 +91,11 @@ def template(launch: Launch) -> Body:
         template_image = flow.get("image")
     except (AttributeError, KeyError, TypeError) as error:
         raise InvalidTemplate(error) from error
-    reserved: Body = {"name": labels.CONTAINER, "env": _environment(launch.run)}
+    told = results.environment(launch.run["status"]["resolved"], launch.pool)
+    reserved: Body = {"name": labels.CONTAINER, "env": [*_environment(launch.run), *told]}
+    credentials = results.credentials(launch.pool, flow.get("envFrom"))
+    if credentials:
+        reserved["envFrom"] = credentials
     reserved["image"] = launch.run["status"]["resolved"].get("image") or template_image or launch.defaults.image
     ttl = launch.pool.get("podTTLSecondsAfterFinished")
     ours = {

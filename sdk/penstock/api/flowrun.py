@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from .flow import ResultDefaults
 from .flowdeployment import InfraRetries
 from .pods import PodOverrides
 from .schema import (
@@ -262,6 +263,8 @@ class Resolved(Model):
     """The code."""
     image: Image | None = None
     """Image of the flow's container; unset: the pool template's own."""
+    results: ResultDefaults | None = None
+    """How the flow wants its results kept."""
 
 
 class ClaimedPod(Model):

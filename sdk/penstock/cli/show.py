@@ -72,6 +72,8 @@ def lines(run: Body, pages: list[Body]) -> list[str]:
         value = result["inline"]
         text = value if isinstance(value, str) else json.dumps(value, indent=2)
         found += ["Result:", *(f"  {line}" for line in text.splitlines())]
+    if result.get("reference"):
+        found.append(f"Result at:   {result['reference']}")
     elif result.get("omitted"):
         found.append(f"Result:      {result['omitted']}")
     return found

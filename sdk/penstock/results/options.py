@@ -45,6 +45,17 @@ def of_flow(flow: Flow[Any, Any], outer: ResultOptions | None) -> ResultOptions:
     return ResultOptions(persist, storage, serializer)
 
 
+def described(flow: Flow[Any, Any]) -> dict[str, Any]:
+    """What the decorator says of results, as far as a manifest can say it: `persist`, `storage`, `serializer`."""
+    storage, serializer = flow.result_storage, flow.result_serializer
+    given = {
+        "persist": flow.persist_result,
+        "storage": None if storage is None else getattr(storage, "url", str(storage)),
+        "serializer": getattr(serializer, "name", serializer),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def check(what: str, storage: Any, serializer: Any) -> None:
     """Refuse a storage or a serializer that cannot be. Raises DefinitionError."""
     from ..serializers import serializer as serializer_of

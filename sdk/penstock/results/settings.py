@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STORAGE = "PENSTOCK_RESULTS_STORAGE"
 SERIALIZER = "PENSTOCK_RESULTS_DEFAULT_SERIALIZER"
 PERSIST = "PENSTOCK_RESULTS_PERSIST_BY_DEFAULT"
+FALLBACK = "PENSTOCK_RESULTS_FALLBACK"
 REFRESH = "PENSTOCK_TASKS_REFRESH_CACHE"
 HERE = "~/.penstock/results"
 
@@ -47,11 +48,27 @@ def store_for(storage: Any, serializer: Serializer | str | None) -> ResultStore:
     if isinstance(storage, ResultStore):
         return storage if serializer is None else storage.with_serializer(serializer)
     how = serializer or os.environ.get(SERIALIZER) or "pickle"
-    key = (str(storage or os.environ.get(STORAGE) or HERE), how)
+    key = (str(storage or os.environ.get(STORAGE) or _fallback()), how)
     store = _stores.get(key)
     if store is None:  # made once: it may hold connections
         store = _stores[key] = ResultStore(key[0], serializer=how)
     return store
+
+
+def _fallback() -> str:
+    """The place where nobody named one. The runner in a pod names one that ends with it, which is worth a warning."""
+    place = os.environ.get(FALLBACK)
+    if place is None:
+        return HERE
+    if not any(known == place for known, _ in _stores):
+        from ..logging import get_logger
+
+        get_logger("results").warning(
+            "No result store is configured: results are kept in %s, and gone with this pod. "
+            "Set spec.results.url of the WorkPool (or result_storage of the flow)",
+            place,
+        )
+    return place
 
 
 def get_default_persist_setting() -> bool:

@@ -96,6 +96,7 @@ def main() -> int:
         print(f"penstock.runner: {error}", file=sys.stderr)
         return 2
     os.environ.setdefault("PENSTOCK_LOG_FORMAT", "json")
+    os.environ.setdefault("PENSTOCK_RESULTS_FALLBACK", "/tmp/penstock-results")  # noqa: S108 - the pod's own
     status = RunStatus(api, assignment)
     try:
         run = status.claim()

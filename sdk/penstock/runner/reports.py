@@ -136,7 +136,9 @@ class Reports:
         if self._pages.counts.total:
             optional.append({"op": "add", "path": "/status/tasks", "value": self._pages.counts.status()})
         if state.type is StateType.COMPLETED:
-            optional.append({"op": "add", "path": "/status/result", "value": result(state.data)})
+            from .results import kept
+
+            optional.append({"op": "add", "path": "/status/result", "value": kept(state, self._status.uid)})
         message = state.message or ""
         self._status.enter(state.type, state.name, state.reason or str(state.type), message, extra, optional)
 

@@ -44,6 +44,7 @@ class RunStatus:
     def __init__(self, api: Api, assignment: Assignment) -> None:
         self._api, self._at = api, assignment
         self.seq = assignment.seq
+        self.uid = assignment.uid
         self._claimed = False
 
     def claim(self) -> dict[str, Any] | None:

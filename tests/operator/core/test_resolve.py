@@ -253,3 +253,10 @@ def test_code_in_an_image_or_inline_can_be_delivered(delivered: Json) -> None:
 @pytest.mark.parametrize("kind", ["bundle", "git", "archive"])
 def test_other_code_cannot_be_delivered_yet(kind: str) -> None:
     assert f"spec.code.{kind}" in (resolve.code_problem(flow(code={kind: {}})) or "")
+
+
+def test_a_run_remembers_how_the_flow_wants_its_results_kept() -> None:
+    wanted = {"persist": True, "storage": "s3://bucket/a"}
+    outcome = resolve.resolve(run(), deployment(), flow(results=wanted), pool())
+    assert resolved(outcome).status["results"] == wanted
+    assert "results" not in resolved(resolve.resolve(run(), deployment(), flow(), pool())).status
