@@ -41,7 +41,21 @@ _HOMES = {
 }
 
 # Public modules, so that `penstock.runtime.flow_run.id` works after `import penstock`.
-_MODULES = frozenset({"exceptions", "flows", "futures", "logging", "runtime", "states", "task_runners", "tasks"})
+_MODULES = frozenset(
+    {
+        "artifacts",
+        "blocks",
+        "exceptions",
+        "flows",
+        "futures",
+        "logging",
+        "runtime",
+        "states",
+        "task_runners",
+        "tasks",
+        "variables",
+    }
+)
 
 __all__ = [
     "Flow",

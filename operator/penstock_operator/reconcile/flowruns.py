@@ -8,6 +8,7 @@ from datetime import timedelta
 from penstock.api import labels, reasons
 
 from ..cluster import (
+    BLOCKS,
     FLOW_DEPLOYMENTS,
     FLOW_RUNS,
     FLOWS,
@@ -135,7 +136,13 @@ class FlowRuns:
         pool = await self._cluster.get(WORK_POOLS, run.namespace, name)
         if pool is None:
             return resolve.missing("WorkPool", name)
-        return resolve.resolve(run, deployment, flow, pool)
+        blocks = []
+        for name in resolve.block_names(flow):
+            block = await self._cluster.get(BLOCKS, run.namespace, name)
+            if block is None:
+                return resolve.missing("Block", name)
+            blocks.append(block)
+        return resolve.resolve(run, deployment, flow, pool, tuple(blocks))
 
     async def _resolved_before(self, run: RunView) -> resolve.Resolution | None:
         """What an earlier attempt was launched with, whatever was edited since."""
@@ -155,6 +162,8 @@ class FlowRuns:
             await self._revisions.keep("WorkPool", decision.launches.pool)
             if decision.launches.deployment:
                 await self._revisions.keep("FlowDeployment", decision.launches.deployment)
+            for block in decision.launches.blocks:
+                await self._revisions.keep("Block", block)
         if decision.settles:
             await self._events.flush(run.uid)
         written = await self._write(run, decision.change)
@@ -192,7 +201,14 @@ class FlowRuns:
         pool = await self._revised(run, "pool") or {}
         deployment = await self._revised(run, "deployment") or {}
         overrides = [deployment.get("pod") or {}, run.spec.get("pod") or {}]
-        launch = Launch(run.body, pool, overrides, self._defaults)
+        blocks: dict[str, Body] = {}
+        for reference in run.resolved.get("blocks") or ():
+            block = await self._revisions.spec(run.namespace, reference["revision"])
+            if block is None:
+                message = f"Block {reference['name']} was deleted after the run was resolved: create it and a new run"
+                return await self._refused(run, reasons.BLOCK_NOT_FOUND, message)
+            blocks[reference["name"]] = block
+        launch = Launch(run.body, pool, overrides, self._defaults, blocks)
         resource, build = (JOBS, jobs.job) if run.resolved["poolType"] == "Job" else (PODS, pods.pod)
         try:
             manifest = build(launch)

@@ -262,6 +262,8 @@ class Resolved(Model):
     """The code."""
     image: Image | None = None
     """Image of the flow's container; unset: the pool template's own."""
+    blocks: Annotated[list[ResolvedReference], Field(max_length=64)] | None = None
+    """The blocks that the flow declares; mounted in each attempt."""
 
 
 class ClaimedPod(Model):

@@ -29,6 +29,12 @@ CONTAINER = "flow"
 CODE_DIR = "/var/run/penstock/code"
 CODE_FILE = "flow.py"
 
+# Where the blocks of a run are mounted: <folder>/<block>/block.json, and <folder>/<block>/secrets/<field>.
+BLOCKS_DIR = "/var/run/penstock/blocks"
+BLOCK_FILE = "block.json"
+BLOCK_SECRETS = "secrets"
+BLOCK_DATA = f"{GROUP}/block"  # with a number: annotation of a run's pod, which becomes the block.json
+
 # Environment of the runner, set by the operator at launch; the runner reads nothing else to find its run.
 ENV_NAMESPACE = "PENSTOCK_NAMESPACE"
 ENV_RUN = "PENSTOCK_RUN"
@@ -39,4 +45,5 @@ ENV_ENTRYPOINT = "PENSTOCK_ENTRYPOINT"
 ENV_CODE = "PENSTOCK_CODE"  # path of mounted source; unset: the entrypoint is importable in the image
 ENV_POD_NAME = "PENSTOCK_POD_NAME"
 ENV_POD_UID = "PENSTOCK_POD_UID"
+ENV_BLOCKS = "PENSTOCK_BLOCKS"  # the folder of mounted blocks; unset: the flow declares none
 ENV_LOG_LEVEL = "PENSTOCK_LOG_LEVEL"
