@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import resources
 from .api import labels, names
+from .callers import dispatch, in_thread
 from .context import FLOW, TASK
-from .dispatch import dispatch, in_thread
 from .engine.ids import new_id
 from .exceptions import InvalidResource, ResourceExists, ResourceNotFound
 from .progress import Updates

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import resources
 from .api import names
-from .dispatch import dispatch, in_thread
+from .callers import dispatch, in_thread
 from .exceptions import InvalidResource, ResourceError, ResourceExists, ResourceNotFound
 
 if TYPE_CHECKING:
@@ -112,6 +112,11 @@ def write(
         except ResourceNotFound:
             continue
     raise ResourceError(f"variable {name} is created and deleted by others all the time; try again")
+
+
+def exists(name: str, where: Resources | None = None) -> bool:
+    """Whether there is a variable of that name in the current place, or the given one."""
+    return (where or resources.current()).get("variables", _object_name(name)) is not None
 
 
 def remove(name: str, where: Resources | None = None) -> bool:

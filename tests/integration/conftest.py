@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 
 from api_client import ApiClient
+from builders import good
 from penstock_cluster import control_plane as planes
+from run_cell import NOT_ITS_POD, SYSTEM, Cell, page, rendered, until_refused
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,3 +66,30 @@ def namespace(admin: ApiClient, crds: None) -> str:
     name = f"test-{uuid.uuid4().hex[:10]}"
     admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     return name
+
+
+@pytest.fixture(scope="session")
+def policies(admin: ApiClient, crds: None) -> None:
+    """The policies and the operator's account of the chart, once the API server enforces them."""
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    for body in (*rendered("policies.yaml"), *rendered("operator-rbac.yaml")):
+        admin.apply(body)
+    probe = Cell(admin, SYSTEM, ExitStack())
+    with probe.clients:
+        for body in rendered("runs.yaml", f"runs.namespaces={{{SYSTEM}}}"):
+            admin.apply(body)
+        run, stranger = probe.run("probe"), probe.pod("stranger")
+        until_refused(lambda: probe.write(stranger, {"runCount": 1}, "probe"), NOT_ITS_POD)
+        until_refused(lambda: stranger.client.create(page(run, SYSTEM)), "cannot write pages")
+        art = good("Artifact", "report", SYSTEM)
+        until_refused(lambda: stranger.client.create(art), "spec.run must name the run of the pod")
+        rename = {"spec": {"parameters": {"n": None, "m": 1}}}
+        until_refused(lambda: admin.merge("FlowRun", SYSTEM, "probe", rename), "parameters is immutable")
+
+
+@pytest.fixture
+def cell(admin: ApiClient, namespace: str, policies: None) -> Iterator[Cell]:
+    for body in rendered("runs.yaml", f"runs.namespaces={{{namespace}}}"):
+        admin.apply(body)
+    with ExitStack() as clients:
+        yield Cell(admin, namespace, clients)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from .. import resources
 from ..api import names
+from ..callers import dispatch, in_thread
 from ..context import FLOW
-from ..dispatch import dispatch, in_thread
 from ..exceptions import BlockTypeMismatch, DefinitionError, InvalidResource
 from . import documents
 from .documents import Document

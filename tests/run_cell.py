@@ -1,0 +1,183 @@
+"""A namespace in which runs are executed, for tests: pods with tokens that are bound to them, and what runs may do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+import builders
+from api_client import ApiClient, Refused
+from builders import changed, good
+from penstock.api import labels
+from penstock_cluster import binaries
+
+Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[1]
+SYSTEM = "penstock-system"
+
+NOT_ITS_POD = "it is not the pod of the current attempt"
+CLAIMED = "another pod has claimed it"
+
+
+def rendered(template: str, *settings: str) -> list[Json]:
+    """The objects of one of the chart's templates, by helm."""
+    helm = str(binaries.ensure() / "helm")
+    words = ["template", "penstock", "charts/penstock", "--namespace", SYSTEM, "--show-only", f"templates/{template}"]
+    words += [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run([helm, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [body for body in yaml.safe_load_all(done.stdout) if body]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod, as an object, and a client with the token that is bound to it."""
+
+    name: str
+    uid: str
+    client: ApiClient
+
+    @property
+    def identity(self) -> Json:
+        return {"name": self.name, "uid": self.uid}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A namespace in which runs are executed, as the chart sets it up."""
+
+    admin: ApiClient
+    namespace: str
+    clients: ExitStack
+
+    def run(self, name: str = "run", attempt: int = 1) -> Json:
+        """A run whose attempt is launched and not claimed."""
+        self.admin.create(good("FlowRun", name, self.namespace))
+        return self.status(name, {"state": builders.run_state("Pending", 2), "attempt": attempt, "history": []})
+
+    def status(self, name: str, status: Json) -> Json:
+        """The operator's word, by the administrator."""
+        return self.admin.merge("FlowRun", self.namespace, name, {"status": status}, "status")
+
+    def pod(self, name: str, account: str = "penstock-run", namespace: str | None = None) -> Pod:
+        """A pod that runs as `account`."""
+        namespace = namespace or self.namespace
+        body = self.admin.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"serviceAccountName": account, "containers": [{"name": "flow", "image": "none"}]},
+            }
+        )
+        reference = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": body["metadata"]["uid"]}
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": ["https://kubernetes.default.svc"], "boundObjectRef": reference},
+        }
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        token = self.admin.request("POST", path, json=request)["status"]["token"]
+        client = self.clients.enter_context(ApiClient(self.admin.kubeconfig, token))
+        return Pod(name, body["metadata"]["uid"], client)
+
+    def claim(self, pod: Pod, run: str = "run", attempt: int = 1, seq: int = 2, **status: Any) -> Json:
+        """The runner's first write, with more or other fields of the status."""
+        values = {"state": builders.run_state("Running", seq + 1), "pod": pod.identity, **status}
+        operations = [
+            {"op": "test", "path": "/status/attempt", "value": attempt},
+            {"op": "test", "path": "/status/state/seq", "value": seq},
+            *({"op": "add", "path": f"/status/{field}", "value": value} for field, value in values.items()),
+        ]
+        return pod.client.patch("FlowRun", self.namespace, run, operations, "status")
+
+    def write(self, pod: Pod, status: Json, run: str = "run") -> Json:
+        """A later write of a runner."""
+        return pod.client.merge("FlowRun", self.namespace, run, {"status": status}, "status")
+
+
+def until_refused(write: Any, message: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            write()
+        except Refused as refused:
+            if message in refused.message:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"after 30 s nothing was refused with: {message}")
+
+
+def page(run: Json, namespace: str, name: str | None = None) -> Json:
+    """A page of task records of `run`, as its runner makes it."""
+    metadata, attempt = run["metadata"], run["status"]["attempt"]
+    identity = {"name": metadata["name"], "uid": metadata["uid"]}
+    owner = {"apiVersion": builders.API_VERSION, "kind": "FlowRun", "controller": True, **identity}
+    body = good("TaskRunPage", name or f"{metadata['name']}-abcde-{attempt}-0", namespace)
+    return changed(body, {"run": identity, "attempt": attempt, "metadata.ownerReferences": [owner]})
+
+
+def emitted(regarding: Json, namespace: str, name: str = "run.e1", **more: Any) -> Json:
+    """An Event as a run emits it."""
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace},
+        "eventTime": "2026-01-01T06:00:00.000000Z",
+        "type": "Normal",
+        "reason": "order.shipped",
+        "action": "Emitted",
+        "reportingController": "penstock.dev/run",
+        "reportingInstance": "run-1",
+        "regarding": regarding,
+        **more,
+    }
+
+
+def runner(cell: Cell, source: str, folder: Path, run: str = "run", **environment: str) -> subprocess.Popen[str]:
+    """The runner of the run's first attempt, as it would be started in its pod; `source` is a file with a flow `main`.
+
+    The run is made and launched first; the pod exists as an object only.
+    """
+    body, pod = cell.run(run), cell.pod(f"{run}-1")
+    account = folder / f"account-of-{run}"
+    account.mkdir()
+    code = folder / f"{run}.py"
+    code.write_text(source)
+    config = yaml.safe_load(cell.admin.kubeconfig.read_text())["clusters"][0]["cluster"]
+    (account / "ca.crt").write_text(Path(config["certificate-authority"]).read_text())
+    (account / "token").write_text(pod.client.http.headers["Authorization"].removeprefix("Bearer "))
+    (account / "namespace").write_text(cell.namespace)
+    address = urlsplit(config["server"])
+    given = {
+        "KUBERNETES_SERVICE_HOST": str(address.hostname),
+        "KUBERNETES_SERVICE_PORT": str(address.port),
+        "PENSTOCK_SERVICE_ACCOUNT": str(account),
+        labels.ENV_NAMESPACE: cell.namespace,
+        labels.ENV_RUN: run,
+        labels.ENV_RUN_UID: body["metadata"]["uid"],
+        labels.ENV_ATTEMPT: "1",
+        labels.ENV_SEQ: "2",
+        labels.ENV_ENTRYPOINT: "flow:main",
+        labels.ENV_CODE: str(code),
+        labels.ENV_POD_NAME: pod.name,
+        labels.ENV_POD_UID: pod.uid,
+        "HOME": str(folder),
+        **environment,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "penstock.runner"],
+        env=given,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
