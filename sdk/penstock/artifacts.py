@@ -11,7 +11,7 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import resources
+from . import resources, tables
 from .api import labels, names
 from .callers import dispatch, in_thread
 from .context import FLOW, TASK
@@ -118,6 +118,8 @@ class Artifact:
         self.id, self.created = body["metadata"]["name"], body["metadata"].get("creationTimestamp")
         self.type, self.key, self.data = spec["type"], spec.get("key"), spec.get("data")
         self.description = spec.get("description") or None
+        if self.type == "table":
+            self.data = tables.rows(self.data)
         self.flow_run_name, self.flow_run_id, self.task_run_id = run.get("name"), run.get("uid"), run.get("taskRun")
 
     @classmethod
@@ -153,12 +155,8 @@ class TableArtifact(Artifact):
         super().__init__(key=key, description=description, data=table)
 
     def format(self) -> Any:
-        """As JSON: numbers that are none become null, dates ISO texts, whatever else has no JSON form its `str`."""
-        if not isinstance(self.data, list | tuple | dict):
-            raise InvalidResource(
-                f"artifact table: a list of rows or a mapping of columns, not {type(self.data).__name__}"
-            )
-        return _jsonable(self.data)
+        """As `tables.kept` has it. Raises InvalidResource where it is no table."""
+        return tables.kept(self.data)
 
 
 class LinkArtifact(Artifact):
@@ -461,15 +459,3 @@ def _checked_data(data: Any) -> Any:
             "or keep it in object storage and show a link"
         )
     return json.loads(text)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -15,13 +15,15 @@ from click.testing import CliRunner
 import builders
 from api_client import Refused
 from builders import GONE, changed, good
+from penstock import flow
 from penstock.api import labels, names
+from penstock.artifacts import create_markdown_artifact
 from penstock.blocks import Block, Secret, documents
 from penstock.cli import cli
 from penstock.client import Client, access
 from penstock.exceptions import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
 from penstock.resources.cluster import ClusterResources
-from penstock.variables import read, remove, write
+from penstock.variables import Variable, read, remove, write
 from penstock_operator.launch import pods
 from penstock_operator.launch.pods import Defaults, Launch
 from run_cell import Cell, runner
@@ -90,7 +92,7 @@ def test_a_run_shows_artifacts_that_are_its_own(cell: Cell, tmp_path: Path) -> N
     }
     assert "ownerReferences" not in found["report"]["metadata"]
     assert found[bar]["spec"]["data"] == 99.9
-    assert found[second]["spec"]["data"] == [{"n": 3, "square": 9}]
+    assert found[second]["spec"]["data"] == {"columns": ["n", "square"], "rows": [[3, 9]]}
     assert found[second]["spec"]["run"]["taskRun"]
     for name in (bar, first, second, link):
         owner = found[name]["metadata"]["ownerReferences"][0]
@@ -397,6 +399,26 @@ def test_a_run_reads_no_blocks_and_no_secrets_and_deletes_no_artifacts(cell: Cel
         with pytest.raises(Refused) as refusal:
             forbidden()
         assert refusal.value.code == 403
+
+
+def test_code_outside_of_pods_asks_for_the_cluster(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An artifact of a local run names no run that the cluster does not know, and nobody owns it."""
+    monkeypatch.setenv("PENSTOCK_API", "cluster")
+    monkeypatch.setenv("KUBECONFIG", str(cell.admin.kubeconfig))
+    monkeypatch.setenv("PENSTOCK_NAMESPACE", cell.namespace)
+
+    @flow(blocks=["key"])
+    def local() -> tuple[str, str]:
+        Variable.set("seen", 1)
+        Secret(value="h4rd").save("key")
+        return create_markdown_artifact("x"), Secret.load("key").get()
+
+    name, secret = local()
+    assert secret == "h4rd"
+    assert cell.admin.get("Variable", cell.namespace, "seen")["spec"]["value"] == 1
+    body = cell.admin.get("Artifact", cell.namespace, name)
+    assert body["spec"] == {"type": "markdown", "data": "x"}
+    assert "ownerReferences" not in body["metadata"]
 
 
 def test_the_commands_work_in_a_cluster(cell: Cell, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .. import tables
 from ..artifacts import TYPES
 from ..resources import Body, Resources
 from .options import output_option
@@ -57,7 +58,7 @@ def inspect(where: Resources, name: str, output: str | None) -> None:
     click.echo(table([_cells(body)]))
     if spec.get("description"):
         click.echo(f"\n{spec['description']}")
-    click.echo(f"\n{_content(spec.get('data'))}")
+    click.echo(f"\n{_content(tables.rows(spec.get('data')))}")
 
 
 @command.command("delete")
