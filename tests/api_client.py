@@ -18,7 +18,6 @@ Json = dict[str, Any]
 _CORE = {"Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "Pod": "pods", "ConfigMap": "configmaps"}
 _GROUPS = {
     "Job": ("batch/v1", "jobs"),
-    "Event": ("events.k8s.io/v1", "events"),
     "ControllerRevision": ("apps/v1", "controllerrevisions"),
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "ClusterRole": ("rbac.authorization.k8s.io/v1", "clusterroles"),

@@ -49,6 +49,9 @@ _HOMES = {
 # Public modules, so that `penstock.runtime.flow_run.id` works after `import penstock`.
 _MODULES = frozenset(
     {
+        "artifacts",
+        "blocks",
+        "cache_policies",
         "concurrency",
         "deployments",
         "events",
@@ -58,12 +61,16 @@ _MODULES = frozenset(
         "futures",
         "input",
         "logging",
+        "results",
         "runtime",
+        "serializers",
         "settings",
         "states",
         "task_runners",
         "tasks",
         "testing",
+        "transactions",
+        "variables",
     }
 )
 

@@ -12,7 +12,7 @@ import json
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -175,9 +175,10 @@ def _by_plugin(paths: list[str], context: str, cluster: Body, namespace: str) ->
 
 
 def path(kind: str, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
-    """URL path of Penstock's resources by plural, and of pods, Events and Leases."""
+    """URL path of Penstock's resources by plural, and of pods, Secrets, Events and Leases."""
     root = {
         "pods": "/api/v1",
+        "secrets": "/api/v1",
         "events": "/apis/events.k8s.io/v1",
         "leases": "/apis/coordination.k8s.io/v1",
     }.get(kind, f"/apis/{labels.API_VERSION}")
@@ -236,6 +237,12 @@ class Client:
         """Merge-patch an object."""
         headers = {"Content-Type": "application/merge-patch+json"}
         return self._json("PATCH", path(kind, self.namespace, name), content=json.dumps(change), headers=headers)
+
+    def patch(self, kind: str, name: str, operations: Sequence[Body]) -> Body:
+        """JSON-patch an object."""
+        headers = {"Content-Type": "application/json-patch+json"}
+        where = path(kind, self.namespace, name)
+        return self._json("PATCH", where, content=json.dumps(operations), headers=headers)
 
     def delete(self, kind: str, name: str, *, resource_version: str | None = None) -> None:
         """Delete an object; with `resource_version`, only if it is of this version."""

@@ -34,6 +34,12 @@
     │   └── DamagedResult          the record is not what was written
     ├── UnhashableInput            an argument has no stable hash, so that no cache key can be made of it
     ├── LockTimedOut               a lock was not free in the time its caller gave (also a `TimeoutError`)
+    ├── ResourceError              an artifact, a variable or a block cannot be read or written
+    │   ├── InvalidResource        its name, key or content is not allowed
+    │   ├── ResourceNotFound       there is none of that name
+    │   ├── ResourceExists         the name is taken
+    │   ├── ResourceRefused        the API server says no
+    │   └── BlockTypeMismatch      the block is of another type (also a `TypeError`)
     └── UnsuccessfulRun            what `State.result()` raises where the state holds no exception of its own
         ├── FailedRun
         ├── CrashedRun
@@ -259,6 +265,42 @@ class LockTimedOut(PenstockError, TimeoutError):
     """Somebody else held a lock for longer than its caller was ready to wait."""
 
     reason = "LockTimedOut"
+
+
+class ResourceError(PenstockError):
+    """An artifact, a variable or a block cannot be read or written."""
+
+    reason = "ResourceError"
+
+
+class InvalidResource(ResourceError, ValueError):
+    """A name, a key or a content is not allowed; the message names the field and the remedy."""
+
+    reason = "InvalidResource"
+
+
+class ResourceNotFound(ResourceError, ValueError):
+    """There is no such artifact, variable or block."""
+
+    reason = "ResourceNotFound"
+
+
+class ResourceExists(ResourceError, ValueError):
+    """There is one of that name already."""
+
+    reason = "ResourceExists"
+
+
+class ResourceRefused(ResourceError):
+    """The API server does not let us: RBAC, an admission policy or a quota."""
+
+    reason = "ResourceRefused"
+
+
+class BlockTypeMismatch(ResourceError, TypeError):
+    """A block is of another type than the code that loads it wants."""
+
+    reason = "BlockTypeMismatch"
 
 
 class UnsuccessfulRun(PenstockError):

@@ -31,12 +31,14 @@ class Flow(Definition[P, R]):
         "flow_run_name": None,
         "task_runner": None,
         "validate_parameters": True,
+        "blocks": (),
     }
     HOOKS: ClassVar[tuple[str, ...]] = (*Definition.HOOKS, "on_cancellation", "on_crashed")
 
     flow_run_name: str | Callable[..., str] | None
     task_runner: TaskRunner | None
     validate_parameters: bool
+    blocks: tuple[str, ...]
     on_cancellation_hooks: list[Hook]
     on_crashed_hooks: list[Hook]
 
@@ -47,6 +49,10 @@ class Flow(Definition[P, R]):
             runner = vars(self)["task_runner"] = runner()
         if runner is not None and not hasattr(runner, "duplicate"):
             raise DefinitionError(f"flow {self.name!r}: task_runner must be a TaskRunner, not {runner!r}")
+        blocks: Any = self.blocks or ()
+        if isinstance(blocks, str) or not all(isinstance(name, str) and name for name in blocks):
+            raise DefinitionError(f"flow {self.name!r}: blocks must be names, such as blocks=['prod'], not {blocks!r}")
+        vars(self)["blocks"] = tuple(name.rpartition("/")[2] for name in blocks)  # `type/name` as `Block.load` takes it
 
     @staticmethod
     def _default_name(fn: Any) -> str:
@@ -112,6 +118,7 @@ def flow(
     task_runner: TaskRunner | type[TaskRunner] | None = None,
     timeout_seconds: float | None = None,
     validate_parameters: bool = True,
+    blocks: Sequence[str] = (),
     log_prints: bool | None = None,
     persist_result: bool | None = None,
     result_storage: ResultStore | str | PathLike[str] | None = None,

@@ -64,6 +64,7 @@ def flow_manifest(flow: FlowDefinition[Any, Any], module: str, source: str, opti
         "description": flow.description,
         "version": flow.version,
         "parameters": flow.parameter_schema,
+        "blocks": list(dict.fromkeys(flow.blocks)) or None,
         "retries": flow.retries or None,
         "retry_delay_seconds": math.ceil(delay) if isinstance(delay, int | float) and delay else None,
         "timeout_seconds": math.ceil(flow.timeout_seconds) if flow.timeout_seconds else None,

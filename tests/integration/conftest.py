@@ -82,6 +82,8 @@ def policies(admin: ApiClient, crds: None) -> None:
         run, stranger = probe.run("probe"), probe.pod("stranger")
         until_refused(lambda: probe.write(stranger, {"runCount": 1}, "probe"), NOT_ITS_POD)
         until_refused(lambda: stranger.client.create(page(run, SYSTEM)), "cannot write pages")
+        art = good("Artifact", "report", SYSTEM)
+        until_refused(lambda: stranger.client.create(art), "spec.run must name the run of the pod")
         rename = {"spec": {"parameters": {"n": None, "m": 1}}}
         until_refused(lambda: admin.merge("FlowRun", SYSTEM, "probe", rename), "parameters is immutable")
         regarding = {"apiVersion": builders.API_VERSION, "kind": "FlowRun", "name": "probe", "namespace": SYSTEM}

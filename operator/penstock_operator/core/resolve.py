@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from penstock.api import names, reasons
@@ -13,6 +14,7 @@ from .views import Body, RunView
 DEFAULT_POOL = "default"
 CODE_SOURCES = ("image", "source", "bundle", "git", "archive")
 DELIVERED = ("image", "source")
+MAX_BLOCKS = 131_072  # bytes of data: it travels in annotations, of which a pod holds 256 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Resolution:
     deployment: Body | None
     source: str | None
     parameters: Body
+    blocks: tuple[Body, ...] = ()
 
 
 Outcome = Waiting | Refused | Resolution
@@ -65,11 +68,17 @@ def missing(kind: str, name: str) -> Waiting:
         "FlowDeployment": reasons.DEPLOYMENT_NOT_FOUND,
         "Flow": reasons.FLOW_NOT_FOUND,
         "WorkPool": reasons.POOL_NOT_FOUND,
+        "Block": reasons.BLOCK_NOT_FOUND,
     }[kind]
     return Waiting(reason, f"{kind} {name} is not in this namespace; the run starts when it is applied", kind, name)
 
 
-def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body) -> Outcome:
+def block_names(flow: Body) -> list[str]:
+    """The blocks a flow declares, each once."""
+    return list(dict.fromkeys(flow["spec"].get("blocks") or ()))
+
+
+def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, blocks: tuple[Body, ...] = ()) -> Outcome:
     """The outcome for a run whose references were all found."""
     for body, kind, reason in (
         (deployment, "FlowDeployment", reasons.DEPLOYMENT_SUSPENDED),
@@ -95,7 +104,13 @@ def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body) -> Ou
     code = code_problem(flow)
     if code:
         return Refused(reasons.INVALID_CODE, code)
-    return _resolution(run, deployment, flow, pool)
+    size = sum(len(json.dumps(block["spec"].get("data") or {}).encode()) for block in blocks)
+    if size > MAX_BLOCKS:
+        return Refused(
+            reasons.INVALID_BLOCKS,
+            f"spec.blocks: the data of the flow's blocks has {size} bytes together, and may have {MAX_BLOCKS}",
+        )
+    return _resolution(run, deployment, flow, pool, blocks)
 
 
 def run_parameters(run: RunView, deployment: Body | None) -> Body:
@@ -129,7 +144,7 @@ def code_problem(flow: Body) -> str | None:
     return None
 
 
-def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body) -> Resolution:
+def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body, blocks: tuple[Body, ...]) -> Resolution:
     spec = flow["spec"]
     text = spec["code"].get("source", {}).get("text")
     digest = names.content_digest(text) if text is not None else None
@@ -156,7 +171,9 @@ def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body) -
         status["image"] = image
     if spec.get("results"):
         status["results"] = spec["results"]
-    return Resolution(status, pool, deployment, text, run_parameters(run, deployment))
+    if blocks:
+        status["blocks"] = [_reference("Block", block, revised=True) for block in blocks]
+    return Resolution(status, pool, deployment, text, run_parameters(run, deployment), blocks)
 
 
 def _reference(kind: str, body: Body, *, revised: bool = False) -> Body:

@@ -1,4 +1,4 @@
-"""Handlers of Flow, FlowDeployment and WorkPool: each event names a key, and the reconciler reads the object afresh.
+"""Handlers of Flow, FlowDeployment, WorkPool and Block: an event names a key; the reconciler reads the object afresh.
 
 kopf never tells of objects deleted while it did not watch; nothing here rests on being told.
 """
@@ -14,7 +14,7 @@ from penstock.api import labels
 
 from ..reconcile.sources import Key
 
-KINDS = {"flows": "Flow", "flowdeployments": "FlowDeployment", "workpools": "WorkPool"}
+KINDS = {"flows": "Flow", "flowdeployments": "FlowDeployment", "workpools": "WorkPool", "blocks": "Block"}
 Touch = Callable[[str, Key], None]
 
 

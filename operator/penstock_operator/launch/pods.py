@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.api import labels, names
 
-from . import results
+from . import blocks, results
 from .merging import merged
 
 Body = dict[str, Any]
@@ -42,12 +42,14 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """An attempt: the run's body after the launching write, its pool's spec, pod overrides in the order they apply."""
+    """An attempt: the run's body after the launching write, its pool's spec, pod overrides in the order they apply,
+    and the specs of the flow's blocks by name."""
 
     run: Body
     pool: Body
     overrides: Sequence[Body]
     defaults: Defaults
+    blocks: Mapping[str, Body] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -100,7 +102,7 @@ def template(launch: Launch) -> Body:
     ttl = launch.pool.get("podTTLSecondsAfterFinished")
     ours = {
         "labels": run_labels(launch.run),
-        "annotations": {TTL: str(DEFAULT_POD_TTL if ttl is None else ttl)},
+        "annotations": {TTL: str(DEFAULT_POD_TTL if ttl is None else ttl), **blocks.data(launch.blocks)},
     }
     result: Body = merged(body, {"metadata": ours, "spec": {"containers": [reserved]}})
     return result
@@ -147,6 +149,9 @@ def _spec(launch: Launch) -> Body:
         volumes.append({"name": "penstock-code", "configMap": {"name": code}})
         mount = {"name": "penstock-code", "mountPath": labels.CODE_DIR, "readOnly": True}
         container["volumeMounts"].append(mount)
+    if launch.blocks:
+        volumes.append(blocks.volume(launch.blocks))
+        container["volumeMounts"].append(blocks.MOUNT)
     return {
         "restartPolicy": "Never",
         "serviceAccountName": launch.pool.get("serviceAccountName") or launch.defaults.service_account,
@@ -179,6 +184,8 @@ def _environment(run: Body) -> list[Body]:
         values["PENSTOCK_DEPLOYMENT"] = status["resolved"]["deployment"]["name"]
     if status["resolved"]["code"].get("configMap"):
         values[labels.ENV_CODE] = f"{labels.CODE_DIR}/{labels.CODE_FILE}"
+    if status["resolved"].get("blocks"):
+        values[labels.ENV_BLOCKS] = labels.BLOCKS_DIR
     fields = {labels.ENV_POD_NAME: "metadata.name", labels.ENV_POD_UID: "metadata.uid"}
     return [
         *({"name": name, "value": value} for name, value in values.items()),

@@ -10,6 +10,7 @@ from penstock.api import labels, names, reasons
 from penstock.api.states import StateType
 
 from ..cluster import (
+    BLOCKS,
     FLOW_DEPLOYMENTS,
     FLOW_RUNS,
     FLOWS,
@@ -173,7 +174,13 @@ class FlowRuns:
         pool = await self._cluster.get(WORK_POOLS, run.namespace, name)
         if pool is None:
             return References(resolve.missing("WorkPool", name), deployed, None)
-        return References(resolve.resolve(run, deployment, flow, pool), deployed, pool["spec"])
+        blocks = []
+        for name in resolve.block_names(flow):
+            block = await self._cluster.get(BLOCKS, run.namespace, name)
+            if block is None:
+                return References(resolve.missing("Block", name), deployed, pool["spec"])
+            blocks.append(block)
+        return References(resolve.resolve(run, deployment, flow, pool, tuple(blocks)), deployed, pool["spec"])
 
     async def _resolved_before(self, run: RunView) -> References | None:
         """What an earlier attempt was launched with, whatever was edited since; None when its revisions are deleted."""
@@ -211,6 +218,8 @@ class FlowRuns:
             await self._revisions.keep("WorkPool", launches.pool)
             if launches.deployment:
                 await self._revisions.keep("FlowDeployment", launches.deployment)
+            for block in launches.blocks:
+                await self._revisions.keep("Block", block)
 
     async def _write(self, run: RunView, change: Change) -> RunView:
         """The run after the change, `run` itself when there is none. Raises Outdated: it must be decided again."""
@@ -240,7 +249,14 @@ class FlowRuns:
                 message = f"ControllerRevision {run.resolved[what]['revision']}, which it was launched with, is deleted"
                 return await self._refused(run, reasons.POD_INVALID, message)
         overrides = [(deployment or {}).get("pod") or {}, run.spec.get("pod") or {}]
-        launch = Launch(run.body, pool or {}, overrides, self._defaults)
+        blocks: dict[str, Body] = {}
+        for reference in run.resolved.get("blocks") or ():
+            block = await self._revisions.spec(run.namespace, reference["revision"])
+            if block is None:
+                message = f"Block {reference['name']} was deleted after the run was resolved: create it and a new run"
+                return await self._refused(run, reasons.BLOCK_NOT_FOUND, message)
+            blocks[reference["name"]] = block
+        launch = Launch(run.body, pool or {}, overrides, self._defaults, blocks)
         resource, build = (JOBS, jobs.job) if run.resolved["poolType"] == "Job" else (PODS, pods.pod)
         try:
             manifest = build(launch)

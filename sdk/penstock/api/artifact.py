@@ -32,7 +32,7 @@ class ArtifactSpec(Model):
     description: LongText | None = None
     """What it shows."""
     data: JsonValue
-    """The content: text, rows, a URL or a percentage."""
+    """The content: text, a URL, a percentage, or a table: {columns, rows}, or a list of mappings or of lists."""
     run: ArtifactSource | None = None
     """Who made it."""
 

@@ -7,11 +7,33 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from .pods import SecretKeyRef
-from .schema import AGE, READY_COLUMNS, Column, Conditions, Count, JsonObject, Kind, LongText, Model, Resource, Word
+from .schema import (
+    AGE,
+    READY_COLUMNS,
+    Column,
+    Conditions,
+    Count,
+    JsonObject,
+    Kind,
+    LongText,
+    Model,
+    Resource,
+    Rule,
+    Word,
+)
 
 
 class BlockSpec(Model):
     """What a block holds."""
+
+    rules = (
+        Rule(
+            "!has(self.secrets) || self.secrets.all(path, path.matches('^[A-Za-z0-9_][A-Za-z0-9_-]*"
+            "([.][A-Za-z0-9_][A-Za-z0-9_-]*)*$') && size(path) <= 200)",
+            "secrets: each is named by the path of its field, such as password or login.password, at most 200 long",
+            ".secrets",
+        ),
+    )
 
     type: Word
     """Type of the block, such as S3 or Webhook."""
@@ -20,7 +42,7 @@ class BlockSpec(Model):
     data: JsonObject | None = None
     """Fields that are no secret."""
     secrets: Annotated[dict[str, SecretKeyRef], Field(max_length=64)] | None = None
-    """Fields that are, each as a key of a Secret."""
+    """Fields that are, by path, each as a key of a Secret."""
 
 
 class BlockStatus(Model):

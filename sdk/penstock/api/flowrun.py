@@ -265,6 +265,8 @@ class Resolved(Model):
     """Image of the flow's container; unset: the pool template's own."""
     results: ResultDefaults | None = None
     """How the flow wants its results kept."""
+    blocks: Annotated[list[ResolvedReference], Field(max_length=64)] | None = None
+    """The blocks that the flow declares; mounted in each attempt."""
 
 
 class ClaimedPod(Model):

@@ -35,6 +35,12 @@ CONTAINER = "flow"
 CODE_DIR = "/var/run/penstock/code"
 CODE_FILE = "flow.py"
 
+# Where the blocks of a run are mounted: <folder>/<block>/block.json, and <folder>/<block>/secrets/<field>.
+BLOCKS_DIR = "/var/run/penstock/blocks"
+BLOCK_FILE = "block.json"
+BLOCK_SECRETS = "secrets"
+BLOCK_DATA = f"{GROUP}/block"  # with a number: annotation of a run's pod, which becomes the block.json
+
 # Environment of the runner, set by the operator at launch; the runner reads nothing else to find its run.
 ENV_NAMESPACE = "PENSTOCK_NAMESPACE"
 ENV_RUN = "PENSTOCK_RUN"
@@ -49,4 +55,5 @@ ENV_RESULTS = "PENSTOCK_RESULTS_STORAGE"  # URL of the result store, the flow's 
 ENV_RESULTS_SHARED = "PENSTOCK_RESULTS_SHARED"  # `true`: other pods reach it, though it is a folder
 ENV_RESULTS_PERSIST = "PENSTOCK_RESULTS_PERSIST_BY_DEFAULT"
 ENV_RESULTS_SERIALIZER = "PENSTOCK_RESULTS_DEFAULT_SERIALIZER"
+ENV_BLOCKS = "PENSTOCK_BLOCKS"  # the folder of mounted blocks; unset: the flow declares none
 ENV_LOG_LEVEL = "PENSTOCK_LOG_LEVEL"

@@ -75,6 +75,27 @@ def emitted_event(run: str, run_uid: str, event_id: str) -> str:
     return f"{run}.e{digest(run_uid, event_id, length=20)}"
 
 
+def artifact(run: str, run_uid: str, scope: str, type_: str, call: str) -> str:
+    """Name of an artifact without a key: the `call`-th of its type that the task run named `scope` makes (empty: the
+    flow's own code), so that a new attempt or try of the same code finds it again."""
+    return f"{dns_label(run, 52) or 'artifact'}-{digest(run_uid, scope, type_, call)}"
+
+
+def keyed_artifact(key: str) -> str:
+    """Name of the artifact with a key, whichever run writes it: there is one."""
+    return key
+
+
+def variable(name: str) -> str:
+    """Name of the object of a variable, which may be written with underscores: `api_url` is `api-url`."""
+    return name.replace("_", "-")
+
+
+def block_secret(block: str) -> str:
+    """Name of the Secret that holds the secret fields of a block saved by the SDK."""
+    return f"penstock-block-{block}" if len(block) <= 238 else f"penstock-block-{block[:227]}-{digest(block)}"
+
+
 def code_config_map(code_digest: str) -> str:
     """Name of the immutable ConfigMap that holds inline source with this content digest."""
     return f"penstock-code-{code_digest.removeprefix('sha256:')[:40]}"

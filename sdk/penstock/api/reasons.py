@@ -7,6 +7,7 @@ Comments say who must act. A reason is CamelCase, as Kubernetes conditions want 
 DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"  # apply it, or correct deploymentRef; the run proceeds by itself
 FLOW_NOT_FOUND = "FlowNotFound"
 POOL_NOT_FOUND = "WorkPoolNotFound"
+BLOCK_NOT_FOUND = "BlockNotFound"
 POOL_SUSPENDED = "WorkPoolSuspended"
 DEPLOYMENT_SUSPENDED = "FlowDeploymentSuspended"
 QUEUE_SUSPENDED = "WorkQueueSuspended"
@@ -17,6 +18,7 @@ ACCEPTED = "Accepted"
 INVALID_PARAMETERS = "InvalidParameters"
 INVALID_CODE = "InvalidCode"  # the code source of the flow cannot be delivered
 INVALID_OVERRIDES = "InvalidOverrides"
+INVALID_BLOCKS = "InvalidBlocks"  # the flow's blocks are too large together
 INVALID_SPEC = "InvalidSpec"
 
 # Infrastructure (state Pending while it lasts, Crashed when it ended the attempt).

@@ -13,6 +13,8 @@ from ..settings import get_current_settings
 
 # command -> its help in one line; each is the module of that name in this package
 COMMANDS = {
+    "artifact": "List and show what runs have shown.",
+    "block": "List, show, save and delete blocks.",
     "build": "Print the manifests of the flows in a file.",
     "cancel": "Ask runs to end.",
     "deploy": "Apply the manifests of the flows in a file.",
@@ -20,6 +22,7 @@ COMMANDS = {
     "run": "Start a run, here or in the cluster.",
     "runs": "List runs.",
     "show": "Show everything about a run.",
+    "variable": "Read and write variables.",
     "version": "Show the versions of the command and of the API.",
     "watch": "Follow a run until it ends.",
 }

@@ -120,6 +120,9 @@ def main() -> int:
     finally:
         sys.stdout.flush()
     reports.stop()
+    artifacts = sys.modules.get("penstock.artifacts")
+    if artifacts is not None:  # the flow made some: their last percentages are part of the run
+        artifacts.flush(FLUSH_AFTER_SIGTERM)
     try:
         if interruption.terminated and (state is None or not state.type.terminal or state.type is StateType.CRASHED):
             reports.flush(FLUSH_AFTER_SIGTERM)

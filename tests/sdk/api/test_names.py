@@ -111,6 +111,38 @@ def test_pages_events_and_revisions_have_valid_names(run: str, uid: str, attempt
     assert page != names.task_page(run, f"{uid}x", attempt, number)
 
 
+@given(run_names, uids, st.text(), st.integers(0, 9999))
+def test_an_artifact_is_found_again_by_run_scope_type_and_call(run: str, uid: str, scope: str, call: int) -> None:
+    """It is named for its run, which is what the admission policy asks of it."""
+    name = names.artifact(run, uid, scope, "table", str(call))
+    assert LABEL.fullmatch(name)
+    assert len(name) <= 63
+    assert name.startswith(f"{run}-")
+    assert name == names.artifact(run, uid, scope, "table", str(call))
+    others = [(uid, scope, "link", call), (uid, f"{scope}x", "table", call), (uid, scope, "table", call + 1)]
+    for other_uid, other_scope, type_, number in [*others, (f"{uid}x", scope, "table", call)]:
+        assert names.artifact(run, other_uid, other_scope, type_, str(number)) != name
+
+
+@given(labels)
+def test_a_key_is_the_name_of_its_artifact(key: str) -> None:
+    assert names.keyed_artifact(key) == key
+
+
+@pytest.mark.parametrize("name", ["api_url", "api-url"])
+def test_a_variable_is_the_same_with_dashes_and_underscores(name: str) -> None:
+    assert names.variable(name) == "api-url"
+
+
+@given(st.from_regex(r"[a-z]([-a-z]*[a-z])?", fullmatch=True), st.integers(1, 300))
+def test_the_secret_of_a_block_has_a_valid_name_of_its_own(block: str, times: int) -> None:
+    long = "-".join([block] * times)[:253].rstrip("-")
+    name = names.block_secret(long)
+    assert SUBDOMAIN.fullmatch(name)
+    assert len(name) <= 253
+    assert name != names.block_secret(f"{long}x")
+
+
 @given(st.text())
 def test_code_is_named_by_its_content(code: str) -> None:
     digest = names.content_digest(code)

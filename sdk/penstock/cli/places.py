@@ -1,0 +1,56 @@
+"""Where the commands for artifacts, variables and blocks look: a cluster, or with `--local` this machine's files."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from ..resources import Body, Resources
+from .rendering import show
+
+
+def with_resources(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--local` and kubectl's options for cluster and namespace, and pass `where`."""
+
+    @click.option("--local", is_flag=True, help="The files under PENSTOCK_HOME instead of a cluster.")
+    @click.option("-n", "--namespace", envvar="PENSTOCK_NAMESPACE", help="Namespace; that of the context when unset.")
+    @click.option("--context", help="Context of the kubeconfig.")
+    @click.option("--kubeconfig", type=click.Path(), help="Kubeconfig file; KUBECONFIG or ~/.kube/config when unset.")
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any, local: bool, namespace: str | None, context: str | None, kubeconfig: str | None, **kwargs: Any
+    ) -> Any:
+        if local:
+            from ..resources.local import LocalResources, home
+
+            return command(*args, where=LocalResources(home()), **kwargs)
+        from ..client import Client, access
+        from ..resources.cluster import ClusterResources
+
+        with Client(access(kubeconfig, context), namespace) as client:
+            return command(*args, where=ClusterResources(client), **kwargs)
+
+    return wrapped
+
+
+def print_objects(kind: str, bodies: Sequence[Body], output: str) -> None:
+    """Objects for programs; what a list leaves out of its items is said again."""
+    click.echo(show([{"apiVersion": "penstock.dev/v1alpha1", "kind": kind, **body} for body in bodies], output))
+
+
+def found(where: Resources, plural: str, name: str) -> Body:
+    """The object of that name, or the error that there is none."""
+    body = where.get(plural, name)
+    if body is None:
+        raise click.ClickException(f"{plural}/{name} is not in {where.place}")
+    return body
+
+
+def short(value: Any, width: int = 60) -> str:
+    """A value as JSON on one line, cut."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
