@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import resources, tables
 from .api import labels, names
-from .callers import dispatch, in_thread
 from .context import FLOW, TASK
+from .dispatch import dispatch, in_a_thread
 from .engine.ids import new_id
 from .exceptions import InvalidResource, ResourceExists, ResourceNotFound
 from .progress import Updates
@@ -82,7 +82,7 @@ class Artifact:
 
     async def acreate(self) -> Self:
         """`create` for async callers."""
-        return await in_thread(self._create)
+        return await in_a_thread(self._create)
 
     @classmethod
     def get(cls, key: str) -> Artifact | None:
@@ -92,7 +92,7 @@ class Artifact:
     @classmethod
     async def aget(cls, key: str) -> Artifact | None:
         """`get` for async callers."""
-        return await in_thread(cls._get, key)
+        return await in_a_thread(cls._get, key)
 
     @classmethod
     def get_or_create(
@@ -106,7 +106,7 @@ class Artifact:
         cls, key: str, description: str | None = None, data: Any = None, **kwargs: Any
     ) -> tuple[Artifact, bool]:
         """`get_or_create` for async callers."""
-        return await in_thread(cls._get_or_create, key, description, data, **kwargs)
+        return await in_a_thread(cls._get_or_create, key, description, data, **kwargs)
 
     def _create(self) -> Self:
         body = _kept(self.type, self.key, self.description, self.format())
@@ -204,7 +204,7 @@ def create_markdown_artifact(markdown: str, key: str | None = None, description:
 
 async def acreate_markdown_artifact(markdown: str, key: str | None = None, description: str | None = None) -> str:
     """`create_markdown_artifact` for async callers."""
-    return await in_thread(_id_of, MarkdownArtifact(markdown, key, description))
+    return await in_a_thread(_id_of, MarkdownArtifact(markdown, key, description))
 
 
 def create_table_artifact(table: Any, key: str | None = None, description: str | None = None) -> str:
@@ -214,7 +214,7 @@ def create_table_artifact(table: Any, key: str | None = None, description: str |
 
 async def acreate_table_artifact(table: Any, key: str | None = None, description: str | None = None) -> str:
     """`create_table_artifact` for async callers."""
-    return await in_thread(_id_of, TableArtifact(table, key, description))
+    return await in_a_thread(_id_of, TableArtifact(table, key, description))
 
 
 def create_link_artifact(
@@ -228,7 +228,7 @@ async def acreate_link_artifact(
     link: str, link_text: str | None = None, key: str | None = None, description: str | None = None
 ) -> str:
     """`create_link_artifact` for async callers."""
-    return await in_thread(_id_of, LinkArtifact(link, link_text, key, description))
+    return await in_a_thread(_id_of, LinkArtifact(link, link_text, key, description))
 
 
 def create_image_artifact(image_url: str, key: str | None = None, description: str | None = None) -> str:
@@ -238,7 +238,7 @@ def create_image_artifact(image_url: str, key: str | None = None, description: s
 
 async def acreate_image_artifact(image_url: str, key: str | None = None, description: str | None = None) -> str:
     """`create_image_artifact` for async callers."""
-    return await in_thread(_id_of, ImageArtifact(image_url, key, description))
+    return await in_a_thread(_id_of, ImageArtifact(image_url, key, description))
 
 
 def create_progress_artifact(progress: float, key: str | None = None, description: str | None = None) -> str:
@@ -248,7 +248,7 @@ def create_progress_artifact(progress: float, key: str | None = None, descriptio
 
 async def acreate_progress_artifact(progress: float, key: str | None = None, description: str | None = None) -> str:
     """`create_progress_artifact` for async callers."""
-    return await in_thread(_id_of, ProgressArtifact(progress, key, description))
+    return await in_a_thread(_id_of, ProgressArtifact(progress, key, description))
 
 
 def update_progress_artifact(artifact_id: str, progress: float, description: str | None = None) -> str:
@@ -258,7 +258,7 @@ def update_progress_artifact(artifact_id: str, progress: float, description: str
 
 async def aupdate_progress_artifact(artifact_id: str, progress: float, description: str | None = None) -> str:
     """`update_progress_artifact` for async callers."""
-    return await in_thread(_update, artifact_id, progress, description)
+    return await in_a_thread(_update, artifact_id, progress, description)
 
 
 def of_body(body: Body) -> Artifact:

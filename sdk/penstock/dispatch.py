@@ -31,9 +31,16 @@ def both_ways(blocking: Callable[P, R]) -> tuple[Callable[P, R], Callable[P, Cor
 
     @wraps(blocking)
     async def awaited(*args: P.args, **kwargs: P.kwargs) -> R:
-        return await in_a_thread(lambda: blocking(*args, **kwargs))
+        return await in_a_thread(blocking, *args, **kwargs)
 
     return face, awaited
+
+
+def dispatch(blocking: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What `blocking` returns; for an async caller, a coroutine that returns it (typed as for sync callers)."""
+    if in_async_code():
+        return in_a_thread(blocking, *args, **kwargs)  # type: ignore[return-value]
+    return blocking(*args, **kwargs)
 
 
 def in_async_code() -> bool:
@@ -47,7 +54,7 @@ def in_async_code() -> bool:
     return run.task.isasync if hasattr(run, "task") else run.flow.isasync
 
 
-async def in_a_thread(blocking: Callable[[], R]) -> R:
+async def in_a_thread(blocking: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """What `blocking` returns, from a thread made for it; a cancelled caller leaves the thread to its end."""
     import asyncio
 
@@ -67,7 +74,7 @@ async def in_a_thread(blocking: Callable[[], R]) -> R:
         value: Any = None
         error: BaseException | None = None
         try:
-            value = context.run(blocking)
+            value = context.run(blocking, *args, **kwargs)
         except BaseException as raised:
             error = raised
         if not loop.is_closed():

@@ -166,6 +166,43 @@ class Settings:
         reason="Limits for `concurrency`, `rate_limit` and task tags: `db=3,api=10/s,tag:gpu=1`.",
         of_default="None: what has no limit is not limited.",
     )
+    home = Setting(
+        "~/.penstock",
+        _text,
+        unit="folder",
+        reason="Where artifacts, variables, blocks and results of runs on this machine are kept.",
+    )
+    api = Setting(
+        "local",
+        _one_of("local", "cluster"),
+        unit="local, cluster",
+        reason="Where artifacts, variables and blocks outside of pods are: in `home`, or in the kubeconfig's cluster.",
+    )
+    results_storage: Setting[str | None] = Setting(
+        None,
+        _text,
+        unit="URL or folder",
+        reason="The result store where neither task nor flow names one.",
+        of_default="`results` in `home`. In a pod the operator sets that of the flow, or of its pool.",
+    )
+    results_default_serializer = Setting(
+        "pickle",
+        _text,
+        unit="serializer",
+        reason="How results become bytes where nobody says: pickle, json, compressed/pickle, compressed/json.",
+    )
+    results_persist_by_default = Setting(
+        False,
+        _flag,
+        unit="true, false",
+        reason="Whether results are kept where neither task nor flow says.",
+    )
+    tasks_refresh_cache = Setting(
+        False,
+        _flag,
+        unit="true, false",
+        reason="Whether every task runs whatever its cache holds, and writes anew.",
+    )
     events_queue_size = Setting(
         1000,
         _at_least(1),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import resources
 from .api import names
-from .callers import dispatch, in_thread
+from .dispatch import dispatch, in_a_thread
 from .exceptions import InvalidResource, ResourceError, ResourceExists, ResourceNotFound
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Variable:
     @classmethod
     async def aget(cls, name: str, default: Any = None) -> Any:
         """`get` for async callers."""
-        return await in_thread(read, name, default)
+        return await in_a_thread(read, name, default)
 
     @classmethod
     def set(cls, name: str, value: Any, tags: Iterable[str] | None = None, overwrite: bool = False) -> Variable:
@@ -64,7 +64,7 @@ class Variable:
     @classmethod
     async def aset(cls, name: str, value: Any, tags: Iterable[str] | None = None, overwrite: bool = False) -> Variable:
         """`set` for async callers."""
-        return await in_thread(write, name, value, tags, overwrite)
+        return await in_a_thread(write, name, value, tags, overwrite)
 
     @classmethod
     def unset(cls, name: str) -> bool:
@@ -74,7 +74,7 @@ class Variable:
     @classmethod
     async def aunset(cls, name: str) -> bool:
         """`unset` for async callers."""
-        return await in_thread(remove, name)
+        return await in_a_thread(remove, name)
 
 
 def read(name: str, default: Any = None, where: Resources | None = None) -> Any:

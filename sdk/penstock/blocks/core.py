@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from .. import resources
 from ..api import names
-from ..callers import dispatch, in_thread
 from ..context import FLOW
+from ..dispatch import dispatch, in_a_thread
 from ..exceptions import BlockTypeMismatch, DefinitionError, InvalidResource
 from . import documents
 from .documents import Document
@@ -77,7 +77,7 @@ class Block(BaseModel):
 
     async def asave(self, name: str | None = None, overwrite: bool = False) -> str:
         """`save` for async callers."""
-        return await in_thread(self._save, name, overwrite)
+        return await in_a_thread(self._save, name, overwrite)
 
     @classmethod
     def load(cls, name: str, validate: bool = True) -> Self:
@@ -87,7 +87,7 @@ class Block(BaseModel):
     @classmethod
     async def aload(cls, name: str, validate: bool = True) -> Self:
         """`load` for async callers."""
-        return await in_thread(cls._load, name, validate)
+        return await in_a_thread(cls._load, name, validate)
 
     @classmethod
     def delete(cls, name: str) -> bool:
@@ -97,7 +97,7 @@ class Block(BaseModel):
     @classmethod
     async def adelete(cls, name: str) -> bool:
         """`delete` for async callers."""
-        return await in_thread(cls._delete, name)
+        return await in_a_thread(cls._delete, name)
 
     @classmethod
     def of_document(cls, name: str, document: Document, validate: bool = True) -> Self:

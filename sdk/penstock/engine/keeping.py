@@ -13,9 +13,10 @@ from ..cache_policies import DEFAULT, NO_CACHE, CacheKeyFnPolicy
 from ..exceptions import SerializationError, UnhashableInput
 from ..results.options import ResultOptions
 from ..results.record import make
-from ..results.settings import REFRESH, flag, store_for
+from ..results.settings import get_default_persist_setting, store_for
 from ..results.split import Split
 from ..results.store import ResultStore
+from ..settings import get_current_settings
 from ..states import State, exception_to_state
 from ..transactions import Transaction, innermost
 from .effects import Blocking
@@ -41,7 +42,7 @@ class Keeping:
     ) -> None:
         task: Task[Any, Any] = context.task
         self._context, self._outside, self._flow = context, outside, flow
-        options = flow.results if flow is not None else ResultOptions(flag("PENSTOCK_RESULTS_PERSIST_BY_DEFAULT"))
+        options = flow.results if flow is not None else ResultOptions(get_default_persist_setting())
         self._options = options
         persist = options.persist if task.persist_result is None and not task.persists else task.persists
         if task.isgenerator and not collect:  # its values are gone as they are made
@@ -70,7 +71,7 @@ class Keeping:
                 store=self._store,
                 isolation_level=self._policy.isolation_level if key else None,
                 lock_manager=self._policy.lock_manager,
-                overwrite=key is None or (flag(REFRESH) if task.refresh_cache is None else task.refresh_cache),
+                overwrite=key is None or _refreshes(task),
                 write_on_commit=self.persist,
                 parent=innermost(self._outside),
                 owner=context,
@@ -196,6 +197,10 @@ def policy_of(task: Task[Any, Any]) -> CachePolicy:
     if policy is ...:
         return DEFAULT if task.result_storage_key is None else NO_CACHE
     return NO_CACHE if policy is None else policy
+
+
+def _refreshes(task: Task[Any, Any]) -> bool:
+    return get_current_settings().tasks_refresh_cache if task.refresh_cache is None else task.refresh_cache
 
 
 def again(context: TaskRunContext) -> Generator[Effect, Any, None]:

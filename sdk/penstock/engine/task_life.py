@@ -5,7 +5,6 @@ Driven by `task_runs`; it neither blocks nor awaits, and does not know in which 
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from ..api.states import StateName, StateType
 from ..context import TASK, TRANSACTION, TaskRunContext
 from ..exceptions import TaskRunTimedOut, UpstreamNotReady
 from ..futures import PenstockFuture
+from ..settings import get_current_settings
 from ..states import State, exception_to_state
 from .calls import is_generator, iterating, log_failure, run_hooks, without_engine_frames
 from .effects import Blocking, Call, Callback, Effect, Sleep, Wait
@@ -69,7 +69,10 @@ def task_life(
     if (
         task.keeps
         or TRANSACTION.get() is not None
-        or (task.persist_result is None and (flow.results.persist if flow is not None else _persists_outside()))
+        or (
+            task.persist_result is None
+            and (flow.results.persist if flow is not None else get_current_settings().results_persist_by_default)
+        )
     ):
         from .keeping import Keeping
 
@@ -155,9 +158,8 @@ def task_life(
         return (yield from _end(task, run, reporter, state))
 
 
-def _persists_outside() -> bool:
-    """Whether results of tasks outside of flows are kept by default; cheap, for it is asked at every call."""
-    return "PENSTOCK_RESULTS_PERSIST_BY_DEFAULT" in os.environ
+def _persists(flow: FlowRunContext | None) -> bool:
+    return get_current_settings().results_persist_by_default if flow is None else flow.results.persist
 
 
 def _take_inputs(run: TaskRun, reporter: Reporter, wait_for: Any) -> Generator[Effect, Any, None]:

@@ -1,8 +1,8 @@
 """The seam between artifacts, variables and blocks and the place where they are kept.
 
-`current()` chooses the place: in a run's pod the API server, as the run's service account; elsewhere files under
-`PENSTOCK_HOME`, or, with `PENSTOCK_API=cluster`, the cluster of the kubeconfig. Bodies are Kubernetes manifests in all
-of them. What the bodies mean is their modules' part; nothing here knows it.
+`current()` chooses the place: in a run's pod the API server, as the run's service account; elsewhere files in the
+folder of the setting `home`, or, where the setting `api` says so, the cluster of the kubeconfig. Bodies are Kubernetes
+manifests in all of them. What the bodies mean is their modules' part; nothing here knows it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..api import labels
-from ..exceptions import ResourceError
+from ..settings import get_current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Body = dict[str, Any]
-API = "PENSTOCK_API"
 KINDS = {"Artifact": "artifacts", "Variable": "variables", "Block": "blocks", "Secret": "secrets"}
 
 
@@ -80,11 +79,8 @@ def _choice() -> str:
     """What decides of the place, so that a change of the environment is seen."""
     if in_pod():
         return f"pod {os.environ[labels.ENV_POD_UID]}"
-    wanted = os.environ.get(API) or "local"
-    if wanted == "cluster":
+    if get_current_settings().api == "cluster":
         return f"cluster {os.environ.get('KUBECONFIG')} {os.environ.get(labels.ENV_NAMESPACE)}"
-    if wanted != "local":
-        raise ResourceError(f"{API}={wanted!r}: it is `local` (files under PENSTOCK_HOME, the default) or `cluster`")
     from .local import home
 
     return f"local {home()}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.ids import new_id
 from ..exceptions import ResourceError, ResourceExists, ResourceNotFound
+from ..settings import get_current_settings
 from . import KINDS, Body
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ _lock = threading.Lock()
 
 
 def home() -> Path:
-    """`PENSTOCK_HOME`, or ~/.penstock."""
-    return Path(os.environ.get("PENSTOCK_HOME") or "~/.penstock").expanduser()
+    """The folder of the setting `home`."""
+    return Path(get_current_settings().home).expanduser()
 
 
 class LocalResources:

@@ -1,11 +1,6 @@
 """Which store and serializer are meant where neither a task nor a flow says, and whether results are kept at all.
 
-Read from the environment each time:
-
-    PENSTOCK_RESULTS_STORAGE              URL or path of the store; ~/.penstock/results when unset
-    PENSTOCK_RESULTS_DEFAULT_SERIALIZER   "pickle" when unset
-    PENSTOCK_RESULTS_PERSIST_BY_DEFAULT   keep every result; false when unset
-    PENSTOCK_TASKS_REFRESH_CACHE          run every task whatever the cache holds, and write anew; false when unset
+The settings `results_*` of `penstock.settings` say so, looked at each time.
 """
 
 from __future__ import annotations
@@ -13,18 +8,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConfigurationError
+from ..settings import get_current_settings
 
 if TYPE_CHECKING:
     from ..serializers import Serializer
     from .store import ResultStore
 
-STORAGE = "PENSTOCK_RESULTS_STORAGE"
-SERIALIZER = "PENSTOCK_RESULTS_DEFAULT_SERIALIZER"
-PERSIST = "PENSTOCK_RESULTS_PERSIST_BY_DEFAULT"
-FALLBACK = "PENSTOCK_RESULTS_FALLBACK"
-REFRESH = "PENSTOCK_TASKS_REFRESH_CACHE"
-HERE = "~/.penstock/results"
+FALLBACK = "PENSTOCK_RESULTS_FALLBACK"  # set by the runner
 
 _stores: dict[tuple[str, Any], ResultStore] = {}
 
@@ -47,8 +37,9 @@ def store_for(storage: Any, serializer: Serializer | str | None) -> ResultStore:
 
     if isinstance(storage, ResultStore):
         return storage if serializer is None else storage.with_serializer(serializer)
-    how = serializer or os.environ.get(SERIALIZER) or "pickle"
-    key = (str(storage or os.environ.get(STORAGE) or _fallback()), how)
+    settings = get_current_settings()
+    how = serializer or settings.results_default_serializer
+    key = (str(storage or settings.results_storage or _fallback()), how)
     store = _stores.get(key)
     if store is None:  # made once: it may hold connections
         store = _stores[key] = ResultStore(key[0], serializer=how)
@@ -59,7 +50,7 @@ def _fallback() -> str:
     """The place where nobody named one. The runner in a pod names one that ends with it, which is worth a warning."""
     place = os.environ.get(FALLBACK)
     if place is None:
-        return HERE
+        return f"{get_current_settings().home}/results"
     if not any(known == place for known, _ in _stores):
         from ..logging import get_logger
 
@@ -73,16 +64,4 @@ def _fallback() -> str:
 
 def get_default_persist_setting() -> bool:
     """Whether results are kept where neither task nor flow says."""
-    return flag(PERSIST)
-
-
-def flag(name: str) -> bool:
-    """A setting that is true or false; false when unset."""
-    text = os.environ.get(name)
-    if not text:
-        return False
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off"):
-        return False
-    raise ConfigurationError(f"{name} must be true or false, not {text!r}")
+    return get_current_settings().results_persist_by_default

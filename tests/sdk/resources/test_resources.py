@@ -11,7 +11,7 @@ import pytest
 from penstock import resources
 from penstock.api import labels
 from penstock.client import ClusterUnavailable
-from penstock.exceptions import ResourceError
+from penstock.exceptions import InvalidSettings
 from penstock.resources.local import LocalResources
 from penstock.resources.pod import PodResources
 
@@ -30,7 +30,7 @@ POD = {
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (*POD, resources.API):
+    for name in (*POD, "PENSTOCK_API"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
 
@@ -38,7 +38,7 @@ def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", [None, "", "local"])
 def test_outside_of_pods_it_is_the_users_files(word: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if word is not None:
-        monkeypatch.setenv(resources.API, word)
+        monkeypatch.setenv("PENSTOCK_API", word)
     found = resources.current()
     assert isinstance(found, LocalResources)
     assert found.place == str(Path(found.place))
@@ -56,7 +56,7 @@ def test_in_a_runs_pod_it_is_the_runs_namespace(monkeypatch: pytest.MonkeyPatch)
     """Whatever PENSTOCK_API says: a run has one identity."""
     for name, value in POD.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv(resources.API, "local")
+    monkeypatch.setenv("PENSTOCK_API", "local")
     found = resources.current()
     assert isinstance(found, PodResources)
     assert found.place == "namespace team"
@@ -64,15 +64,15 @@ def test_in_a_runs_pod_it_is_the_runs_namespace(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_cluster_is_that_of_the_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(resources.API, "cluster")
+    monkeypatch.setenv("PENSTOCK_API", "cluster")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(ClusterUnavailable, match="does not exist"):
         resources.current()
 
 
 def test_an_unknown_place_is_refused_with_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(resources.API, "server")
-    with pytest.raises(ResourceError, match=r"PENSTOCK_API='server': it is `local` .* or `cluster`"):
+    monkeypatch.setenv("PENSTOCK_API", "server")
+    with pytest.raises(InvalidSettings, match="PENSTOCK_API: must be one of local, cluster, not 'server'"):
         resources.current()
 
 

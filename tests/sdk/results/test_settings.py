@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from penstock.exceptions import ConfigurationError
 from penstock.results import ResultStore, get_result_store
-from penstock.results.settings import flag, store_for
+from penstock.results.settings import store_for
 
 
 def test_the_default_is_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -43,26 +42,10 @@ def test_a_place_that_ends_with_its_pod_is_warned_of_once(
     assert caplog.text.count("gone with this pod. Set spec.results.url of the WorkPool") == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("1", True), ("True", True), ("on", True), ("0", False), ("no", False), ("", False)]
-)
-def test_flags(monkeypatch: pytest.MonkeyPatch, text: str, value: bool) -> None:
-    monkeypatch.setenv("A_FLAG", text)
-    assert flag("A_FLAG") is value
-
-
-def test_a_flag_that_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("A_FLAG", "maybe")
-    with pytest.raises(ConfigurationError, match="A_FLAG must be true or false, not 'maybe'"):
-        flag("A_FLAG")
-    monkeypatch.delenv("A_FLAG")
-    assert flag("A_FLAG") is False
-
-
 def test_a_run_with_a_wrong_flag_fails(monkeypatch: pytest.MonkeyPatch, recorder: Any) -> None:
     from penstock import flow
 
     monkeypatch.setenv("PENSTOCK_RESULTS_PERSIST_BY_DEFAULT", "maybe")
     state = recorder.run(flow(name="f")(lambda: None))
     assert state.is_failed()
-    assert "PENSTOCK_RESULTS_PERSIST_BY_DEFAULT must be true or false" in state.message
+    assert "PENSTOCK_RESULTS_PERSIST_BY_DEFAULT: must be true or false" in state.message
