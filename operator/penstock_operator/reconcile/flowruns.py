@@ -24,6 +24,7 @@ from ..cluster import (
 )
 from ..core import changes, resolve, runs
 from ..core.changes import Change, Condition
+from ..core.children import Family
 from ..core.policy import policy
 from ..core.runs import Attempt, Decision
 from ..core.views import JobView, PodView, RunView
@@ -93,13 +94,29 @@ class FlowRuns:
         return body
 
     async def _decide(self, run: RunView, *, confirmed: bool) -> Decision:
-        outcome = await self._resolve(run) if runs.needs_resolution(run) else None
+        family = await self._family(run)
+        outcome = await self._resolve(run, family.parent) if runs.needs_resolution(run) else None
         if isinstance(outcome, resolve.Resolution):
             deployment, pool = (outcome.deployment or {}).get("spec"), outcome.pool["spec"]
         else:
             deployment, pool = await self._revised(run, "deployment"), await self._revised(run, "pool")
         rules = policy(run.spec, deployment, pool)
-        return runs.decide(run, self._attempt(run), outcome, rules, self._clock(), confirmed=confirmed)
+        seen = self._attempt(run)
+        return runs.decide(run, seen, outcome, rules, self._clock(), confirmed=confirmed, family=family)
+
+    async def _family(self, run: RunView) -> Family:
+        parent: Body | None = None
+        reference = run.parent
+        if reference and (run.in_parent or reference.get("awaited") or "task" in run.spec):
+            parent = self._cache.run(Key(run.namespace, reference["name"]))
+            if parent is None or parent["metadata"]["uid"] != reference["uid"]:  # settled, or deleted
+                parent = await self._cluster.get(FLOW_RUNS, run.namespace, reference["name"])
+        mine = (RunView(body) for body in self._cache.children(Key(run.namespace, run.name)))
+        unfinished = any(
+            child.in_parent and child.parent.get("uid") == run.uid and not (child.type and child.type.terminal)
+            for child in mine
+        )
+        return Family(None if parent is None else RunView(parent), unfinished)
 
     def _attempt(self, run: RunView) -> Attempt:
         key = Key(run.namespace, run.name)
@@ -116,11 +133,15 @@ class FlowRuns:
         name = (run.resolved.get(what) or {}).get("revision")
         return await self._revisions.spec(run.namespace, name) if name else None
 
-    async def _resolve(self, run: RunView) -> resolve.Outcome:
+    async def _resolve(self, run: RunView, parent: RunView | None) -> resolve.Outcome:
         if run.resolved:
             again = await self._resolved_before(run)
             if again is not None:
                 return again
+        if "task" in run.spec and parent is not None and parent.resolved:
+            spec = await self._revised(parent, "pool")
+            if spec is not None:
+                return resolve.as_its_parent(run, parent, await self._revised(parent, "deployment"), spec)
         deployment: Body | None = None
         reference = run.spec.get("deploymentRef")
         if reference:
@@ -151,7 +172,7 @@ class FlowRuns:
         if decision.launches and decision.launches.source is not None:
             code = decision.launches.status["code"]
             await self._revisions.keep_code(run.namespace, code["digest"], decision.launches.source)
-        if decision.launches and not run.resolved:
+        if decision.launches and not run.resolved and not decision.launches.revised:
             await self._revisions.keep("WorkPool", decision.launches.pool)
             if decision.launches.deployment:
                 await self._revisions.keep("FlowDeployment", decision.launches.deployment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .effects import Advance, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
+from .effects import Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -59,6 +59,8 @@ def perform(effect: Effect, call: Callable[[Call], Any] | None = None) -> Any:
         return call_here(effect) if call is None else call(effect)
     if isinstance(effect, Callback):
         return settle(effect.fn(*effect.args))
+    if isinstance(effect, Blocking):
+        return effect.fn(*effect.args)
     if isinstance(effect, Wait):
         for future in effect.futures:
             future.wait()

@@ -7,7 +7,7 @@ import contextvars
 from typing import TYPE_CHECKING, Any
 
 from .drive import call_here
-from .effects import Advance, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
+from .effects import Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
 from .pool import worker_resources
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ async def perform(effect: Effect) -> Any:
     if isinstance(effect, Callback):
         value = effect.fn(*effect.args)
         return await value if hasattr(value, "__await__") else value
+    if isinstance(effect, Blocking):
+        return await asyncio.to_thread(effect.fn, *effect.args)
     if isinstance(effect, Wait):
         for future in effect.futures:
             await future.wait_async()

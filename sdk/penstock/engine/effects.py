@@ -50,6 +50,15 @@ class Callback(Effect):
         self.fn, self.args = fn, args
 
 
+class Blocking(Effect):
+    """Call something of the engine's surroundings that may wait for a network: never in an event loop's thread."""
+
+    __slots__ = ("args", "fn")
+
+    def __init__(self, fn: Callable[..., Any], args: Sequence[Any] = ()) -> None:
+        self.fn, self.args = fn, args
+
+
 class Advance(Effect):
     """Run a (sync or async) generator up to its next value; answers (ended, value)."""
 

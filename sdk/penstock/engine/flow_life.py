@@ -14,11 +14,12 @@ from ..exceptions import CancellationRequested, FlowRunTimedOut, UpstreamNotRead
 from ..futures import PenstockFuture
 from ..states import State, exception_to_state
 from .calls import is_generator, iterating, log_failure, run_hooks, without_engine_frames
-from .effects import Call, Drain, Effect, Wait
+from .effects import Blocking, Call, Drain, Effect, Wait
 from .effects import Sleep as SleepFor
 from .inputs import PLAIN, data_of, find, resolve, to_states
 from .names import render
 from .outcome import state_of_value
+from .reporting import Opening
 from .retries import seconds_before
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def flow_life(
         return run.state
     except Exception as error:
         return (yield from _end(flow, context, exception_to_state(error, run_id=run.id)))
+    if isinstance(reporter, Opening):
+        known = yield Blocking(reporter.open, (run,))
+        if known is not None:
+            run.ended, run.state = time.time(), known
+            return run.state
     args, kwargs = flow.signature.arguments(parameters)
     if context.log_prints:
         from ..logging.prints import install

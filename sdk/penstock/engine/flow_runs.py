@@ -13,7 +13,7 @@ from .ids import new_id
 from .names import random_name
 from .outcome import answer
 from .records import FlowRunInfo, TaskRecord
-from .reporting import ChildReporter
+from .reporting import ChildReporter, Opening
 from .runs import FlowRun
 
 if TYPE_CHECKING:
@@ -112,8 +112,16 @@ class Subflow:
         self.task_changed = (self._child or parent).task_changed
         if isinstance(self._child, ChildReporter):
             self.child = self._child.child  # for subflows of this one
+        if isinstance(self._child, Opening):
+            self.open = self._open
         self._runs = 0
         self._created: float | None = None
+
+    def _open(self, run: FlowRun) -> State[Any] | None:
+        assert isinstance(self._child, Opening)
+        known = self._child.open(run)
+        self._info = run.info
+        return known
 
     def flow_changed(self, state: State[Any]) -> None:
         """Mirror the subflow's state in the parent's task records."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from ..states import State
     from .records import FlowRunInfo, TaskRecord
+    from .runs import FlowRun
 
 
 class Reporter(Protocol):
@@ -25,6 +26,17 @@ class ChildReporter(Protocol):
 
     def child(self, info: FlowRunInfo) -> Reporter:
         """The reporter for a subflow; its `flow_changed` also hears the terminal state, for nobody returns it."""
+
+
+@runtime_checkable
+class Opening(Protocol):
+    """What the reporter of a subflow may do besides: make it known before it starts."""
+
+    def open(self, run: FlowRun) -> State[Any] | None:
+        """Make the run known, which may give it another identity. May block.
+
+        A state is the final one of an equal call of the parent's earlier attempt: the subflow need not run again.
+        """
 
 
 class Silent:

@@ -16,6 +16,7 @@ from typing import Any
 from ..api import reasons
 from ..api.states import StateType
 from .assignment import Assignment, InvalidAssignment
+from .children import Children
 from .connection import Api
 from .pages import Pages
 from .reports import Reports
@@ -102,7 +103,9 @@ def main() -> int:
         print(f"penstock.runner: attempt {assignment.attempt} of {assignment.name} is not this pod's", file=sys.stderr)
         return 0
     started = _time(run["status"].get("startTime"))
-    reports = Reports(status, Pages(api, assignment), started.timestamp() if started else None)
+    pages = Pages(api, assignment)
+    children = Children(api, assignment, pages, lambda: interruption.terminated)
+    reports = Reports(status, pages, children, started.timestamp() if started else None)
     state = None
     try:
         interruption.arm(True)

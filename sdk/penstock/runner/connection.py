@@ -52,6 +52,10 @@ class Api:
         host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ.get("KUBERNETES_SERVICE_PORT") or 443)
         return cls(host, port, os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
 
+    def another(self) -> Api:
+        """A second connection, for use in another thread."""
+        return Api(self._host, self._port, self._folder)
+
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
         """Ask once; a connection that turns out to have been closed while idle is opened again. Raises Unreachable."""
         idle = self._socket is not None

@@ -118,3 +118,12 @@ def test_code_is_named_by_its_content(code: str) -> None:
     assert digest == names.content_digest(code.encode())
     assert SUBDOMAIN.fullmatch(names.code_config_map(digest))
     assert names.code_config_map(digest) != names.code_config_map(names.content_digest(f"{code}x"))
+
+
+def test_another_take_of_a_child_has_a_name_of_its_own() -> None:
+    """It can be told which flow it is of, and each take is the same after a restart."""
+    first = names.child_run("uid", "sub_flow", "{}", 0)
+    takes = [first, names.another_take(first, 1), names.another_take(first, 2)]
+    assert len(set(takes)) == 3
+    assert all(name.startswith("sub-flow-") and len(name) == len(first) for name in takes)
+    assert takes[1] == names.another_take(first, 1)
