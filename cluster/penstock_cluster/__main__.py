@@ -18,6 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     made = commands.add_parser("binaries", help="build the programs that are missing; print their folder")
     made.add_argument("--kwok", action="store_true", help="kwok too, which simulates nodes for tests of scale")
+    made.add_argument("--s3", action="store_true", help="an S3 server too, for the tests of the result storage")
     commands.add_parser("base-image", help="build the base image when its recipe changed; print its name")
     up = commands.add_parser("up", help="bring the cluster of this checkout up")
     up.add_argument("--flavour", choices=("auto", "own", "kind"), default="auto")
@@ -87,7 +88,8 @@ def main() -> None:
     try:
         match options.command:
             case "binaries":
-                print(binaries.ensure((*binaries.MODULES, binaries.KWOK) if options.kwok else binaries.MODULES))
+                extra = ((binaries.KWOK, options.kwok), (binaries.S3, options.s3))
+                print(binaries.ensure((*binaries.MODULES, *(module for module, wanted in extra if wanted))))
             case "base-image":
                 print(images.base())
             case "up":

@@ -54,6 +54,7 @@ MODULES = (
 
 KUBERNETES_ONLY = MODULES[:1]
 KWOK = Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"})
+S3 = Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})  # for tests of the result storage
 
 
 def key(module: Module, go_version: str) -> str:
@@ -69,7 +70,7 @@ def ensure(modules: tuple[Module, ...] = MODULES) -> Path:
     if not shutil.which("go"):
         raise ClusterError("go is not on PATH: install Go 1.26 or newer (https://go.dev/dl)")
     go_version = run("go", "env", "GOVERSION", cwd=ROOT / "cluster").strip()
-    keys = {module.folder: key(module, go_version) for module in (*MODULES, KWOK)}
+    keys = {module.folder: key(module, go_version) for module in (*MODULES, KWOK, S3)}
     folder = cache() / "bin" / hashlib.sha256("".join(keys.values()).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     with locked("binaries"):

@@ -16,6 +16,13 @@
     ├── FutureTimedOut             a future was not done in the time its caller gave (also a `TimeoutError`)
     ├── UpstreamNotReady           a run's inputs failed, so that it cannot start
     ├── WorkerLost                 a process that ran a task went away without an answer
+    ├── ConfigurationError         options or settings that cannot go together, or name nothing that exists
+    ├── ResultError                a result cannot be kept, or not be had back
+    │   ├── SerializationError     a value does not become bytes, or bytes no value
+    │   ├── StorageUnavailable     the store cannot be reached, read or written
+    │   ├── MissingResult          the store holds no such record, or the value was never kept
+    │   └── DamagedResult          the record is not what was written
+    ├── LockTimedOut               a lock was not free in the time its caller gave (also a `TimeoutError`)
     └── UnsuccessfulRun            what `State.result()` raises where the state holds no exception of its own
         ├── FailedRun
         ├── CrashedRun
@@ -119,6 +126,52 @@ class WorkerLost(PenstockError):
     """The process that ran a task ended without an answer (killed, out of memory, or user code left it)."""
 
     reason = "WorkerLost"
+
+
+class ConfigurationError(PenstockError, ValueError):
+    """Options or settings contradict each other, or name something that does not exist."""
+
+    reason = "InvalidConfiguration"
+
+
+class ResultError(PenstockError):
+    """A result cannot be kept, or cannot be had back."""
+
+    reason = "ResultError"
+
+
+class SerializationError(ResultError, ValueError):
+    """A value cannot be turned into bytes by its serializer, or the bytes not into a value."""
+
+    reason = "NotSerializable"
+
+
+class StorageUnavailable(ResultError, OSError):
+    """The place where results are kept cannot be reached, read or written; `transient` says whether time may help."""
+
+    reason = "ResultStorageUnavailable"
+
+    def __init__(self, message: str, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class MissingResult(ResultError):
+    """There is no record under this key, or the run's value was kept nowhere."""
+
+    reason = "MissingResult"
+
+
+class DamagedResult(ResultError):
+    """A record was cut short or changed since it was written."""
+
+    reason = "DamagedResult"
+
+
+class LockTimedOut(PenstockError, TimeoutError):
+    """Somebody else held a lock for longer than its caller was ready to wait."""
+
+    reason = "LockTimedOut"
 
 
 class UnsuccessfulRun(PenstockError):

@@ -1,0 +1,43 @@
+"""The seam between records and the places they are kept in: bytes under a path. Called by `store` alone.
+
+A place neither retries nor waits: it says by `StorageUnavailable.transient` whether trying again may help.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .urls import StorageUrl
+
+
+class Storage(Protocol):
+    """A place for bytes. Whole or not at all: nobody ever reads half of what was put."""
+
+    @property
+    def url(self) -> StorageUrl:
+        """Where it is."""
+
+    def get(self, path: str, at_most: int | None = None) -> bytes | None:
+        """The bytes, or the first `at_most` of them; None where there are none. Raises StorageUnavailable."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Put the bytes there, in place of what there was. Raises StorageUnavailable."""
+
+    def delete(self, path: str) -> None:
+        """Take away what is there, if anything is. Raises StorageUnavailable."""
+
+
+def open_storage(url: StorageUrl) -> Storage:
+    """The place that a URL means; nothing is sent or made yet."""
+    if url.scheme == "file":
+        from .folder import Folder
+
+        return Folder(url)
+    if url.scheme == "memory":
+        from .memory import Memory
+
+        return Memory(url)
+    from .objects import Objects
+
+    return Objects(url)
