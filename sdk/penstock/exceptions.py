@@ -16,6 +16,7 @@
     ├── FutureTimedOut             a future was not done in the time its caller gave (also a `TimeoutError`)
     ├── UpstreamNotReady           a run's inputs failed, so that it cannot start
     ├── WorkerLost                 a process that ran a task went away without an answer
+    │   └── PodLost                ... and it was a pod
     ├── ConfigurationError         options or settings that cannot go together, or name nothing that exists
     ├── ResultError                a result cannot be kept, or not be had back
     │   ├── SerializationError     a value does not become bytes, or bytes no value
@@ -172,6 +173,17 @@ class LockTimedOut(PenstockError, TimeoutError):
     """Somebody else held a lock for longer than its caller was ready to wait."""
 
     reason = "LockTimedOut"
+
+
+class PodLost(WorkerLost):
+    """The pod that ran a task ended without an answer; `reason` says how, such as OOMKilled or Evicted."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason  # type: ignore[misc] # the operator's diagnosis, not the class's own word
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reason, str(self))
 
 
 class UnsuccessfulRun(PenstockError):

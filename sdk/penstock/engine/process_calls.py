@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from typing import TYPE_CHECKING, Any
 
-from ..context import FLOW, TAGS, TASK
+from ..context import FLOW
 from .pool import worker_resources
-from .process import CallProcess, dumps, portable, unpicklable
+from .process import CallProcess
+from .remote import relay, request
 
 if TYPE_CHECKING:
     from .effects import Call
@@ -16,39 +15,17 @@ if TYPE_CHECKING:
 
 def call_in_process(effect: Call, processes: set[CallProcess]) -> Any:
     """What the function returns from the process of this worker thread, which keeps it for its next task."""
-    flow, task = FLOW.get(), TASK.get()
-    request = {
-        "fn": portable(effect.fn),
-        "args": tuple(effect.args),
-        "kwargs": dict(effect.kwargs),
-        "tags": TAGS.get(),
-        "log_prints": task.log_prints if task is not None else False,
-        "task": None if task is None else _portable_task(task.task),
-        "task_run": None if task is None else task.run,
-        "flow": None,
-        "level": logging.getLogger("penstock").level or os.environ.get("PENSTOCK_LOG_LEVEL", "INFO").upper(),
-    }
-    if flow is not None:
-        run = flow.run
-        request["flow"] = (run.flow_name, flow.flow.version, run.info, dict(run.parameters), run.run_count)
-    try:
-        dumps(request)
-    except Exception as error:
-        raise unpicklable("the task's function or arguments", error) from error
+    flow = FLOW.get()
+    asked = request(effect)
 
     def heard(kind: str, value: Any) -> None:
         if kind == "task" and flow is not None:
             flow.reporter.task_changed(value)
         elif kind == "log":
-            _log(value)
+            relay(value)
 
     process = _process_of_this_thread(processes)
-    return process.call(request, heard, effect.timeout, effect.error)
-
-
-def _portable_task(task: Any) -> Any:
-    """The task, as far as code in the child needs it: without hooks and conditions, which stay here."""
-    return task.with_options(on_running=None, on_completion=None, on_failure=None, retry_condition_fn=None)
+    return process.call(asked, heard, effect.timeout, effect.error)
 
 
 def _process_of_this_thread(processes: set[CallProcess]) -> CallProcess:
@@ -62,12 +39,3 @@ def _process_of_this_thread(processes: set[CallProcess]) -> CallProcess:
         process = keep["process"] = CallProcess()
         processes.add(process)
     return process
-
-
-def _log(record: logging.LogRecord) -> None:
-    from ..logging import get_logger
-
-    get_logger()
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)

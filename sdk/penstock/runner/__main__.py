@@ -110,7 +110,12 @@ def main() -> int:
     try:
         interruption.arm(True)
         if not interruption.terminated:
-            state = _run_flow(assignment, run, reports)
+            if "task" in run["spec"]:
+                from .task_run import run_task
+
+                state = run_task(assignment, run, reports, Terminated)
+            else:
+                state = _run_flow(assignment, run, reports)
         interruption.arm(False)
     except Terminated:
         interruption.arm(False)

@@ -174,6 +174,8 @@ class Child:
         lineage, number = self._calls.lineage, self._calls.number(flow, parameters.text)
         base = names.child_run(lineage, flow, parameters.text, number)
         self._own_calls.lineage = f"{lineage}/{base}"
+        self._info = replace(self._info, labels={labels.CAUSE: self._own_calls.lineage})
+        run.identify(self._info)
         if not self._all.admit():
             self.over = True
             return None

@@ -10,6 +10,8 @@ import json
 import os
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -78,16 +80,46 @@ class Api:
             self._socket.close()
         self._socket, self._buffer = None, b""
 
+    def lines(self, path: str, seconds: float) -> Iterator[bytes]:
+        """The lines of an answer that goes on, each as it comes; none for so many seconds is an error.
+
+        Raises Unreachable.
+        """
+        try:
+            connection = self._connect()
+            connection.settimeout(seconds)
+            connection.sendall(self._head("GET", path, "application/json", 0))
+            status, headers = self._status()
+            if status != 200 or headers.get("transfer-encoding", "").lower() != "chunked":
+                raise EOFError(f"the answer is {status}")
+            line = b""
+            while size := int(self._until(b"\r\n").split(b";")[0], 16):
+                *whole, line = (line + self._exactly(size)).split(b"\n")
+                self._until(b"\r\n")
+                yield from whole
+        except (OSError, ValueError, EOFError) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        finally:
+            self.close()
+
+    def shut(self) -> None:
+        """Have a read that waits in another thread end."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
     def _ask(self, method: str, path: str, body: Any, content_type: str) -> Answer:
         connection = self._connect()
         data = b"" if body is None else json.dumps(body).encode()
-        head = (
+        connection.sendall(self._head(method, path, content_type, len(data)) + data)
+        return self._read()
+
+    def _head(self, method: str, path: str, content_type: str, length: int) -> bytes:
+        return (
             f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nAccept: application/json\r\n"
             f"Authorization: Bearer {self._bearer()}\r\nUser-Agent: penstock-runner\r\n"
-            f"Content-Type: {content_type}\r\nContent-Length: {len(data)}\r\n\r\n"
-        )
-        connection.sendall(head.encode() + data)
-        return self._read()
+            f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        ).encode()
 
     def _connect(self) -> ssl.SSLSocket:
         if self._socket is None:
@@ -108,10 +140,13 @@ class Api:
                 self._token, self._token_time = file.read().strip(), changed
         return self._token
 
-    def _read(self) -> Answer:
+    def _status(self) -> tuple[int, dict[str, str]]:
         lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        status = int(lines[0].split(" ", 2)[1])
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        return int(lines[0].split(" ", 2)[1]), headers
+
+    def _read(self) -> Answer:
+        status, headers = self._status()
         if headers.get("transfer-encoding", "").lower() == "chunked":
             content = self._chunks()
         else:
