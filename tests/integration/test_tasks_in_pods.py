@@ -115,9 +115,9 @@ def run(cell: RunCell, flow: str, **spec: Any) -> dict[str, Any]:
 
 def test_each_task_runs_once_in_a_pod_of_its_own(cell: RunCell) -> None:
     status = run(cell, "squares")["status"]
-    assert status["result"] == {
-        "inline": {"squares": [4, 9], "names": ["square-0", "square-1"], "size": "XL"}
-    }, cell.story()
+    assert status["result"] == {"inline": {"squares": [4, 9], "names": ["square-0", "square-1"], "size": "XL"}}, (
+        cell.story()
+    )
     assert status["tasks"]["summary"] == "3/3"
     children = [cell.settled(child["metadata"]["name"]) for child in cell.children()]
     assert [child["status"]["state"]["type"] for child in children] == ["Completed"] * 3
