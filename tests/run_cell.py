@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import yaml
 
@@ -60,18 +61,22 @@ class Kubelet:
     def run(self) -> None:
         """Until `stop`."""
         while not self._stop.is_set():
-            pods = {pod["metadata"]["name"]: pod for pod in self.admin.list("Pod", self.namespace)["items"]}
-            for name, pod in pods.items():
-                if name not in self.processes and (pod["metadata"].get("labels") or {}).get(labels.RUN):
-                    self._start(name, pod)
-            for name, process in list(self.processes.items()):
-                if name not in pods:
-                    process.kill()
-                elif pods[name]["metadata"].get("deletionTimestamp"):
-                    self._delete(name, process)
-                elif process.poll() is not None and pods[name]["status"].get("phase") == "Running":
-                    self._ended(name, process.returncode)
+            with contextlib.suppress(httpx.HTTPError):  # the API server is away
+                self._sync()
             time.sleep(0.1)
+
+    def _sync(self) -> None:
+        pods = {pod["metadata"]["name"]: pod for pod in self.admin.list("Pod", self.namespace)["items"]}
+        for name, pod in pods.items():
+            if name not in self.processes and (pod["metadata"].get("labels") or {}).get(labels.RUN):
+                self._start(name, pod)
+        for name, process in list(self.processes.items()):
+            if name not in pods:
+                process.kill()
+            elif pods[name]["metadata"].get("deletionTimestamp"):
+                self._delete(name, process)
+            elif process.poll() is not None and pods[name]["status"].get("phase") == "Running":
+                self._ended(name, process.returncode)
 
     def stop(self) -> None:
         """End all processes."""

@@ -17,6 +17,7 @@
     ├── UpstreamNotReady           a run's inputs failed, so that it cannot start
     ├── WorkerLost                 a process that ran a task went away without an answer
     │   └── PodLost                ... and it was a pod
+    ├── TaskPodRefused             the API server does not take the run of a task in a pod of its own
     ├── ConfigurationError         options or settings that cannot go together, or name nothing that exists
     ├── ResultError                a result cannot be kept, or not be had back
     │   ├── SerializationError     a value does not become bytes, or bytes no value
@@ -184,6 +185,12 @@ class PodLost(WorkerLost):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.reason, str(self))
+
+
+class TaskPodRefused(PenstockError):
+    """The API server does not take the run of a task that was to have a pod of its own."""
+
+    reason = "TaskPodRefused"
 
 
 class UnsuccessfulRun(PenstockError):

@@ -93,6 +93,24 @@ def restarted():
         time.sleep(60)
     return [first[0], square.submit(3).result()[0]]
 
+@task
+def patient():
+    trace("patient")
+    while not os.path.exists(os.environ["TRACE"] + ".back"):
+        time.sleep(0.1)
+    return "done"
+
+@flow
+def child():
+    return patient.submit().result()
+
+@flow(task_runner=RUNNER)
+def outage():
+    future = patient.submit()
+    while not os.path.exists(os.environ["TRACE"] + ".back"):
+        time.sleep(0.1)
+    return [child(), future.result()]
+
 @flow(task_runner=RUNNER, timeout_seconds=20)
 def hasty():
     futures = [slow.submit()]
@@ -165,6 +183,23 @@ def test_a_restarted_flow_finds_its_finished_tasks_again(cell: RunCell) -> None:
 def test_tasks_of_a_flow_that_has_ended_are_cancelled(cell: RunCell) -> None:
     assert run(cell, "hasty")["status"]["state"]["type"] == "Crashed"
     assert cell.settled(cell.children()[0]["metadata"]["name"])["status"]["state"]["type"] == "Cancelled"
+
+
+def test_an_outage_of_the_api_server_is_sat_out(cell: RunCell, control_plane: ControlPlane) -> None:
+    """The watch is taken up again, and a subflow that starts meanwhile is made known later."""
+    cell.deploy(FLOW, "f:outage")
+    cell.start()
+    cell.wait(lambda: traced(cell) == ["patient"], "the task")
+    control_plane.kill("kube-apiserver")
+    Path(cell.kubelet.environment["TRACE"] + ".back").touch()
+    control_plane.wait_ready()
+    status = cell.settled()["status"]
+    assert status.get("result") == {"inline": ["done", "done"]}, cell.story()
+    ends = {
+        c["spec"].get("infrastructure", "Pool"): cell.settled(c["metadata"]["name"])["status"]["state"]["type"]
+        for c in cell.children()
+    }
+    assert ends == {"Pool": "Completed", "Parent": "Completed"}
 
 
 def test_the_code_is_the_parents_whatever_was_deployed_since(cell: RunCell) -> None:

@@ -10,12 +10,14 @@ import json
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TIMEOUT = 15.0
+DENIED_FOR = 30.0  # seconds for which a denial by RBAC may be that of an API server that has just started
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
@@ -27,15 +29,21 @@ class Unreachable(Exception):
 class Answer:
     """Status and JSON body; `retry_after` in seconds, 0 where the server named none."""
 
-    __slots__ = ("body", "retry_after", "status")
+    __slots__ = ("body", "retry_after", "status", "unsure")
 
     def __init__(self, status: int, body: dict[str, Any], retry_after: float = 0.0) -> None:
         self.status, self.body, self.retry_after = status, body, retry_after
+        self.unsure = False  # denied, perhaps only for now
 
     @property
     def busy(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.status == 429 or self.status >= 500
+        return self.status == 429 or self.status >= 500 or self.unsure
+
+    @property
+    def denied(self) -> bool:
+        """Whether the account has no right to this at all: no admission policy's word on this very write."""
+        return self.status == 403 and "ValidatingAdmissionPolicy" not in str(self.body.get("message"))
 
 
 class Api:
@@ -47,6 +55,7 @@ class Api:
         self._buffer = b""
         self._token, self._token_time = "", 0.0
         self._context: ssl.SSLContext | None = None
+        self._denied: dict[tuple[str, ...], float] = {}  # since when, by what was asked
 
     @classmethod
     def from_environment(cls) -> Api:
@@ -60,6 +69,17 @@ class Api:
 
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
         """Ask once; a connection that turns out to have been closed while idle is opened again. Raises Unreachable."""
+        answer = self._request(method, path, body, content_type)
+        # An API server that starts answers before it has read who may do what, and denies everything.
+        what = (method, *path.partition("?")[0].split("/")[6:7], "status" if path.endswith("/status") else "")
+        if not answer.denied:
+            self._denied.pop(what, None)
+        else:
+            now = time.monotonic()
+            answer.unsure = now - self._denied.setdefault(what, now) < DENIED_FOR
+        return answer
+
+    def _request(self, method: str, path: str, body: Any, content_type: str) -> Answer:
         idle = self._socket is not None
         try:
             return self._ask(method, path, body, content_type)

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels, names
-from ..exceptions import CancellationRequested, PenstockError
+from ..exceptions import CancellationRequested, TaskPodRefused
 from .assignment import Assignment
 from .children import Calls
 from .connection import Answer, Api, Unreachable
@@ -24,12 +24,6 @@ WAIT = 1.0  # seconds between tries while the API server is away
 TERMINAL = frozenset({"Completed", "Failed", "Crashed", "Cancelled"})
 
 Body = dict[str, Any]
-
-
-class TaskPodRefused(PenstockError):
-    """The API server does not take the run of a task."""
-
-    reason = "TaskPodRefused"
 
 
 class TaskPods:
@@ -89,9 +83,14 @@ class TaskPods:
             return body
         with self._changed:
             self._seen[uid] = body
-            if self._watch is None and not self._closed:
+            watched = self._watch is not None
+            if not watched and not self._closed:
                 self._watch = Watch(self._api.another())
                 threading.Thread(target=self._follow, args=(self._watch,), name="penstock-pods", daemon=True).start()
+        if watched:  # its end may have been told before anybody waited for it
+            answer = self._ask("GET", f"{self._at.runs}/{body['metadata']['name']}")
+            self._saw(uid, answer.body if answer.status == 200 and answer.body["metadata"]["uid"] == uid else None)
+        with self._changed:
             self._changed.wait_for(lambda: self._closed or ended(self._seen[uid]))
             found = self._seen.pop(uid)
             if not ended(found):

@@ -253,3 +253,30 @@ def test_code_in_an_image_or_inline_can_be_delivered(delivered: Json) -> None:
 @pytest.mark.parametrize("kind", ["bundle", "git", "archive"])
 def test_other_code_cannot_be_delivered_yet(kind: str) -> None:
     assert f"spec.code.{kind}" in (resolve.code_problem(flow(code={kind: {}})) or "")
+
+
+class TestATaskInAPodOfItsOwn:
+    """It is resolved to what its parent was, whatever was edited since."""
+
+    PARENT = RunView(flow_run("Running"))
+    TASK = {"task": {"entrypoint": "flow:load"}, "parent": {"name": "etl-1", "uid": "run-uid"}}
+
+    def test_code_and_pool_are_the_parents(self) -> None:
+        found = resolved(resolve.as_its_parent(run(**self.TASK), self.PARENT, {"pod": {}}, {"type": "Pod"}))
+        assert found.status == {**self.PARENT.resolved, "entrypoint": "flow:load"}
+        assert found.revised
+        assert found.source is None
+        assert self.PARENT.resolved["entrypoint"] == "flow:etl", "the parent's own is not touched"
+
+    def test_an_image_of_its_own(self) -> None:
+        asked = run(**self.TASK, pod={"image": "gpu:1"})
+        found = resolved(resolve.as_its_parent(asked, self.PARENT, None, {"type": "Pod"}))
+        assert found.status["image"] == "gpu:1"
+
+    def test_overrides_that_the_pool_does_not_allow(self) -> None:
+        asked = run(**self.TASK, pod={"resources": {"requests": {"cpu": "1"}}})
+        spec = {"type": "Pod", "overrides": {"allow": ["env"]}}
+        refused = resolve.as_its_parent(asked, self.PARENT, None, spec)
+        assert isinstance(refused, Refused)
+        assert refused.reason == reasons.INVALID_OVERRIDES
+        assert "pod.resources: WorkPool default does not allow it" in refused.message
