@@ -16,6 +16,8 @@
     ├── FutureTimedOut             a future was not done in the time its caller gave (also a `TimeoutError`)
     ├── UpstreamNotReady           a run's inputs failed, so that it cannot start
     ├── WorkerLost                 a process that ran a task went away without an answer
+    │   └── PodLost                ... and it was a pod
+    ├── TaskPodRefused             the API server does not take the run of a task in a pod of its own
     ├── InvalidSettings            a setting has a value that cannot be, or is none
     ├── ConcurrencySlotAcquisitionError   slots of a limit were not given (strict and unknown, closed, too many)
     │   └── AcquireConcurrencySlotTimeoutError   not in the time its caller gave (also a `TimeoutError`)
@@ -301,6 +303,23 @@ class BlockTypeMismatch(ResourceError, TypeError):
     """A block is of another type than the code that loads it wants."""
 
     reason = "BlockTypeMismatch"
+
+
+class PodLost(WorkerLost):
+    """The pod that ran a task ended without an answer; `reason` says how, such as OOMKilled or Evicted."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason  # type: ignore[misc] # the operator's diagnosis, not the class's own word
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reason, str(self))
+
+
+class TaskPodRefused(PenstockError):
+    """The API server does not take the run of a task that was to have a pod of its own."""
+
+    reason = "TaskPodRefused"
 
 
 class UnsuccessfulRun(PenstockError):

@@ -19,12 +19,32 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from .dask_task_runner import DaskTaskRunner as DaskTaskRunner
     from .engine.effects import Call
     from .engine.pool import Pool
     from .engine.process import CallProcess
     from .futures import PenstockFuture
+    from .kubernetes_task_runner import KubernetesTaskRunner as KubernetesTaskRunner
+    from .kubernetes_task_runner import PodOptions as PodOptions
+    from .ray_task_runner import RayTaskRunner as RayTaskRunner
 
-__all__ = ["ProcessPoolTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]
+# Runners that live in modules of their own, with what they need; imported when they are first named.
+_HOMES = {
+    "DaskTaskRunner": "dask_task_runner",
+    "KubernetesTaskRunner": "kubernetes_task_runner",
+    "PodOptions": "kubernetes_task_runner",
+    "RayTaskRunner": "ray_task_runner",
+}
+
+__all__ = [
+    "DaskTaskRunner",
+    "KubernetesTaskRunner",
+    "PodOptions",
+    "ProcessPoolTaskRunner",
+    "RayTaskRunner",
+    "TaskRunner",
+    "ThreadPoolTaskRunner",
+]
 
 
 class TaskRunner:
@@ -167,6 +187,15 @@ class ProcessPoolTaskRunner(TaskRunner):
         for process in list(self._processes):
             process.kill()
         return super().drain(grace=grace)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{home}", __package__), name)
 
 
 _outside: list[TaskRunner] = []

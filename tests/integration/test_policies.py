@@ -14,6 +14,22 @@ from run_cell import CLAIMED, NOT_ITS_POD, SYSTEM, Cell, page, rendered
 Json = dict[str, Any]
 
 
+def child(parent: str, uid: str, namespace: str, name: str = "child", **spec: Any) -> Json:
+    """A subflow of `parent`, as its runner makes it."""
+    owner = {"apiVersion": builders.API_VERSION, "kind": "FlowRun", "controller": True, "name": parent, "uid": uid}
+    wanted = {
+        "flowRef": {"name": "sub"},
+        "parent": {"name": parent, "uid": uid, "awaited": True},
+        "infrastructure": "Parent",
+    }
+    return {
+        "apiVersion": builders.API_VERSION,
+        "kind": "FlowRun",
+        "metadata": {"name": name, "namespace": namespace, "ownerReferences": [owner]},
+        "spec": {**wanted, **spec},
+    }
+
+
 @pytest.mark.parametrize("name", ["run-1", "run-1-x7k2m"], ids=["a bare pod", "a Job's pod"])
 def test_the_pod_of_the_attempt_claims_its_run_and_finishes_it(name: str, cell: Cell) -> None:
     cell.run()
@@ -192,6 +208,65 @@ def test_a_page_is_named_for_its_run_and_owned_by_it(changes: Json, cell: Cell) 
     with pytest.raises(Refused, match="a page is named <run>-… and owned by its run alone") as refusal:
         pod.client.create(changed(page(run, cell.namespace), changes))
     assert refusal.value.code == 403
+
+
+def test_a_pod_makes_children_of_its_run_and_writes_them(cell: Cell) -> None:
+    """From nothing to their end, without the operator: they live in its process."""
+    run, pod = cell.run(), cell.pod("run-1")
+    pod.client.create(child("run", run["metadata"]["uid"], cell.namespace))
+    begun = {"attempt": 1, "pod": pod.identity, "state": builders.run_state("Running", 1)}
+    cell.write(pod, begun, "child")
+    done = cell.write(pod, {"state": builders.run_state("Completed", 2), "result": {"inline": 1}}, "child")
+    assert done["status"]["state"]["type"] == "Completed"
+    launched = pod.client.create(child("run", run["metadata"]["uid"], cell.namespace, "other", infrastructure="Pool"))
+    assert launched["spec"]["infrastructure"] == "Pool"
+
+
+@pytest.mark.parametrize("name", ["other-1", "run-1-x7k2m-1", "my-run-1"])
+def test_no_other_pod_makes_children_of_a_run_or_writes_them(name: str, cell: Cell) -> None:
+    run, own, other = cell.run(), cell.pod("run-1"), cell.pod(name)
+    body = child("run", run["metadata"]["uid"], cell.namespace)
+    with pytest.raises(Refused, match="cannot make this run") as refusal:
+        other.client.create(body)
+    assert (refusal.value.code, refusal.value.reason) == (403, "Forbidden")
+    own.client.create(body)
+    with pytest.raises(Refused, match=NOT_ITS_POD):
+        cell.write(other, {"attempt": 1, "pod": other.identity, "state": builders.run_state()}, "child")
+    cell.write(own, {"attempt": 1, "pod": own.identity, "state": builders.run_state()}, "child")
+    with pytest.raises(Refused, match=CLAIMED):
+        cell.write(other, {"pod": other.identity, "runCount": 2}, "child")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"spec.parent": builders.GONE, "spec.infrastructure": builders.GONE}, "cannot make this run"),
+        ({"spec.parent.name": "another"}, "cannot make this run"),
+        ({"metadata.ownerReferences.0.uid": "another"}, "owned by its parent or by nobody"),
+        ({"metadata.ownerReferences.0.kind": "Flow"}, "owned by its parent or by nobody"),
+    ],
+    ids=["no parent", "another parent", "an owner of another uid", "an owner of another kind"],
+)
+def test_a_child_names_its_maker_as_parent_and_owner(changes: Json, message: str, cell: Cell) -> None:
+    run, pod = cell.run(), cell.pod("run-1")
+    with pytest.raises(Refused, match=message) as refusal:
+        pod.client.create(changed(child("run", run["metadata"]["uid"], cell.namespace), changes))
+    assert refusal.value.code == 403
+
+
+def test_a_pod_does_not_begin_a_child_that_is_launched_by_the_operator(cell: Cell) -> None:
+    run, pod = cell.run(), cell.pod("run-1")
+    pod.client.create(child("run", run["metadata"]["uid"], cell.namespace, infrastructure="Pool"))
+    with pytest.raises(Refused, match=NOT_ITS_POD):
+        cell.write(pod, {"attempt": 1, "pod": pod.identity, "state": builders.run_state()}, "child")
+
+
+def test_the_next_attempt_does_not_write_what_an_earlier_one_has_begun(cell: Cell) -> None:
+    run, old, new = cell.run(), cell.pod("run-1"), cell.pod("run-2")
+    old.client.create(child("run", run["metadata"]["uid"], cell.namespace))
+    cell.write(old, {"attempt": 1, "pod": old.identity, "state": builders.run_state()}, "child")
+    with pytest.raises(Refused, match=CLAIMED):
+        cell.write(new, {"pod": new.identity, "state": builders.run_state("Completed", 2)}, "child")
 
 
 @pytest.mark.parametrize("kind", ["FlowRun", "Backfill"])

@@ -326,6 +326,39 @@ class TestMap:
         with pytest.raises(MappingLengthMismatch, match="argument 0 has 2, y has 3"):
             add.map([1, 2], y=[1, 2, 3])
 
+    def test_a_generator_is_asked_for_no_more_than_may_be_in_flight(self) -> None:
+        """So a source of any length costs no more than what is under way."""
+        given, ended = 0, 0
+        most = 0
+
+        def source() -> Any:
+            nonlocal given, most
+            for number in range(50):
+                given += 1
+                most = max(most, given - ended)
+                yield number
+
+        @task
+        def count(n: int) -> int:
+            nonlocal ended
+            ended += 1
+            return n
+
+        @flow(task_runner=ThreadPoolTaskRunner(max_workers=1, max_in_flight=4))
+        def f() -> Any:
+            return sum(count.map(source()).result())
+
+        assert f() == sum(range(50))
+        assert most <= 4 + 2, "four in flight, one asked for, one that has counted and is not finished yet"
+
+    def test_a_generator_that_ends_early_is_told_after_what_was_submitted(self) -> None:
+        @flow
+        def f() -> Any:
+            return add.map((n for n in (1, 2)), y=[1, 2, 3])
+
+        with pytest.raises(MappingLengthMismatch, match="argument 0 ended before y; the 2 runs"):
+            f()
+
     def test_nothing_to_iterate_over_is_an_error(self) -> None:
         with pytest.raises(MappingMissingIterable, match="unmapped"):
             add.map(1, y="text")

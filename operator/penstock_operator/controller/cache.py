@@ -32,12 +32,21 @@ def slim(body: Body) -> Body:
     return body
 
 
+def _parent(kind: str, body: Body) -> str | None:
+    """Name of the run that made this one."""
+    if kind != "FlowRun":
+        return None
+    name: str | None = ((body.get("spec") or {}).get("parent") or {}).get("name")
+    return name
+
+
 class ObjectCache:
-    """Bodies by kind, namespace and name; pods also by their run."""
+    """Bodies by kind, namespace and name; pods also by their run, runs also by their parent."""
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[Ref, Body]] = defaultdict(dict)
         self._pods_of: dict[Ref, set[Ref]] = defaultdict(set)
+        self._children_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._lost_nodes: set[str] = set()
 
     def refs(self, kind: str, namespace: str | None) -> Iterable[Ref]:
@@ -65,6 +74,9 @@ class ObjectCache:
         run = (body["metadata"].get("labels") or {}).get(labels.RUN)
         if kind == "Pod" and run:
             self._pods_of[(ref[0], run)].add(ref)
+        parent = _parent(kind, body)
+        if parent:
+            self._children_of[(ref[0], parent)].add(ref)
         return True
 
     def drop(self, kind: str, ref: Ref) -> Body | None:
@@ -76,6 +88,12 @@ class ObjectCache:
             pods.discard(ref)
             if not pods:
                 self._pods_of.pop((ref[0], run), None)
+        parent = _parent(kind, body or {})
+        if parent:
+            children = self._children_of.get((ref[0], parent), set())
+            children.discard(ref)
+            if not children:
+                self._children_of.pop((ref[0], parent), None)
         return body
 
     def lose_node(self, name: str, lost: bool) -> None:
@@ -90,6 +108,10 @@ class ObjectCache:
     def pods(self, key: Key) -> Sequence[Body]:
         pods = self._pods_of.get((key.namespace, key.name), ())
         return [self._objects["Pod"][ref] for ref in pods if ref in self._objects["Pod"]]
+
+    def children(self, key: Key) -> Sequence[Body]:
+        children = self._children_of.get((key.namespace, key.name), ())
+        return [self._objects["FlowRun"][ref] for ref in children if ref in self._objects["FlowRun"]]
 
     def job(self, key: Key, name: str) -> Body | None:
         return self._objects["Job"].get((key.namespace, name))

@@ -128,6 +128,7 @@ class Controller:
             self._name_runs_on(ref[1])
         elif kind == "FlowRun":
             self.due.drop((kind, Key(*ref)))
+            self._name_relatives(Key(*ref), body)
         elif body is not None:
             self._name(kind, body)
 
@@ -135,7 +136,11 @@ class Controller:
         """Queue the keys that an object concerns."""
         namespace = body["metadata"].get("namespace") or ""
         if kind == "FlowRun":
-            self.queue.add((kind, Key(namespace, body["metadata"]["name"])))
+            key = Key(namespace, body["metadata"]["name"])
+            self.queue.add((kind, key))
+            status = body.get("status") or {}
+            if "pod" not in status or "endTime" in status:
+                self._name_relatives(key, body)
             return
         run = (body["metadata"].get("labels") or {}).get(labels.RUN)
         if run:
@@ -144,6 +149,14 @@ class Controller:
             deadline = pod_deadline(PodView(body))
             if deadline:
                 self.due.at((kind, Key(namespace, body["metadata"]["name"])), deadline)
+
+    def _name_relatives(self, key: Key, body: Body | None) -> None:
+        """A run without an attempt under way concerns its children, and one that has ended its parent."""
+        for child in self.cache.children(key):
+            self.queue.add(("FlowRun", Key(key.namespace, child["metadata"]["name"])))
+        parent = ((body or {}).get("spec") or {}).get("parent")
+        if parent and self.cache.run(Key(key.namespace, parent["name"])):
+            self.queue.add(("FlowRun", Key(key.namespace, parent["name"])))
 
     def _node(self, body: Body) -> None:
         taints = (body.get("spec") or {}).get("taints") or []

@@ -31,10 +31,11 @@ def event(run: Body, entry: Body, instance: str) -> Body:
     """The Event of one history entry of a run."""
     meta = run["metadata"]
     resolved = (run.get("status") or {}).get("resolved") or {}
+    flow = resolved.get("flow") or (run.get("spec") or {}).get("flowRef") or {}  # a subflow has nothing resolved
     found = {
         labels.MANAGED_BY: labels.MANAGED_BY_VALUE,
         labels.RUN: meta["name"],
-        labels.FLOW: (resolved.get("flow") or {}).get("name", "")[:63].rstrip("-."),
+        labels.FLOW: flow.get("name", "")[:63].rstrip("-."),
         labels.DEPLOYMENT: (resolved.get("deployment") or {}).get("name"),
         labels.POOL: (resolved.get("pool") or {}).get("name"),
     }

@@ -45,6 +45,7 @@ class Resolution:
     source: str | None
     parameters: Body
     blocks: tuple[Body, ...] = ()
+    revised: bool = False  # pool and deployment are revisions that are kept already
 
 
 Outcome = Waiting | Refused | Resolution
@@ -111,6 +112,24 @@ def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, block
             f"spec.blocks: the data of the flow's blocks has {size} bytes together, and may have {MAX_BLOCKS}",
         )
     return _resolution(run, deployment, flow, pool, blocks)
+
+
+def as_its_parent(run: RunView, parent: RunView, deployment: Body | None, pool: Body) -> Outcome:
+    """The outcome for a task in a pod of its own: the very code, image and pod that its parent was resolved to.
+
+    `deployment` and `pool` are the specs of the parent's revisions.
+    """
+    found = dict(parent.resolved)
+    kept_pool = {"metadata": {"name": found["pool"]["name"]}, "spec": pool}
+    refused = overrides_refused(kept_pool, *pod_overrides(run, None))
+    if refused:
+        return Refused(reasons.INVALID_OVERRIDES, refused)
+    found["entrypoint"] = run.spec["task"]["entrypoint"]
+    image = (run.spec.get("pod") or {}).get("image")
+    if image:
+        found["image"] = image
+    kept = {"spec": deployment} if deployment is not None else None
+    return Resolution(found, kept_pool, kept, None, {}, revised=True)
 
 
 def run_parameters(run: RunView, deployment: Body | None) -> Body:

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 
-from . import changes, diagnosis
+from . import changes, children, diagnosis
 from .changes import Change, Condition, Entry
+from .children import ALONE, Family
 from .diagnosis import Diagnosis
 from .policy import Policy
 from .resolve import Outcome, Refused, Resolution, Waiting
@@ -30,6 +31,7 @@ GIVE_UP_AFTER = {
     reasons.CONTAINER_CONFIG_ERROR: 60,
     reasons.POD_INVALID: 0,
 }
+CHILDREN_DUE = 10  # seconds after which unfinished subflows of a lost attempt are looked for again
 LINGER = 30  # seconds a pod may outlive the state that ended its attempt, such as its own runner's last
 
 
@@ -96,27 +98,54 @@ class Attempt:
 
 def needs_resolution(run: RunView) -> bool:
     """Whether `decide` wants the run's references looked up."""
-    return run.type in (None, S.SCHEDULED) and not run.deleting and not run.cancelled
+    return run.type in (None, S.SCHEDULED) and not run.deleting and not run.cancelled and not run.in_parent
 
 
 def decide(
-    run: RunView, attempt: Attempt, outcome: Outcome | None, policy: Policy, now: datetime, *, confirmed: bool
+    run: RunView,
+    attempt: Attempt,
+    outcome: Outcome | None,
+    policy: Policy,
+    now: datetime,
+    *,
+    confirmed: bool,
+    family: Family = ALONE,
 ) -> Decision:
     """The next step of a run. `outcome` is needed where `needs_resolution`; `confirmed`: everything was read afresh."""
     if run.deleting or run.settled:
         return Decision(delete=attempt.doomed() if run.deleting else ())
+    if run.in_parent:
+        return _within_parent(run, family.parent, now)
     if run.type is not None and run.type.terminal:
         return _after_end(run, attempt, now, confirmed=confirmed)
     # A node that was lost may come back, and its pods with it: the attempt ends before anything follows it.
     if run.type in (None, S.SCHEDULED) and attempt.live:
         return _linger(run, attempt, now)
     if run.cancelled or run.type is S.CANCELLING:
-        return _cancel(run, attempt, now, confirmed=confirmed)
+        return _cancel(run, attempt, now, "spec.cancel is set", confirmed=confirmed)
+    if children.outlived(run, family.parent):
+        return _cancel(run, attempt, now, f"its parent {run.parent['name']} has ended", confirmed=confirmed)
     if run.type in (None, S.SCHEDULED):
+        if run.attempt and family.unfinished:
+            return Decision(due=now + timedelta(seconds=CHILDREN_DUE))
         return _start(run, outcome, policy, now)
     if run.type is S.PENDING:
         return _await_claim(run, attempt, policy, now, confirmed=confirmed)
     return _watch(run, attempt, policy, now, confirmed=confirmed)
+
+
+def _within_parent(run: RunView, parent: RunView | None, now: datetime) -> Decision:
+    """A subflow: its parent's runner writes what it does; what is left is to end it with the attempt, and to settle it.
+
+    One that is asked to cancel goes on: it is ended with its parent only.
+    """
+    if run.type is not None and run.type.terminal:
+        return _settle(run, now)
+    entries = children.ending(run, parent)
+    if not entries:
+        return Decision()
+    change = _end(run, entries[-1], now)
+    return Decision(replace(change, entries=entries))
 
 
 def _after_end(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -> Decision:
@@ -124,6 +153,10 @@ def _after_end(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool
         return _linger(run, attempt, now)
     if not confirmed and attempt.absent and run.attempt:
         return Decision(confirm=True)
+    return _settle(run, now)
+
+
+def _settle(run: RunView, now: datetime) -> Decision:
     fields: Body = {"settled": True, "observedSeq": run.seq}
     if not run.status.get("endTime"):
         fields["endTime"] = run.state.get("time")
@@ -152,8 +185,7 @@ def _end(run: RunView, entry: Entry, now: datetime) -> Change:
     return Change((entry,), fields)
 
 
-def _cancel(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -> Decision:
-    asked = "spec.cancel is set"
+def _cancel(run: RunView, attempt: Attempt, now: datetime, asked: str, *, confirmed: bool) -> Decision:
     if run.type in (None, S.SCHEDULED):
         entry = Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, f"{asked}; the run had not started")
         return Decision(_end(run, entry, now))

@@ -120,6 +120,22 @@ class RunView:
         """Whether somebody asked for its end."""
         return bool(self.spec.get("cancel"))
 
+    @property
+    def parent(self) -> Body:
+        """Name, uid and `awaited` of the run that made it; empty for none."""
+        return self.spec.get("parent") or {}
+
+    @property
+    def in_parent(self) -> bool:
+        """Whether it runs in its parent's process, and so has no pod of its own."""
+        return self.spec.get("infrastructure") == "Parent"
+
+    @property
+    def of_attempt(self) -> int:
+        """The parent's attempt in whose process it runs: its own word, else that of the label it was made with."""
+        label = str((self.metadata.get("labels") or {}).get(labels.ATTEMPT) or "")
+        return self.attempt or (int(label) if label.isdigit() else 0)
+
     def condition(self, type_: str) -> Body | None:
         """The condition of that type."""
         return next((c for c in self.status.get("conditions") or [] if c["type"] == type_), None)

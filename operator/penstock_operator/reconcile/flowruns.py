@@ -28,6 +28,7 @@ from ..cluster import (
 )
 from ..core import changes, resolve, runs
 from ..core.changes import Change, Condition, Entry
+from ..core.children import Family
 from ..core.policy import policy
 from ..core.runs import Attempt, Decision
 from ..core.views import JobView, PodView, RunView
@@ -132,12 +133,28 @@ class FlowRuns:
         return body
 
     async def _decide(self, run: RunView, *, confirmed: bool) -> Decision:
+        family = await self._family(run)
         if runs.needs_resolution(run):
-            found = await self._resolve(run)
+            found = await self._resolve(run, family.parent)
         else:
             found = References(None, await self._revised(run, "deployment"), await self._revised(run, "pool"))
         rules = policy(run.spec, found.deployment, found.pool)
-        return runs.decide(run, self._attempt(run), found.outcome, rules, self._clock(), confirmed=confirmed)
+        seen = self._attempt(run)
+        return runs.decide(run, seen, found.outcome, rules, self._clock(), confirmed=confirmed, family=family)
+
+    async def _family(self, run: RunView) -> Family:
+        parent: Body | None = None
+        reference = run.parent
+        if reference and (run.in_parent or reference.get("awaited") or "task" in run.spec):
+            parent = self._cache.run(Key(run.namespace, reference["name"]))
+            if parent is None or parent["metadata"]["uid"] != reference["uid"]:  # settled, or deleted
+                parent = await self._cluster.get(FLOW_RUNS, run.namespace, reference["name"])
+        mine = (RunView(body) for body in self._cache.children(Key(run.namespace, run.name)))
+        unfinished = any(
+            child.in_parent and child.parent.get("uid") == run.uid and not (child.type and child.type.terminal)
+            for child in mine
+        )
+        return Family(None if parent is None else RunView(parent), unfinished)
 
     def _attempt(self, run: RunView) -> Attempt:
         key = Key(run.namespace, run.name)
@@ -154,11 +171,15 @@ class FlowRuns:
         name = (run.resolved.get(what) or {}).get("revision")
         return await self._revisions.spec(run.namespace, name) if name else None
 
-    async def _resolve(self, run: RunView) -> References:
+    async def _resolve(self, run: RunView, parent: RunView | None) -> References:
         if run.resolved:
             before = await self._resolved_before(run)
             if before is not None:
                 return before
+        if "task" in run.spec and parent is not None and parent.resolved:
+            kept, kept_pool = await self._revised(parent, "deployment"), await self._revised(parent, "pool")
+            if kept_pool is not None:
+                return References(resolve.as_its_parent(run, parent, kept, kept_pool), kept, kept_pool)
         deployment: Body | None = None
         reference = run.spec.get("deploymentRef")
         if reference:
@@ -214,7 +235,7 @@ class FlowRuns:
         """Keep what the attempt is launched with, before the run names it."""
         if launches.source is not None:
             await self._revisions.keep_code(run.namespace, launches.status["code"]["digest"], launches.source)
-        if launches.status != run.resolved:
+        if launches.status != run.resolved and not launches.revised:
             await self._revisions.keep("WorkPool", launches.pool)
             if launches.deployment:
                 await self._revisions.keep("FlowDeployment", launches.deployment)

@@ -35,6 +35,9 @@ class Cache(Protocol):
     def pods(self, key: Key) -> Sequence[Body]:
         """Pods that carry the run's name."""
 
+    def children(self, key: Key) -> Sequence[Body]:
+        """Runs that are not settled and name this one as their parent."""
+
     def job(self, key: Key, name: str) -> Body | None:
         """The Job of that name."""
 

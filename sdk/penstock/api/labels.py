@@ -14,6 +14,7 @@ FLOW = f"{GROUP}/flow"
 DEPLOYMENT = f"{GROUP}/deployment"
 POOL = f"{GROUP}/pool"
 PARENT = f"{GROUP}/parent"
+TASK = f"{GROUP}/task"  # on a run that is a single task of its parent
 SCHEDULE = f"{GROUP}/schedule"
 CODE_DIGEST = f"{GROUP}/code-digest"
 OWNER_KIND = f"{GROUP}/owner-kind"

@@ -55,6 +55,11 @@ def child_run(parent_uid: str, flow: str, parameters: str, call: int) -> str:
     return f"{dns_label(flow, 41) or 'flow'}-{digest(parent_uid, flow, parameters, str(call))}"
 
 
+def another_take(child: str, take: int) -> str:
+    """Name of a child that is run again because the one of that name ended without a result that could be used."""
+    return f"{child.rpartition('-')[0]}-{digest(child, str(take))}"
+
+
 def pod(run: str, attempt: int) -> str:
     """Name of the Pod or Job of an attempt."""
     return f"{run}-{attempt}"

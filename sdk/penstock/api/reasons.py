@@ -44,6 +44,7 @@ JOB_DELETED = "JobDeleted"
 EXITED = "ContainerExited"  # user code ended the process (os._exit, a signal) without a final state
 NEVER_CLAIMED = "NeverClaimed"  # the pod ended without claiming the run: image without the runner, or no API access
 PROTOCOL_MISMATCH = "ProtocolMismatch"
+PARENT_ENDED = "ParentEnded"  # the attempt of the parent whose process it ran in, or that waited for it, is over
 
 # User code.
 STARTED = "Started"

@@ -60,6 +60,8 @@ def perform(effect: Effect, call: Callable[[Call], Any] | None = None) -> Any:
         return call_here(effect) if call is None else call(effect)
     if isinstance(effect, Callback):
         return settle(effect.fn(*effect.args))
+    if isinstance(effect, Blocking):
+        return effect.fn(*effect.args)
     if isinstance(effect, Wait):
         for future in effect.futures:
             future.wait()
@@ -68,8 +70,6 @@ def perform(effect: Effect, call: Callable[[Call], Any] | None = None) -> Any:
         return time.sleep(effect.seconds)
     if isinstance(effect, Advance):
         return _limited(effect.timeout, effect.error, lambda: _advance(effect))
-    if isinstance(effect, Blocking):
-        return effect.fn(*effect.args)
     if isinstance(effect, Acquire):
         return _acquire(effect)
     if isinstance(effect, Drain):

@@ -108,6 +108,8 @@ async def perform(effect: Effect) -> Any:
     if isinstance(effect, Callback):
         value = effect.fn(*effect.args)
         return await value if hasattr(value, "__await__") else value
+    if isinstance(effect, Blocking):
+        return await asyncio.to_thread(effect.fn, *effect.args)
     if isinstance(effect, Wait):
         for future in effect.futures:
             await future.wait_async()
@@ -116,8 +118,6 @@ async def perform(effect: Effect) -> Any:
         return await asyncio.sleep(effect.seconds)
     if isinstance(effect, Advance):
         return await _limited(effect.timeout, effect.error, _advance(effect))
-    if isinstance(effect, Blocking):
-        return await asyncio.to_thread(effect.fn, *effect.args)
     if isinstance(effect, Acquire):
         assert effect.manager is not None
         return await effect.manager.aacquire_lock(effect.key, effect.holder)

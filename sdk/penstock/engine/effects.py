@@ -100,7 +100,7 @@ class Blocking(Effect):
 
     __slots__ = ("args", "fn")
 
-    def __init__(self, fn: Callable[..., Any], args: Sequence[Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], args: Sequence[Any] = ()) -> None:
         self.fn, self.args = fn, args
 
 

@@ -19,6 +19,7 @@ from .effects import Sleep as SleepFor
 from .inputs import PLAIN, blocks, data_of, find, resolve_all, to_states
 from .names import render
 from .outcome import state_of_value
+from .reporting import Opening
 from .retries import seconds_before
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def flow_life(
         return run.state
     except Exception as error:
         return (yield from _end(flow, context, exception_to_state(error, run_id=run.id)))
+    if isinstance(reporter, Opening):
+        known = yield Blocking(reporter.open, (run,))
+        if known is not None:
+            run.ended, run.state = time.time(), known
+            return run.state
     if context.key is not None:
         from .keeping import restored
 

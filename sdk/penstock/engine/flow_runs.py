@@ -15,7 +15,7 @@ from .ids import new_id
 from .names import random_name
 from .outcome import answer, answer_async
 from .records import FlowRunInfo, TaskRecord
-from .reporting import ChildReporter, EventReporter
+from .reporting import ChildReporter, EventReporter, Opening
 from .runs import FlowRun
 
 if TYPE_CHECKING:
@@ -123,8 +123,16 @@ class Subflow:
             self.event_emitted = parent.event_emitted
         if isinstance(self._child, ChildReporter):
             self.child = self._child.child  # for subflows of this one
+        if isinstance(self._child, Opening):
+            self.open = self._open
         self._runs = 0
         self._created: float | None = None
+
+    def _open(self, run: FlowRun) -> State[Any] | None:
+        assert isinstance(self._child, Opening)
+        known = self._child.open(run)
+        self._info = run.info
+        return known
 
     def flow_changed(self, state: State[Any]) -> None:
         """Mirror the subflow's state in the parent's task records."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SHOW_AFTER = 0.5  # seconds
 LINE_EVERY = 5.0
+HEARD_AT_MOST = 1000  # records that wait to be counted
 
 
 _instead: list[Callable[[str], Reporter]] = []
@@ -52,17 +54,38 @@ def reporting_to(make: Callable[[str], Reporter]) -> Iterator[None]:
 
 
 class Counts:
-    """How many task runs are in which state, by task name; kept small whatever a flow does."""
+    """How many task runs are in which state, by task name; kept small whatever a flow does.
+
+    Threads that report only append; who reads, or finds that many have been appended, counts them. A lock around each
+    record would have the threads of short tasks wait for each other.
+    """
 
     def __init__(self) -> None:
+        self._heard: deque[TaskRecord] = deque()
         self._lock = threading.Lock()
         self._open: dict[str, str] = {}  # state names of task runs that have not ended
-        self.tasks: dict[str, dict[str, int]] = {}
+        self._by_task: dict[str, dict[str, int]] = {}
 
     def note(self, record: TaskRecord) -> None:
         """Count a record in, and the one it replaces out."""
+        self._heard.append(record)
+        if len(self._heard) > HEARD_AT_MOST and self._lock.acquire(blocking=False):
+            try:
+                self._count()
+            finally:
+                self._lock.release()
+
+    @property
+    def tasks(self) -> dict[str, dict[str, int]]:
+        """Task runs by task name and state name."""
         with self._lock:
-            by_state = self.tasks.setdefault(record.task, {})
+            self._count()
+            return self._by_task
+
+    def _count(self) -> None:
+        for _ in range(len(self._heard)):
+            record = self._heard.popleft()
+            by_state = self._by_task.setdefault(record.task, {})
             before = self._open.pop(record.id, None)
             if record.state_name == "RolledBack" and before is None:  # the one state that follows an end
                 before = "Completed"
@@ -75,8 +98,9 @@ class Counts:
     def summary(self) -> str:
         """`12 of 20 tasks done (2 Failed)`."""
         with self._lock:
+            self._count()
             totals: dict[str, int] = {}
-            for by_state in self.tasks.values():
+            for by_state in self._by_task.values():
                 for name, count in by_state.items():
                     totals[name] = totals.get(name, 0) + count
             total, left = sum(totals.values()), len(self._open)

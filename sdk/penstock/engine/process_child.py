@@ -13,15 +13,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..context import FLOW, TAGS, TASK, FlowRunContext, TaskRunContext
-from ..flows import Flow
-from .drive import run_in_new_loop
-from .process import dumps, restored, unpicklable, write_frame
-from .runs import FlowRun
+from .process import dumps, unpicklable, write_frame
+from .remote import perform, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..events import Event
     from ..states import State
     from .records import TaskRecord
@@ -57,11 +52,7 @@ class _Forward(logging.Handler):
         self._parent = parent
 
     def emit(self, record: logging.LogRecord) -> None:
-        record.msg, record.args = record.getMessage(), None
-        if record.exc_info:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-            record.exc_info = None
-        self._parent.send("log", record)
+        self._parent.send("log", plain(record))
 
 
 def main(requests: int, answers: int, lifeline: int) -> None:
@@ -82,7 +73,8 @@ def _end_with_parent(lifeline: int) -> None:
 def _serve(payload: bytes, parent: _Parent) -> None:
     try:
         request = pickle.loads(payload)  # noqa: S301 - from our own parent
-        value = _call(request, parent)
+        logging.getLogger().setLevel(request["level"])
+        value = perform(request, parent)
     except BaseException as error:
         _answer(parent, "error", error, f"the exception {type(error).__name__}: {error}")
         return
@@ -97,57 +89,6 @@ def _answer(parent: _Parent, kind: str, value: Any, what: str) -> None:
         parent.send("error", unpicklable(what, error))
         return
     parent.send(*pickle.loads(payload))  # noqa: S301
-
-
-def _call(request: dict[str, Any], parent: _Parent) -> Any:
-    logging.getLogger().setLevel(request["level"])
-    fn: Callable[..., Any] = restored(request["fn"])
-    flow, task_run = request["flow"], request["task_run"]
-    if flow is not None:
-        name, version, info, parameters, run_count = flow
-        stand_in: Flow[Any, Any] = Flow(_nothing, name=name, version=version)  # its tasks run in threads here
-        run = FlowRun(name, info, parameters)
-        run.run_count = run_count
-        here = FlowRunContext(stand_in, run, parent, request["log_prints"])
-        here.results = request["results"]
-        FLOW.set(here)
-    TAGS.set(request["tags"])
-    if task_run is not None:
-        TASK.set(TaskRunContext(request["task"], task_run, request["log_prints"]))
-    if request["log_prints"]:
-        from ..logging.prints import install
-
-        install()
-    try:
-        return _collected(fn(*request["args"], **request["kwargs"]))
-    finally:
-        context = FLOW.get()
-        if context is not None and context.runner is not None:
-            context.runner.drain()
-            context.runner.__exit__(None, None, None)
-
-
-def _nothing() -> None:
-    """The function of the flow that stands in for the parent's."""
-
-
-def _collected(value: Any) -> Any:
-    """What a coroutine returns, what a generator yields."""
-    if hasattr(value, "__await__"):
-        import asyncio
-
-        async def awaited() -> Any:
-            return await value
-
-        return run_in_new_loop(awaited(), asyncio)
-    if hasattr(value, "ag_frame"):
-        import asyncio
-
-        async def collect() -> list[Any]:
-            return [item async for item in value]
-
-        return run_in_new_loop(collect(), asyncio)
-    return list(value) if hasattr(value, "gi_frame") else value
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ..events import Event
     from ..states import State
     from .records import FlowRunInfo, TaskRecord
+    from .runs import FlowRun
 
 
 class Reporter(Protocol):
@@ -34,6 +35,17 @@ class EventReporter(Protocol):
 
     def event_emitted(self, event: Event) -> None:
         """User code emitted an event; it was checked."""
+
+
+@runtime_checkable
+class Opening(Protocol):
+    """What the reporter of a subflow may do besides: make it known before it starts."""
+
+    def open(self, run: FlowRun) -> State[Any] | None:
+        """Make the run known, which may give it another identity. May block.
+
+        A state is the final one of an equal call of the parent's earlier attempt: the subflow need not run again.
+        """
 
 
 of_process: Reporter | None = None  # of the run that this process is for; threads of user code have no context

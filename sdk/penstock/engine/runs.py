@@ -105,6 +105,12 @@ class FlowRun:
         self.ended: float | None = None
         self.state: State[Any] = State(StateType.PENDING, run_id=info.id)
 
+    def identify(self, info: FlowRunInfo) -> None:
+        """Take the identity by which the world knows the run; before it starts."""
+        if self.name == self.info.name:
+            self.name = info.name
+        self.info, self.id = info, info.id
+
     state_name = property(lambda self: self.state.name)
     state_type = property(lambda self: self.state.type)
     parent_id = property(lambda self: self.info.parent_id)

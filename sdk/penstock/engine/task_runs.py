@@ -19,7 +19,7 @@ from .runs import TaskRun
 from .task_life import task_life
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
 
     from ..context import FlowRunContext
     from ..task_runners import TaskRunner
@@ -89,10 +89,16 @@ def map_over(
     varying, row = _columns(given)
     names = list(varying)
     futures: PenstockFutureList[Any] = PenstockFutureList()
-    for values in zip(*varying.values(), strict=True):
-        row.update(zip(names, values, strict=True))
-        parameters = task.signature.bind([row[i] for i in range(len(args))], {name: row[name] for name in kwargs})
-        futures.append(_submit(task, parameters, wait_for, flow, runner))
+    try:
+        for values in _rows(varying):
+            row.update(zip(names, values, strict=True))
+            parameters = task.signature.bind([row[i] for i in range(len(args))], {name: row[name] for name in kwargs})
+            futures.append(_submit(task, parameters, wait_for, flow, runner))
+    except _Uneven as uneven:
+        raise MappingLengthMismatch(
+            f"arguments of a map must have equally many elements, but {uneven}; the {len(futures)} runs that were "
+            f"submitted before that was seen go on"
+        ) from None
     return futures
 
 
@@ -204,27 +210,35 @@ def _runner_of(flow: FlowRunContext | None) -> TaskRunner:
     return flow.runner
 
 
-def _columns(arguments: Mapping[int | str, Any]) -> tuple[dict[int | str, list[Any]], dict[int | str, Any]]:
-    """What varies between the runs of a map, and what all get; keys are positions and names."""
-    varying: dict[int | str, list[Any]] = {}
+class _Uneven(Exception):
+    """Elements ran out in one argument of a map and not in another."""
+
+
+def _columns(arguments: Mapping[int | str, Any]) -> tuple[dict[int | str, Iterable[Any]], dict[int | str, Any]]:
+    """What varies between the runs of a map, and what all get; keys are positions and names.
+
+    Generators are not asked for more than is submitted: what has a length is compared now, the rest as it comes.
+    """
+    varying: dict[int | str, Iterable[Any]] = {}
+    lengths: dict[int | str, int] = {}
     constant: dict[int | str, Any] = {}
     for name, value in arguments.items():
         column = _column(value)
         if column is None:
             constant[name] = value.value if isinstance(value, unmapped) else value
-        else:
-            varying[name] = column
+            continue
+        source, tolerant = column
+        if hasattr(source, "__len__"):
+            lengths[name] = len(source)
+        varying[name] = map(allow_failure, source) if tolerant else source
     if not varying:
-        shown = ", ".join(f"argument {name}" if isinstance(name, int) else name for name in arguments)
+        shown = ", ".join(_shown(name) for name in arguments)
         raise MappingMissingIterable(
             f"nothing to iterate over in the arguments ({shown or 'there are none'}): "
             f"map needs at least one list, tuple or other iterable that is not wrapped in unmapped(...)"
         )
-    if len({len(column) for column in varying.values()}) > 1:
-        text = ", ".join(
-            f"{f'argument {name}' if isinstance(name, int) else name} has {len(column)}"
-            for name, column in varying.items()
-        )
+    if len(set(lengths.values())) > 1:
+        text = ", ".join(f"{_shown(name)} has {length}" for name, length in lengths.items())
         raise MappingLengthMismatch(
             f"arguments of a map must have equally many elements, but {text}; "
             f"wrap one that every run should get whole in unmapped(...)"
@@ -232,15 +246,37 @@ def _columns(arguments: Mapping[int | str, Any]) -> tuple[dict[int | str, list[A
     return varying, constant
 
 
-def _column(value: Any) -> list[Any] | None:
-    """The elements that a map iterates over, or None for a value that every run gets."""
+def _rows(varying: Mapping[int | str, Iterable[Any]]) -> Iterator[tuple[Any, ...]]:
+    """The elements of one run after the other. Raises `_Uneven` where an argument ends before another."""
+    if len(varying) == 1:
+        yield from ((value,) for value in next(iter(varying.values())))
+        return
+    columns = {name: iter(source) for name, source in varying.items()}
+    done = object()
+    while True:
+        row = {name: next(column, done) for name, column in columns.items()}
+        ended = [_shown(name) for name, value in row.items() if value is done]
+        if ended:
+            if len(ended) < len(row):
+                longer = [_shown(name) for name, value in row.items() if value is not done]
+                raise _Uneven(f"{', '.join(ended)} ended before {', '.join(longer)}")
+            return
+        yield tuple(row.values())
+
+
+def _shown(name: int | str) -> str:
+    return f"argument {name}" if isinstance(name, int) else name
+
+
+def _column(value: Any) -> tuple[Any, bool] | None:
+    """What a map iterates over, and whether failures are allowed in it; None for a value that every run gets."""
     if isinstance(value, Annotation):
         if isinstance(value, unmapped | quote | opaque):
             return None
         inner = _column(value.value)
-        return None if inner is None else [allow_failure(item) for item in inner]
+        return None if inner is None else (inner[0], True)
     if isinstance(value, PenstockFuture | State):
         value = value.result()  # its length has to be known; a failure is the caller's
     if isinstance(value, str | bytes | bytearray) or not hasattr(value, "__iter__"):
         return None
-    return list(value)
+    return value, False

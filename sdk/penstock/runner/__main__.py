@@ -16,6 +16,7 @@ from typing import Any
 from ..api import labels, reasons
 from ..api.states import StateType
 from .assignment import Assignment, InvalidAssignment
+from .children import Children
 from .connection import Api
 from .events import EmittedEvents
 from .pages import Pages
@@ -107,13 +108,20 @@ def main() -> int:
         print(f"penstock.runner: attempt {assignment.attempt} of {assignment.name} is not this pod's", file=sys.stderr)
         return 0
     started = _time(run["status"].get("startTime"))
+    pages = Pages(api, assignment)
     events = EmittedEvents(api, assignment)
-    reports = Reports(status, Pages(api, assignment), started.timestamp() if started else None, events)
+    children = Children(api, assignment, pages, lambda: interruption.terminated)
+    reports = Reports(status, pages, children, started.timestamp() if started else None, events)
     state = None
     try:
         interruption.arm(True)
         if not interruption.terminated:
-            state = _run_flow(assignment, run, reports)
+            if "task" in run["spec"]:
+                from .task_run import run_task
+
+                state = run_task(assignment, run, reports, Terminated)
+            else:
+                state = _run_flow(assignment, run, reports)
         interruption.arm(False)
     except Terminated:
         interruption.arm(False)

@@ -46,7 +46,12 @@ class Assignment:
     @property
     def path(self) -> str:
         """URL path of the run."""
-        return f"/apis/{labels.API_VERSION}/namespaces/{self.namespace}/flowruns/{self.name}"
+        return f"{self.runs}/{self.name}"
+
+    @property
+    def runs(self) -> str:
+        """URL path of runs."""
+        return f"/apis/{labels.API_VERSION}/namespaces/{self.namespace}/flowruns"
 
     @property
     def pages(self) -> str:

@@ -10,10 +10,14 @@ import json
 import os
 import socket
 import ssl
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TIMEOUT = 15.0
+DENIED_FOR = 30.0  # seconds for which a denial by RBAC may be that of an API server that has just started
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
@@ -25,15 +29,21 @@ class Unreachable(Exception):
 class Answer:
     """Status and JSON body; `retry_after` in seconds, 0 where the server named none."""
 
-    __slots__ = ("body", "retry_after", "status")
+    __slots__ = ("body", "retry_after", "status", "unsure")
 
     def __init__(self, status: int, body: dict[str, Any], retry_after: float = 0.0) -> None:
         self.status, self.body, self.retry_after = status, body, retry_after
+        self.unsure = False  # denied, perhaps only for now
 
     @property
     def busy(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.status == 429 or self.status >= 500
+        return self.status == 429 or self.status >= 500 or self.unsure
+
+    @property
+    def denied(self) -> bool:
+        """Whether the account has no right to this at all: no admission policy's word on this very write."""
+        return self.status == 403 and "ValidatingAdmissionPolicy" not in str(self.body.get("message"))
 
 
 class Api:
@@ -45,6 +55,7 @@ class Api:
         self._buffer = b""
         self._token, self._token_time = "", 0.0
         self._context: ssl.SSLContext | None = None
+        self._denied: dict[tuple[str, ...], float] = {}  # since when, by what was asked
 
     @classmethod
     def from_environment(cls) -> Api:
@@ -52,8 +63,23 @@ class Api:
         host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ.get("KUBERNETES_SERVICE_PORT") or 443)
         return cls(host, port, os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
 
+    def another(self) -> Api:
+        """A second connection, for use in another thread."""
+        return Api(self._host, self._port, self._folder)
+
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
         """Ask once; a connection that turns out to have been closed while idle is opened again. Raises Unreachable."""
+        answer = self._request(method, path, body, content_type)
+        # An API server that starts answers before it has read who may do what, and denies everything.
+        what = (method, *path.partition("?")[0].split("/")[6:7], "status" if path.endswith("/status") else "")
+        if not answer.denied:
+            self._denied.pop(what, None)
+        else:
+            now = time.monotonic()
+            answer.unsure = now - self._denied.setdefault(what, now) < DENIED_FOR
+        return answer
+
+    def _request(self, method: str, path: str, body: Any, content_type: str) -> Answer:
         idle = self._socket is not None
         try:
             return self._ask(method, path, body, content_type)
@@ -74,16 +100,46 @@ class Api:
             self._socket.close()
         self._socket, self._buffer = None, b""
 
+    def lines(self, path: str, seconds: float) -> Iterator[bytes]:
+        """The lines of an answer that goes on, each as it comes; none for so many seconds is an error.
+
+        Raises Unreachable.
+        """
+        try:
+            connection = self._connect()
+            connection.settimeout(seconds)
+            connection.sendall(self._head("GET", path, "application/json", 0))
+            status, headers = self._status()
+            if status != 200 or headers.get("transfer-encoding", "").lower() != "chunked":
+                raise EOFError(f"the answer is {status}")
+            line = b""
+            while size := int(self._until(b"\r\n").split(b";")[0], 16):
+                *whole, line = (line + self._exactly(size)).split(b"\n")
+                self._until(b"\r\n")
+                yield from whole
+        except (OSError, ValueError, EOFError) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        finally:
+            self.close()
+
+    def shut(self) -> None:
+        """Have a read that waits in another thread end."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
     def _ask(self, method: str, path: str, body: Any, content_type: str) -> Answer:
         connection = self._connect()
         data = b"" if body is None else json.dumps(body).encode()
-        head = (
+        connection.sendall(self._head(method, path, content_type, len(data)) + data)
+        return self._read()
+
+    def _head(self, method: str, path: str, content_type: str, length: int) -> bytes:
+        return (
             f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nAccept: application/json\r\n"
             f"Authorization: Bearer {self._bearer()}\r\nUser-Agent: penstock-runner\r\n"
-            f"Content-Type: {content_type}\r\nContent-Length: {len(data)}\r\n\r\n"
-        )
-        connection.sendall(head.encode() + data)
-        return self._read()
+            f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        ).encode()
 
     def _connect(self) -> ssl.SSLSocket:
         if self._socket is None:
@@ -104,10 +160,13 @@ class Api:
                 self._token, self._token_time = file.read().strip(), changed
         return self._token
 
-    def _read(self) -> Answer:
+    def _status(self) -> tuple[int, dict[str, str]]:
         lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        status = int(lines[0].split(" ", 2)[1])
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        return int(lines[0].split(" ", 2)[1]), headers
+
+    def _read(self) -> Answer:
+        status, headers = self._status()
         if headers.get("transfer-encoding", "").lower() == "chunked":
             content = self._chunks()
         else:

@@ -24,9 +24,13 @@ class LoadError(Exception):
 
 def load(entrypoint: str, source: str | None) -> Flow[Any, Any]:
     """The flow `module:function`, from the file `source` where one is given. Raises LoadError."""
-    name, _, function = entrypoint.partition(":")
-    module = _execute(name, source) if source else _import(name)
-    return _flow(module, function, entrypoint)
+    return _flow(load_module(entrypoint, source), entrypoint.partition(":")[2], entrypoint)
+
+
+def load_module(entrypoint: str, source: str | None) -> ModuleType:
+    """The module of `module:function`, importable from now on. Raises LoadError."""
+    name = entrypoint.partition(":")[0]
+    return _execute(name, source) if source else _import(name)
 
 
 def _import(name: str) -> ModuleType:

@@ -184,7 +184,7 @@ class Pages:
             self._created = True
             self._send(content)
             return
-        if answer.status == 403:
+        if answer.status == 403 and not answer.busy:
             raise Fenced(str(answer.body.get("message")))
         if answer.status >= 400:
             raise Unreachable(f"page {name}: {answer.status} {answer.body.get('message')}")

@@ -17,12 +17,15 @@ from .pages import Pages
 from .status import Fenced, Ops, RunStatus, timestamp
 
 if TYPE_CHECKING:
-    from ..engine.records import TaskRecord
+    from ..engine.records import FlowRunInfo, TaskRecord
+    from ..engine.reporting import Reporter
     from ..events import Event
     from ..states import State
+    from .children import Children
 
 MAX_INLINE = 2048
 FIRST_FLUSH, MIN_INTERVAL, MAX_INTERVAL = 1.0, 1.0, 30.0
+CHILDREN_EVERY = 1.0  # seconds after which a subflow that has started or ended is written at the latest
 PAGES_AT_END = 120.0  # seconds the end of a run waits for its task records to be taken
 
 
@@ -30,9 +33,14 @@ class Reports:
     """Implements the engine's Reporter for one attempt."""
 
     def __init__(
-        self, status: RunStatus, pages: Pages, started: float | None, events: EmittedEvents | None = None
+        self,
+        status: RunStatus,
+        pages: Pages,
+        children: Children,
+        started: float | None,
+        events: EmittedEvents | None = None,
     ) -> None:
-        self._status, self._pages, self._events = status, pages, events
+        self._status, self._pages, self._children, self._events = status, pages, children, events
         self._begun = time.monotonic()
         self._started = started
         self._changes: list[tuple[str, str, str]] = []
@@ -40,7 +48,9 @@ class Reports:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._failures_seen = 0
+        self._next_progress = 0.0
         self.fenced = False
+        children.ended = self._wake.set
         self._thread = threading.Thread(target=self._loop, name="penstock-reports", daemon=True)
         self._thread.start()
 
@@ -56,6 +66,7 @@ class Reports:
         """The flow is tried again, or waits for it. In the resource it stays Running: the attempt goes on."""
         if state.type is StateType.RUNNING:
             self._runs += 1
+            self._children.restart()
             if self._runs == 1:  # the claim has written it
                 return
         self._changes.append((state.name, state.reason or "", state.message or ""))
@@ -65,6 +76,10 @@ class Reports:
         """User code emitted an event."""
         if self._events is not None and self._events.put(event):
             self._wake.set()
+
+    def child(self, info: FlowRunInfo) -> Reporter:
+        """A subflow is about to start."""
+        return self._children.child(info)
 
     def interval(self, elapsed: float) -> float:
         """Seconds between flushes: a twentieth of what the run has taken, between 1 and 30."""
@@ -82,7 +97,8 @@ class Reports:
             except Fenced:
                 self.fenced = True
                 return
-            if self._wake.wait(self.interval(time.monotonic() - self._begun)):
+            wait = self.interval(time.monotonic() - self._begun)
+            if self._wake.wait(wait if not self._children.open else min(wait, CHILDREN_EVERY)):
                 # At most one flush a second, whatever happens.
                 self._closed.wait(max(0.0, MIN_INTERVAL - (time.monotonic() - began)))
 
@@ -94,11 +110,15 @@ class Reports:
             del self._changes[0]
         failed = self._pages.failures != self._failures_seen
         self._failures_seen = self._pages.failures
-        if final or failed or self._pages.due():
+        now = time.monotonic()
+        regular = now >= self._next_progress
+        if final or failed or (regular and self._pages.due()):
             self._pages.write()
         if self._events is not None:
             self._events.write(final=final)
-        if not final and self._pages.counts.total:
+        self._children.deliver(progress=regular)
+        if not final and self._pages.counts.total and (regular or failed):
+            self._next_progress = now + self.interval(now - self._begun)
             self._status.progress([{"op": "add", "path": "/status/tasks", "value": self._pages.counts.status()}])
 
     def stop(self) -> None:

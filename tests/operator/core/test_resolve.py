@@ -260,3 +260,30 @@ def test_a_run_remembers_how_the_flow_wants_its_results_kept() -> None:
     outcome = resolve.resolve(run(), deployment(), flow(results=wanted), pool())
     assert resolved(outcome).status["results"] == wanted
     assert "results" not in resolved(resolve.resolve(run(), deployment(), flow(), pool())).status
+
+
+class TestATaskInAPodOfItsOwn:
+    """It is resolved to what its parent was, whatever was edited since."""
+
+    PARENT = RunView(flow_run("Running"))
+    TASK = {"task": {"entrypoint": "flow:load"}, "parent": {"name": "etl-1", "uid": "run-uid"}}
+
+    def test_code_and_pool_are_the_parents(self) -> None:
+        found = resolved(resolve.as_its_parent(run(**self.TASK), self.PARENT, {"pod": {}}, {"type": "Pod"}))
+        assert found.status == {**self.PARENT.resolved, "entrypoint": "flow:load"}
+        assert found.revised
+        assert found.source is None
+        assert self.PARENT.resolved["entrypoint"] == "flow:etl", "the parent's own is not touched"
+
+    def test_an_image_of_its_own(self) -> None:
+        asked = run(**self.TASK, pod={"image": "gpu:1"})
+        found = resolved(resolve.as_its_parent(asked, self.PARENT, None, {"type": "Pod"}))
+        assert found.status["image"] == "gpu:1"
+
+    def test_overrides_that_the_pool_does_not_allow(self) -> None:
+        asked = run(**self.TASK, pod={"resources": {"requests": {"cpu": "1"}}})
+        spec = {"type": "Pod", "overrides": {"allow": ["env"]}}
+        refused = resolve.as_its_parent(asked, self.PARENT, None, spec)
+        assert isinstance(refused, Refused)
+        assert refused.reason == reasons.INVALID_OVERRIDES
+        assert "pod.resources: WorkPool default does not allow it" in refused.message

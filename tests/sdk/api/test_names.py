@@ -159,3 +159,12 @@ def test_an_emitted_event_is_named_by_run_and_id() -> None:
     others = [names.emitted_event("etl-1", "uid", "shipped-8"), names.emitted_event("etl-1", "uid2", "shipped-7")]
     assert name not in others
     assert len(names.emitted_event("r" * 52, "uid", "i" * 64)) <= 253
+
+
+def test_another_take_of_a_child_has_a_name_of_its_own() -> None:
+    """It can be told which flow it is of, and each take is the same after a restart."""
+    first = names.child_run("uid", "sub_flow", "{}", 0)
+    takes = [first, names.another_take(first, 1), names.another_take(first, 2)]
+    assert len(set(takes)) == 3
+    assert all(name.startswith("sub-flow-") and len(name) == len(first) for name in takes)
+    assert takes[1] == names.another_take(first, 1)

@@ -1,0 +1,25 @@
+"""`RayTaskRunner` on a local Ray of two processes; skipped where Ray is not installed (`pip install -e '.[ray]'`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from penstock.task_runners import RayTaskRunner, TaskRunner
+from remote_runner_contract import RemoteRunnerContract
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class TestRay(RemoteRunnerContract):
+    @pytest.fixture
+    def runner(self, local_ray: None) -> TaskRunner:
+        return RayTaskRunner()
