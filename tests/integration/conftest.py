@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import yaml
 
+import cells
 from api_client import ApiClient
 from penstock_cluster import control_plane as planes
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,21 +38,13 @@ def admin(control_plane: planes.ControlPlane) -> Iterator[ApiClient]:
 @pytest.fixture(scope="session")
 def crds(admin: ApiClient) -> None:
     """The CRDs as they are checked in, applied and Established."""
-    names = []
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        names.append(admin.apply(yaml.safe_load(path.read_text()))["metadata"]["name"])
-    assert names, "no CRDs: run `make crds`"
-    deadline = time.monotonic() + 60
-    for name in names:
-        while not _established(admin, name):
-            assert time.monotonic() < deadline, f"{name} is not Established"
-            time.sleep(0.1)
+    cells.install_crds(admin)
 
 
-def _established(admin: ApiClient, name: str) -> bool:
-    found = admin.get("CustomResourceDefinition", None, name)
-    conditions = {condition["type"]: condition["status"] for condition in found.get("status", {}).get("conditions", [])}
-    return conditions.get("Established") == "True"
+@pytest.fixture(scope="session")
+def policies(admin: ApiClient, crds: None) -> None:
+    """The policies and the operator's account of the chart, enforced."""
+    cells.install_policies(admin)
 
 
 @pytest.fixture
@@ -63,3 +53,10 @@ def namespace(admin: ApiClient, crds: None) -> str:
     name = f"test-{uuid.uuid4().hex[:10]}"
     admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     return name
+
+
+@pytest.fixture
+def cell(admin: ApiClient, namespace: str, policies: None) -> Iterator[cells.Cell]:
+    """A namespace in which runs are executed."""
+    with ExitStack() as clients:
+        yield cells.open_cell(admin, namespace, clients)

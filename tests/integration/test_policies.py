@@ -2,150 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import builders
-from api_client import ApiClient, Refused
+from api_client import Refused
 from builders import changed, good
-from penstock_cluster import binaries
+from cells import NOT_ITS_POD, SYSTEM, Cell, page, rendered
 
 Json = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[2]
-SYSTEM = "penstock-system"
-
-NOT_ITS_POD = "it is not the pod of the current attempt"
 CLAIMED = "another pod has claimed it"
-
-
-def rendered(template: str, *settings: str) -> list[Json]:
-    """The objects of one of the chart's templates, by helm."""
-    helm = str(binaries.ensure() / "helm")
-    words = ["template", "penstock", "charts/penstock", "--namespace", SYSTEM, "--show-only", f"templates/{template}"]
-    words += [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run([helm, *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    return [body for body in yaml.safe_load_all(done.stdout) if body]
-
-
-@dataclass(frozen=True)
-class Pod:
-    """A pod, as an object, and a client with the token that is bound to it."""
-
-    name: str
-    uid: str
-    client: ApiClient
-
-    @property
-    def identity(self) -> Json:
-        return {"name": self.name, "uid": self.uid}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A namespace in which runs are executed, as the chart sets it up."""
-
-    admin: ApiClient
-    namespace: str
-    clients: ExitStack
-
-    def run(self, name: str = "run", attempt: int = 1) -> Json:
-        """A run whose attempt is launched and not claimed."""
-        self.admin.create(good("FlowRun", name, self.namespace))
-        return self.status(name, {"state": builders.run_state("Pending", 2), "attempt": attempt, "history": []})
-
-    def status(self, name: str, status: Json) -> Json:
-        """The operator's word, by the administrator."""
-        return self.admin.merge("FlowRun", self.namespace, name, {"status": status}, "status")
-
-    def pod(self, name: str, account: str = "penstock-run", namespace: str | None = None) -> Pod:
-        """A pod that runs as `account`."""
-        namespace = namespace or self.namespace
-        body = self.admin.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": name, "namespace": namespace},
-                "spec": {"serviceAccountName": account, "containers": [{"name": "flow", "image": "none"}]},
-            }
-        )
-        reference = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": body["metadata"]["uid"]}
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"audiences": ["https://kubernetes.default.svc"], "boundObjectRef": reference},
-        }
-        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
-        token = self.admin.request("POST", path, json=request)["status"]["token"]
-        client = self.clients.enter_context(ApiClient(self.admin.kubeconfig, token))
-        return Pod(name, body["metadata"]["uid"], client)
-
-    def claim(self, pod: Pod, run: str = "run", attempt: int = 1, seq: int = 2, **status: Any) -> Json:
-        """The runner's first write, with more or other fields of the status."""
-        values = {"state": builders.run_state("Running", seq + 1), "pod": pod.identity, **status}
-        operations = [
-            {"op": "test", "path": "/status/attempt", "value": attempt},
-            {"op": "test", "path": "/status/state/seq", "value": seq},
-            *({"op": "add", "path": f"/status/{field}", "value": value} for field, value in values.items()),
-        ]
-        return pod.client.patch("FlowRun", self.namespace, run, operations, "status")
-
-    def write(self, pod: Pod, status: Json, run: str = "run") -> Json:
-        """A later write of a runner."""
-        return pod.client.merge("FlowRun", self.namespace, run, {"status": status}, "status")
-
-
-@pytest.fixture(scope="session")
-def policies(admin: ApiClient, crds: None) -> None:
-    """The policies and the operator's account of the chart, once the API server enforces all three policies."""
-    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    for body in (*rendered("policies.yaml"), *rendered("operator-rbac.yaml")):
-        admin.apply(body)
-    probe = Cell(admin, SYSTEM, ExitStack())
-    with probe.clients:
-        for body in rendered("runs.yaml", f"runs.namespaces={{{SYSTEM}}}"):
-            admin.apply(body)
-        run, stranger = probe.run("probe"), probe.pod("stranger")
-        _until_refused(lambda: probe.write(stranger, {"runCount": 1}, "probe"), NOT_ITS_POD)
-        _until_refused(lambda: stranger.client.create(page(run, SYSTEM)), "cannot write pages")
-        rename = {"spec": {"parameters": {"n": None, "m": 1}}}
-        _until_refused(lambda: admin.merge("FlowRun", SYSTEM, "probe", rename), "parameters is immutable")
-
-
-def _until_refused(write: Any, message: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            write()
-        except Refused as refused:
-            if message in refused.message:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"after 30 s nothing was refused with: {message}")
-
-
-@pytest.fixture
-def cell(admin: ApiClient, namespace: str, policies: None) -> Iterator[Cell]:
-    for body in rendered("runs.yaml", f"runs.namespaces={{{namespace}}}"):
-        admin.apply(body)
-    with ExitStack() as clients:
-        yield Cell(admin, namespace, clients)
-
-
-def page(run: Json, namespace: str, name: str | None = None) -> Json:
-    """A page of task records of `run`, as its runner makes it."""
-    metadata, attempt = run["metadata"], run["status"]["attempt"]
-    identity = {"name": metadata["name"], "uid": metadata["uid"]}
-    owner = {"apiVersion": builders.API_VERSION, "kind": "FlowRun", "controller": True, **identity}
-    body = good("TaskRunPage", name or f"{metadata['name']}-abcde-{attempt}-0", namespace)
-    return changed(body, {"run": identity, "attempt": attempt, "metadata.ownerReferences": [owner]})
 
 
 @pytest.mark.parametrize("name", ["run-1", "run-1-x7k2m"], ids=["a bare pod", "a Job's pod"])
