@@ -24,12 +24,12 @@ import httpx
 import pytest
 
 from api_client import ApiClient, Refused
+from cells import rendered
 from penstock.api import labels
 from penstock_cluster.control_plane import ControlPlane, tls
 from penstock_operator.cluster import ApiCluster, Connection
 from penstock_operator.controller.controller import Controller
 from penstock_operator.launch.pods import Defaults
-from run_cell import rendered
 
 Json = dict[str, Any]
 

@@ -14,11 +14,11 @@ import pytest
 import builders
 from api_client import ApiClient, Refused
 from builders import GONE, changed, good
+from cells import Cell, runner
 from penstock.client import AlreadyExists, NotFound
 from penstock.deployments import arun_deployment, run_deployment
 from penstock.exceptions import FlowRunWaitTimeout
 from penstock.flow_runs import wait_for_flow_run
-from run_cell import Cell, runner
 
 PATIENCE = 60.0
 

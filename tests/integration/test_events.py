@@ -11,7 +11,7 @@ import pytest
 import builders
 from api_client import Refused
 from builders import changed
-from run_cell import Cell, emitted, runner
+from cells import Cell, emitted, runner
 
 SOURCE = """
 import threading

@@ -9,7 +9,7 @@ import pytest
 import builders
 from api_client import Refused
 from builders import changed, good
-from run_cell import CLAIMED, NOT_ITS_POD, SYSTEM, Cell, page, rendered
+from cells import CLAIMED, NOT_ITS_POD, SYSTEM, Cell, page, rendered
 
 Json = dict[str, Any]
 

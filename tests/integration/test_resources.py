@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import builders
 from api_client import Refused
 from builders import GONE, changed, good
+from cells import Cell, runner
 from penstock import flow
 from penstock.api import labels, names
 from penstock.artifacts import create_markdown_artifact
@@ -26,7 +27,6 @@ from penstock.resources.cluster import ClusterResources
 from penstock.variables import Variable, read, remove, write
 from penstock_operator.launch import pods
 from penstock_operator.launch.pods import Defaults, Launch
-from run_cell import Cell, runner
 
 Json = dict[str, Any]
 SIGNED = "spec.run must name the run of the pod"

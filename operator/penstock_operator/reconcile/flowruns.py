@@ -234,7 +234,8 @@ class FlowRuns:
     async def _keep(self, run: RunView, launches: resolve.Resolution) -> None:
         """Keep what the attempt is launched with, before the run names it."""
         if launches.source is not None:
-            await self._revisions.keep_code(run.namespace, launches.status["code"]["digest"], launches.source)
+            flow, code = launches.status["flow"], launches.status["code"]
+            await self._revisions.keep_code(run.namespace, flow["uid"], code["digest"], launches.source)
         if launches.status != run.resolved and not launches.revised:
             await self._revisions.keep("WorkPool", launches.pool)
             if launches.deployment:

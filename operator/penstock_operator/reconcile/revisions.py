@@ -19,7 +19,7 @@ class Revisions:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._specs: dict[tuple[str, str], Body] = {}
-        self._code: set[tuple[str, str]] = set()
+        self._code: set[tuple[str, str, str]] = set()
 
     async def keep(self, kind: str, body: Body) -> None:
         """Make sure that the object's current generation is kept. Raises AlreadyExists when its name is taken."""
@@ -65,9 +65,12 @@ class Revisions:
             self._remember(key, body["data"])
         return self._specs[key]
 
-    async def keep_code(self, namespace: str, digest: str, text: str) -> None:
-        """Make sure that source text is there under its content digest. Raises AlreadyExists when its name is taken."""
-        key = (namespace, digest)
+    async def keep_code(self, namespace: str, flow_uid: str, digest: str, text: str) -> None:
+        """Make sure that source text is there under its content digest. Raises AlreadyExists when its name is taken.
+
+        What was kept for a flow is not kept for a namesake of later: a namespace may be deleted and made anew.
+        """
+        key = (namespace, flow_uid, digest)
         if key in self._code:
             return
         config_map = {

@@ -19,7 +19,10 @@ _TIMES = ("created", "started", "ended")
 
 
 def encode(records: Iterable[Any]) -> str:
-    """Records (objects or rows with the attributes of `engine.records.TaskRecord`) as the `data` of a page."""
+    """Records (objects with the attributes of `engine.records.TaskRecord`) as the `data` of a page.
+
+    Times are kept to the millisecond.
+    """
     rows = list(records)
     table: dict[str, int] = {}
 
@@ -27,16 +30,15 @@ def encode(records: Iterable[Any]) -> str:
         return table.setdefault(text, len(table))
 
     numbers = {row.id: index for index, row in enumerate(rows)}
-    origin = int(min((row.created for row in rows), default=0.0) * 1000)
+    origin = round(min((row.created for row in rows), default=0.0) * 1000)
 
     def milliseconds(time: float | None) -> int | None:
-        return None if time is None else int(time * 1000) - origin
+        return None if time is None else round(time * 1000) - origin
 
     columns: dict[str, list[Any]] = {
         "id": _shared([row.id for row in rows]),
         **{name: [number(getattr(row, name)) for row in rows] for name in sorted(_TABLED)},
-        # Most task runs are called `<task>-<n>`: the rest of the name is what differs.
-        "name": [row.name.removeprefix(row.task) for row in rows],
+        "name": [_short(row.name, row.task) for row in rows],
         "attempts": [row.attempts for row in rows],
         **{name: [milliseconds(getattr(row, name)) for row in rows] for name in _TIMES},
         "upstream": [[numbers.get(up, up) for up in row.upstream] for row in rows],
@@ -53,22 +55,31 @@ def encode(records: Iterable[Any]) -> str:
 def decode(data: str) -> list[dict[str, Any]]:
     """The records of a page, as dictionaries with the fields of a task record. Raises ValueError on damaged data."""
     try:
-        body = json.loads(zlib.decompress(base64.b64decode(data)))
+        body = json.loads(zlib.decompress(base64.b64decode(data, validate=True)))
         table, columns, origin = body["table"], body["columns"], body["origin"]
         ids = [columns["id"][0] + rest for rest in columns["id"][1:]]
         rows: list[dict[str, Any]] = []
         for index, identity in enumerate(ids):
             row = {name: columns[name][index] for name in FIELDS if name != "id"}
             row |= {name: table[row[name]] for name in _TABLED}
-            row["name"] = row["task"] + row["name"] if not row["name"] or row["name"][0] == "-" else row["name"]
+            row["name"] = _whole(row["name"], row["task"])
             row |= {name: None if row[name] is None else (row[name] + origin) / 1000 for name in _TIMES}
             row["upstream"] = [ids[up] if isinstance(up, int) else up for up in row["upstream"]]
             row["cache_key"] = body["cache_key"].get(str(index))
             row["message"] = body["message"].get(str(index))
             rows.append({"id": identity, **row})
         return rows
-    except (KeyError, IndexError, TypeError, zlib.error) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, zlib.error) as error:
         raise ValueError(f"damaged page of task records: {error}") from error
+
+
+def _short(name: str, task: str) -> str:
+    """Most task runs are called `<task>-<n>`, of which `-<n>` is kept; any other name is kept whole, behind a `=`."""
+    return name[len(task) :] if name.startswith(f"{task}-") else f"={name}"
+
+
+def _whole(short: str, task: str) -> str:
+    return short[1:] if short[0] == "=" else task + short
 
 
 def _shared(ids: list[str]) -> list[str]:

@@ -98,8 +98,7 @@ class PodResources:
             pause = 0.0
             try:
                 answer = self._once(method, f"{self._root}/{path}", body, content_type)
-                # 401: the token is being renewed, or the API server has just started.
-                if not answer.busy and answer.status != 401:
+                if not answer.later:
                     return answer, repeated
                 pause = answer.retry_after
                 repeated = repeated or answer.status >= 500

@@ -1,9 +1,9 @@
 """The process in the pod: claim, load, run, report, in this order.
 
-Exit codes: 0 when the run's end is written, or when the run was not this pod's to take; 1 when the end could not be
-written because the attempt was fenced; 2 when the environment names no run; 143 after SIGTERM. On SIGTERM user code
-is interrupted and what it did is reported, but no end is written: whether the run was cancelled, evicted or moved is
-the operator's to say, once the pod is gone.
+Exit codes: 0 when the run's end is written, or when the run was not this pod's to take; 1 when the attempt was fenced
+or refused, so that no end could be written; 2 when the environment names no run; 143 after SIGTERM. On SIGTERM user
+code is interrupted and what it did is reported, but no end is written: whether the run was cancelled, evicted or moved
+is the operator's to say, once the pod is gone.
 """
 
 from __future__ import annotations
@@ -11,43 +11,71 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any, Self
 
 from ..api import labels, reasons
 from ..api.states import StateType
 from .assignment import Assignment, InvalidAssignment
 from .children import Children
-from .connection import Api
+from .connection import Api, NotInPod
 from .events import EmittedEvents
 from .pages import Pages
 from .reports import Reports
-from .status import Fenced, RunStatus
+from .status import Fenced, RunStatus, say
 
-FLUSH_AFTER_SIGTERM = 10.0
+if TYPE_CHECKING:
+    from ..states import State
+
+REPORTS_AFTER_SIGTERM = 10.0
 
 
 class Terminated(BaseException):
     """SIGTERM arrived."""
 
 
-class _Interruption:
-    """Turns the first SIGTERM into an exception in user code; later ones are ignored, for the end is under way."""
+class Interruption:
+    """Turns the first SIGTERM into an exception within its `with` blocks; later ones are ignored, for the end is
+    under way."""
 
     def __init__(self) -> None:
         self.terminated = False
         self._armed = False
         signal.signal(signal.SIGTERM, self._on_signal)
 
-    def arm(self, armed: bool) -> None:
-        self._armed = armed
+    def __enter__(self) -> Self:
+        self._armed = True
+        if self.terminated:
+            self._armed = False
+            raise Terminated
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._armed = False
 
     def _on_signal(self, *_: object) -> None:
         first, self.terminated = not self.terminated, True
         if first and self._armed:
             raise Terminated
 
+    @staticmethod
+    def interrupt() -> None:
+        """As SIGTERM does, from another thread."""
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGTERM)
 
-def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> Any:
+
+def _run(assignment: Assignment, run: dict[str, Any], reports: Reports) -> State[Any]:
+    """The state in which the run ends: of a flow, or of the one task that it is of."""
+    if "task" not in run["spec"]:
+        return _run_flow(assignment, run, reports)
+    from .task_run import run_task
+
+    return run_task(assignment, run, reports, Terminated)
+
+
+def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> State[Any]:
     from ..engine.flow_runs import run_flow
     from ..engine.records import FlowRunInfo
     from ..states import State
@@ -57,7 +85,7 @@ def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> 
     try:
         flow = load(assignment.entrypoint, assignment.code)
     except LoadError as error:
-        print(f"{error.reason}: {error}", file=sys.stderr, flush=True)
+        _explain(error)
         return State(StateType.FAILED, message=str(error), reason=error.reason)
     parent = spec.get("parent") or {}
     info = FlowRunInfo(
@@ -79,6 +107,15 @@ def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> 
     return run_flow(flow, status.get("parameters") or spec.get("parameters") or {}, reporter=reports, info=info)
 
 
+def _explain(error: Exception) -> None:
+    """What user code raised, with its traceback, and what is made of it."""
+    if error.__cause__ is not None:
+        from traceback import print_exception
+
+        print_exception(error.__cause__)
+    say(str(error))
+
+
 def _time(text: str | None) -> Any:
     if text is None:
         return None
@@ -87,60 +124,79 @@ def _time(text: str | None) -> Any:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def _interrupted(state: State[Any] | None) -> bool:
+    """Whether the signal is what ended user code: by itself, or by what went wrong on the way out."""
+    if state is None or state.type is StateType.CRASHED:
+        return True
+    error = state.data if isinstance(state.data, BaseException) else None
+    while error is not None:
+        if not isinstance(error, Exception):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def main() -> int:
     """Run the attempt this pod is for; the exit code."""
-    interruption = _Interruption()
+    interruption = Interruption()
     try:
         assignment = Assignment()
         api = Api.from_environment()
-    except (InvalidAssignment, KeyError) as error:
-        print(f"penstock.runner: {error}", file=sys.stderr)
-        return 2
+    except (InvalidAssignment, NotInPod) as error:
+        return _exit(2, str(error))
     os.environ.setdefault("PENSTOCK_LOG_FORMAT", "json")
     os.environ.setdefault("PENSTOCK_RESULTS_FALLBACK", "/tmp/penstock-results")  # noqa: S108 - the pod's own
     status = RunStatus(api, assignment)
     try:
-        run = status.claim()
+        with interruption:
+            run = status.claim()
+    except Terminated:
+        return _exit(143, "SIGTERM before the run was started")
     except Fenced as error:
-        print(f"penstock.runner: {error}", file=sys.stderr)
-        return 1
+        return _exit(1, str(error))
     if run is None:
-        print(f"penstock.runner: attempt {assignment.attempt} of {assignment.name} is not this pod's", file=sys.stderr)
-        return 0
+        return _exit(0, f"attempt {assignment.attempt} of {assignment.name} is not this pod's")
     started = _time(run["status"].get("startTime"))
     pages = Pages(api, assignment)
-    events = EmittedEvents(api, assignment)
-    children = Children(api, assignment, pages, lambda: interruption.terminated)
-    reports = Reports(status, pages, children, started.timestamp() if started else None, events)
-    state = None
+    reports = Reports(
+        status,
+        pages,
+        Children(api, assignment, pages, lambda: interruption.terminated),
+        EmittedEvents(api, assignment),
+        started=started.timestamp() if started else None,
+        entered=run["status"].get("runCount") or 0,
+        fenced=interruption.interrupt,
+    )
+    state: State[Any] | None = None
     try:
-        interruption.arm(True)
-        if not interruption.terminated:
-            if "task" in run["spec"]:
-                from .task_run import run_task
-
-                state = run_task(assignment, run, reports, Terminated)
-            else:
-                state = _run_flow(assignment, run, reports)
-        interruption.arm(False)
+        with interruption:
+            state = _run(assignment, run, reports)
     except Terminated:
-        interruption.arm(False)
-    finally:
-        sys.stdout.flush()
-    reports.stop()
+        pass
+    except BaseException as error:  # what user code can do outside of its flow, such as a property that exits
+        from ..states import exception_to_state
+
+        state = exception_to_state(error)
+    sys.stdout.flush()
     artifacts = sys.modules.get("penstock.artifacts")
     if artifacts is not None:  # the flow made some: their last percentages are part of the run
-        artifacts.flush(FLUSH_AFTER_SIGTERM)
+        artifacts.flush(REPORTS_AFTER_SIGTERM)
+    if interruption.terminated and not reports.fenced and _interrupted(state):
+        reports.abandon(REPORTS_AFTER_SIGTERM)
+        return 143
     try:
-        if interruption.terminated and (state is None or not state.type.terminal or state.type is StateType.CRASHED):
-            reports.flush(FLUSH_AFTER_SIGTERM)
-            return 143
+        if reports.fenced:
+            raise reports.fenced
         assert state is not None
         reports.finish(state)
     except Fenced as error:
-        print(f"penstock.runner: {reasons.PROTOCOL_MISMATCH}: {error}", file=sys.stderr)
-        return 1
-    return 143 if interruption.terminated else 0
+        return _exit(1, f"{reasons.PROTOCOL_MISMATCH}: {error}")
+    return 0
+
+
+def _exit(code: int, text: str) -> int:
+    say(text)
+    return code
 
 
 if __name__ == "__main__":

@@ -29,17 +29,14 @@ class Assignment:
     )
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        try:
-            self.namespace = environment[labels.ENV_NAMESPACE]
-            self.name = environment[labels.ENV_RUN]
-            self.uid = environment[labels.ENV_RUN_UID]
-            self.attempt = int(environment[labels.ENV_ATTEMPT])
-            self.seq = int(environment[labels.ENV_SEQ])
-            self.entrypoint = environment[labels.ENV_ENTRYPOINT]
-            self.pod_name = environment[labels.ENV_POD_NAME]
-            self.pod_uid = environment[labels.ENV_POD_UID]
-        except (KeyError, ValueError) as error:
-            raise InvalidAssignment(f"{error}: the operator sets this in the pods it makes") from error
+        self.namespace = _text(environment, labels.ENV_NAMESPACE)
+        self.name = _text(environment, labels.ENV_RUN)
+        self.uid = _text(environment, labels.ENV_RUN_UID)
+        self.attempt = _number(environment, labels.ENV_ATTEMPT)
+        self.seq = _number(environment, labels.ENV_SEQ)
+        self.entrypoint = _text(environment, labels.ENV_ENTRYPOINT)
+        self.pod_name = _text(environment, labels.ENV_POD_NAME)
+        self.pod_uid = _text(environment, labels.ENV_POD_UID)
         self.code = environment.get(labels.ENV_CODE)
         self.deployment = environment.get("PENSTOCK_DEPLOYMENT")
 
@@ -57,3 +54,17 @@ class Assignment:
     def pages(self) -> str:
         """URL path of task pages."""
         return f"/apis/{labels.API_VERSION}/namespaces/{self.namespace}/taskrunpages"
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name)
+    if not value:
+        raise InvalidAssignment(f"{name} is not set: the operator sets it in the pods it makes")
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = _text(environment, name)
+    if not (text.isascii() and text.isdecimal()):
+        raise InvalidAssignment(f"{name} is {text!r} and should be a number: the operator sets it in the pods it makes")
+    return int(text)

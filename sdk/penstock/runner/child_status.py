@@ -105,6 +105,6 @@ class ChildStatus:
 
     def _ask(self, api: Api, method: str, path: str, body: Any = None, kind: str = "application/json") -> Answer:
         answer = api.request(method, path, body, kind)
-        if answer.busy or answer.status == 401:
+        if answer.later:
             raise Unreachable(str(answer.body.get("message")))
         return answer

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels, names
@@ -110,7 +109,7 @@ class Children:
             if self._second is None:
                 self._second = self._api.another()
             answer = self._second.request(method, path, body)
-        if answer.busy or answer.status == 401:
+        if answer.later:
             raise Unreachable(str(answer.body.get("message")))
         return answer
 
@@ -169,6 +168,8 @@ class Child:
             return None
 
     def _opened(self, run: FlowRun) -> State[Any] | None:
+        from dataclasses import replace  # imported by the engine anyway, and too dear before the claim
+
         parameters = Parameters(run.parameters)
         flow = run.flow_name
         lineage, number = self._calls.lineage, self._calls.number(flow, parameters.text)
@@ -348,7 +349,7 @@ class Child:
         answer = api.request("POST", self._all.at.runs, self._body)
         if answer.status == 409:
             answer = api.request("GET", f"{self._all.at.runs}/{self.name}")
-        if answer.busy or answer.status == 401:
+        if answer.later:
             raise Unreachable(str(answer.body.get("message")))
         if answer.status >= 400 or not self._is_of_this_run(answer.body):
             raise Fenced(str(answer.body.get("message") or "its name is taken"))

@@ -1,7 +1,7 @@
-"""One keep-alive HTTPS connection to the API server, on a socket.
+"""One keep-alive HTTPS connection to the API server, on a socket. Used by one thread at a time.
 
-`http.client` would cost each run 25 to 40 ms of imports (email, and what that needs) for what is sixty lines here:
-docs/designs/002-runner-http.md has the comparison. Not thread-safe; the caller holds a lock.
+`http.client` would cost each run its imports (email, and what that needs) for what is a hundred lines here:
+docs/designs/003-runner-http.md has the comparison.
 """
 
 from __future__ import annotations
@@ -26,6 +26,14 @@ class Unreachable(Exception):
     """No answer: nothing is known of what was asked."""
 
 
+class Refused(Unreachable):
+    """An answer, and a refusal that may pass: the API server has just started, or a token is being renewed."""
+
+
+class NotInPod(Exception):
+    """The environment names no API server."""
+
+
 class Answer:
     """Status and JSON body; `retry_after` in seconds, 0 where the server named none."""
 
@@ -38,37 +46,56 @@ class Answer:
     @property
     def busy(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.status == 429 or self.status >= 500 or self.unsure
+        return self.status == 429 or self.status >= 500
+
+    @property
+    def later(self) -> bool:
+        """Whether it says nothing yet: the API server is busy, has just started, or the token is being renewed."""
+        return self.busy or self.unsure or self.status == 401
 
     @property
     def denied(self) -> bool:
-        """Whether the account has no right to this at all: no admission policy's word on this very write."""
-        return self.status == 403 and "ValidatingAdmissionPolicy" not in str(self.body.get("message"))
+        """Whether RBAC says that the account has no right to this at all: no word of a policy or quota on a write."""
+        message = str(self.body.get("message"))
+        return self.status == 403 and " cannot " in message and " resource " in message
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.body.get('message') or ''}".strip()
 
 
 class Api:
     """The API server, as the pod's service account."""
 
-    def __init__(self, host: str, port: int, folder: str = SERVICE_ACCOUNT) -> None:
-        self._host, self._port, self._folder = host, port, folder
+    def __init__(self, host: str, port: int, folder: str = SERVICE_ACCOUNT, timeout: float = TIMEOUT) -> None:
+        self._host, self._port, self._folder, self._timeout = host, port, folder, timeout
+        self._authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._socket: ssl.SSLSocket | None = None
         self._buffer = b""
+        self._sent = False
         self._token, self._token_time = "", 0.0
-        self._context: ssl.SSLContext | None = None
         self._denied: dict[tuple[str, ...], float] = {}  # since when, by what was asked
 
     @classmethod
     def from_environment(cls) -> Api:
-        """Where Kubernetes says it is; PENSTOCK_SERVICE_ACCOUNT overrides the folder of the token."""
-        host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ.get("KUBERNETES_SERVICE_PORT") or 443)
-        return cls(host, port, os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
+        """Where Kubernetes says it is; PENSTOCK_SERVICE_ACCOUNT overrides the folder of the token. Raises NotInPod."""
+        host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT") or "443"
+        if not host or not port.isdecimal():
+            raise NotInPod(
+                f"KUBERNETES_SERVICE_HOST is {host!r} and KUBERNETES_SERVICE_PORT {port!r}: Kubernetes sets both in "
+                "every pod; outside of one, name the API server by them"
+            )
+        return cls(host, int(port), os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
 
     def another(self) -> Api:
         """A second connection, for use in another thread."""
-        return Api(self._host, self._port, self._folder)
+        return Api(self._host, self._port, self._folder, self._timeout)
 
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
-        """Ask once; a connection that turns out to have been closed while idle is opened again. Raises Unreachable."""
+        """Ask once. Raises Unreachable.
+
+        A connection that the server closed while it was idle is opened again. When it is lost later, a write is not
+        repeated, unless it was not even sent whole: it may have arrived.
+        """
         answer = self._request(method, path, body, content_type)
         # An API server that starts answers before it has read who may do what, and denies everything.
         what = (method, *path.partition("?")[0].split("/")[6:7], "status" if path.endswith("/status") else "")
@@ -80,16 +107,16 @@ class Api:
         return answer
 
     def _request(self, method: str, path: str, body: Any, content_type: str) -> Answer:
-        idle = self._socket is not None
+        data = b"" if body is None else json.dumps(body).encode()
+        reused = self._open()
         try:
-            return self._ask(method, path, body, content_type)
+            return self._ask(method, path, data, content_type)
         except (OSError, ValueError, EOFError) as error:
             self.close()
-            # A reused connection that the server had closed took nothing; reads may be repeated in any case.
-            if not idle or (method != "GET" and not isinstance(error, BrokenPipeError | EOFError)):
+            if not reused or isinstance(error, TimeoutError) or (self._sent and method != "GET"):
                 raise Unreachable(f"{type(error).__name__}: {error}") from error
         try:
-            return self._ask(method, path, body, content_type)
+            return self._ask(method, path, data, content_type)
         except (OSError, ValueError, EOFError) as error:
             self.close()
             raise Unreachable(f"{type(error).__name__}: {error}") from error
@@ -109,7 +136,7 @@ class Api:
             connection = self._connect()
             connection.settimeout(seconds)
             connection.sendall(self._head("GET", path, "application/json", 0))
-            status, headers = self._status()
+            status, headers = self._start()
             if status != 200 or headers.get("transfer-encoding", "").lower() != "chunked":
                 raise EOFError(f"the answer is {status}")
             line = b""
@@ -128,27 +155,45 @@ class Api:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _ask(self, method: str, path: str, body: Any, content_type: str) -> Answer:
+    def _open(self) -> bool:
+        """Whether there is a connection to be used again; one on which anything came unasked, its end included, is
+        dropped."""
+        if self._socket is None:
+            return False
+        try:
+            self._socket.settimeout(0)
+            self._socket.recv(1)
+        except ssl.SSLWantReadError:
+            if not self._buffer:
+                self._socket.settimeout(self._timeout)
+                return True
+        except OSError:
+            pass
+        self.close()
+        return False
+
+    def _ask(self, method: str, path: str, data: bytes, content_type: str) -> Answer:
+        self._sent = False
         connection = self._connect()
-        data = b"" if body is None else json.dumps(body).encode()
         connection.sendall(self._head(method, path, content_type, len(data)) + data)
+        self._sent = True
         return self._read()
 
     def _head(self, method: str, path: str, content_type: str, length: int) -> bytes:
         return (
-            f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nAccept: application/json\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: {self._authority}\r\nAccept: application/json\r\n"
             f"Authorization: Bearer {self._bearer()}\r\nUser-Agent: penstock-runner\r\n"
             f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
         ).encode()
 
     def _connect(self) -> ssl.SSLSocket:
         if self._socket is None:
-            if self._context is None:
-                self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                self._context.load_verify_locations(f"{self._folder}/ca.crt")
-            plain = socket.create_connection((self._host, self._port), TIMEOUT)
+            # Anew each time, for the authority may have changed; connections are opened seldom.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(f"{self._folder}/ca.crt")
+            plain = socket.create_connection((self._host, self._port), self._timeout)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = self._context.wrap_socket(plain, server_hostname=self._host)
+            self._socket = context.wrap_socket(plain, server_hostname=self._host)
         return self._socket
 
     def _bearer(self) -> str:
@@ -160,21 +205,29 @@ class Api:
                 self._token, self._token_time = file.read().strip(), changed
         return self._token
 
-    def _status(self) -> tuple[int, dict[str, str]]:
-        lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        return int(lines[0].split(" ", 2)[1]), headers
+    def _start(self) -> tuple[int, dict[str, str]]:
+        """Status and headers of the answer."""
+        status = 0
+        while status < 200:  # 1xx come before the answer
+            lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+            status = int(lines[0].partition(" ")[2][:3])
+        return status, {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
 
     def _read(self) -> Answer:
-        status, headers = self._status()
+        status, headers = self._start()
+        last = headers.get("connection", "").lower() == "close"
         if headers.get("transfer-encoding", "").lower() == "chunked":
             content = self._chunks()
+        elif "content-length" in headers:
+            content = self._exactly(int(headers["content-length"]))
+        elif status in (204, 304):
+            content = b""
         else:
-            content = self._exactly(int(headers.get("content-length") or 0))
-        if headers.get("connection", "").lower() == "close":
+            content, last = self._to_the_end(), True
+        if last:
             self.close()
         wait = headers.get("retry-after", "")
-        return Answer(status, json.loads(content) if content else {}, float(wait) if wait.isdigit() else 0.0)
+        return Answer(status, _body(status, content), float(wait) if wait.isdecimal() else 0.0)
 
     def _chunks(self) -> bytes:
         content = b""
@@ -197,9 +250,31 @@ class Api:
         found, self._buffer = self._buffer[:size], self._buffer[size:]
         return found
 
+    def _to_the_end(self) -> bytes:
+        try:
+            while True:
+                self._fill()
+        except EOFError:
+            return self._buffer
+
     def _fill(self) -> None:
         assert self._socket is not None
         more = self._socket.recv(65536)
         if not more:
             raise EOFError("the server closed the connection")
         self._buffer += more
+
+
+def _body(status: int, content: bytes) -> dict[str, Any]:
+    """What an answer says. Some refusals are plain text; of success, everything but an object is an error."""
+    try:
+        body = json.loads(content) if content else {}
+    except ValueError:
+        if status < 300:
+            raise
+        body = None
+    if isinstance(body, dict):
+        return body
+    if status < 300:
+        raise ValueError(f"not an object: {content[:100]!r}")
+    return {"message": content[:1024].decode("utf-8", "replace").strip()}

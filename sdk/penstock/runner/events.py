@@ -54,7 +54,7 @@ class EmittedEvents:
             event = self._waiting[0]
             path = f"/apis/events.k8s.io/v1/namespaces/{self._at.namespace}/events"
             answer = self._api.request("POST", path, body(event, self._at))
-            if answer.busy or answer.status == 401:
+            if answer.later:
                 raise Unreachable(f"the API server answers {answer.status}")
             if answer.status not in (200, 201, 409):  # 409: sent before, by this attempt or an earlier one
                 self.refused += 1

@@ -11,11 +11,9 @@ from ..api import reasons
 if TYPE_CHECKING:
     from ..flows import Flow
 
-MAX_LINES = 6
-
 
 class LoadError(Exception):
-    """The code gives no flow; `reason` says which way."""
+    """The code gives no flow; `reason` says which way, the error's cause is what user code raised."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -38,8 +36,9 @@ def _import(name: str) -> ModuleType:
 
     try:
         return import_module(name)
-    except Exception as error:
-        raise LoadError(reasons.IMPORT_FAILED, f"module {name} cannot be imported: {_tail(error)}") from error
+    except (Exception, SystemExit) as error:
+        message = f"module {name} cannot be imported: {_tail(error)}{_remedy(error, name)}"
+        raise LoadError(reasons.IMPORT_FAILED, message) from error
 
 
 def _execute(name: str, path: str) -> ModuleType:
@@ -48,11 +47,12 @@ def _execute(name: str, path: str) -> ModuleType:
     module.__file__ = path
     sys.modules[name] = module
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib is not worth its import here
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib is not worth its import here
             text = file.read()
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what this is for
-    except Exception as error:
-        raise LoadError(reasons.IMPORT_FAILED, f"the flow's file cannot be imported: {_tail(error)}") from error
+    except (Exception, SystemExit) as error:
+        message = f"the flow's file cannot be imported: {_tail(error)}{_remedy(error, name)}"
+        raise LoadError(reasons.IMPORT_FAILED, message) from error
     return module
 
 
@@ -75,9 +75,20 @@ def _flow(module: ModuleType, function: str, entrypoint: str) -> Flow[Any, Any]:
 
 
 def _tail(error: BaseException) -> str:
-    """The error and the last lines of user code that led to it."""
+    """The error, and the last line of user code that led to it."""
     from traceback import extract_tb
 
     frames = [f for f in extract_tb(error.__traceback__) if "importlib" not in f.filename and f.filename != __file__]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"
+
+
+def _remedy(error: BaseException, module: str) -> str:
+    """What to do about it, where the error itself does not say."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if module == error.name or module.startswith(f"{error.name}."):
+            return f". The image has no module {error.name}: correct the entrypoint, or set an image that has it"
+        return f". Set an image that has {error.name.partition('.')[0]} installed"
+    if isinstance(error, SystemExit):
+        return '. The module exits when it is imported: put what calls it under `if __name__ == "__main__":`'
+    return ""

@@ -137,7 +137,7 @@ class TaskPods:
             try:
                 with self._asking:
                     answer = self._api.request(method, path, body)
-                if not answer.busy and answer.status != 401:
+                if not answer.later:
                     return answer
             except Unreachable:
                 pass

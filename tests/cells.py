@@ -1,17 +1,20 @@
-"""A namespace in which runs are executed, for tests: pods with tokens that are bound to them, and what runs may do."""
+"""A namespace in which runs are executed, as the chart sets it up, on a real API server; the test plays the rest.
+
+It launches runs as the operator does and makes pods as the kubelet would, each with a token that is bound to it.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
 import yaml
 
 import builders
@@ -44,6 +47,7 @@ class Pod:
     name: str
     uid: str
     client: ApiClient
+    token: str = field(repr=False)
 
     @property
     def identity(self) -> Json:
@@ -87,7 +91,7 @@ class Cell:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         token = self.admin.request("POST", path, json=request)["status"]["token"]
         client = self.clients.enter_context(ApiClient(self.admin.kubeconfig, token))
-        return Pod(name, body["metadata"]["uid"], client)
+        return Pod(name, body["metadata"]["uid"], client, token)
 
     def claim(self, pod: Pod, run: str = "run", attempt: int = 1, seq: int = 2, **status: Any) -> Json:
         """The runner's first write, with more or other fields of the status."""
@@ -102,18 +106,6 @@ class Cell:
     def write(self, pod: Pod, status: Json, run: str = "run") -> Json:
         """A later write of a runner."""
         return pod.client.merge("FlowRun", self.namespace, run, {"status": status}, "status")
-
-
-def until_refused(write: Any, message: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            write()
-        except Refused as refused:
-            if message in refused.message:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"after 30 s nothing was refused with: {message}")
 
 
 def page(run: Json, namespace: str, name: str | None = None) -> Json:
@@ -140,6 +132,65 @@ def emitted(regarding: Json, namespace: str, name: str = "run.e1", **more: Any) 
         "regarding": regarding,
         **more,
     }
+
+
+def install_crds(admin: ApiClient) -> None:
+    """Apply the CRDs as they are checked in; return when they are Established."""
+    names = [
+        admin.apply(yaml.safe_load(path.read_text()))["metadata"]["name"] for path in (ROOT / "crds").glob("*.yaml")
+    ]
+    assert names, "no CRDs: run `make crds`"
+    deadline = time.monotonic() + 60
+    for name in names:
+        while not _established(admin, name):
+            assert time.monotonic() < deadline, f"{name} is not Established"
+            time.sleep(0.1)
+
+
+def _established(admin: ApiClient, name: str) -> bool:
+    found = admin.get("CustomResourceDefinition", None, name)
+    conditions = {condition["type"]: condition["status"] for condition in found.get("status", {}).get("conditions", [])}
+    return conditions.get("Established") == "True"
+
+
+def install_policies(admin: ApiClient) -> None:
+    """Apply the policies and the operator's account of the chart; return when all of them are enforced."""
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    for body in (*rendered("policies.yaml"), *rendered("operator-rbac.yaml")):
+        admin.apply(body)
+    probe = Cell(admin, SYSTEM, ExitStack())
+    with probe.clients:
+        for body in rendered("runs.yaml", f"runs.namespaces={{{SYSTEM}}}"):
+            admin.apply(body)
+        run, stranger = probe.run("probe"), probe.pod("stranger")
+        until_refused(lambda: probe.write(stranger, {"runCount": 1}, "probe"), NOT_ITS_POD)
+        until_refused(lambda: stranger.client.create(page(run, SYSTEM)), "cannot write pages")
+        regarding = {"apiVersion": builders.API_VERSION, "kind": "FlowRun", "name": "probe", "namespace": SYSTEM}
+        until_refused(lambda: stranger.client.create(emitted(regarding, SYSTEM)), "cannot emit this Event")
+        until_refused(lambda: stranger.client.create(good("FlowRun", "child", SYSTEM)), "cannot make this run")
+        art = good("Artifact", "report", SYSTEM)
+        until_refused(lambda: stranger.client.create(art), "spec.run must name the run of the pod")
+        rename = {"spec": {"parameters": {"n": None, "m": 1}}}
+        until_refused(lambda: admin.merge("FlowRun", SYSTEM, "probe", rename), "parameters is immutable")
+
+
+def until_refused(write: Callable[[], Json], message: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            write()
+        except Refused as refused:
+            if message in refused.message:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"after 30 s nothing was refused with: {message}")
+
+
+def open_cell(admin: ApiClient, namespace: str, clients: ExitStack) -> Cell:
+    """A cell in a namespace that exists, with the account and the roles of runs."""
+    for body in rendered("runs.yaml", f"runs.namespaces={{{namespace}}}"):
+        admin.apply(body)
+    return Cell(admin, namespace, clients)
 
 
 def runner(cell: Cell, source: str, folder: Path, run: str = "run", **environment: str) -> subprocess.Popen[str]:
