@@ -63,8 +63,8 @@ class Cell:
     clients: ExitStack
 
     def run(self, name: str = "run", attempt: int = 1) -> Json:
-        """A run whose attempt is launched and not claimed."""
-        self.admin.create(good("FlowRun", name, self.namespace))
+        """A run of a flow whose attempt is launched and not claimed."""
+        self.admin.create(changed(good("FlowRun", name, self.namespace), {"spec.task": builders.GONE}))
         return self.status(name, {"state": builders.run_state("Pending", 2), "attempt": attempt, "history": []})
 
     def status(self, name: str, status: Json) -> Json:

@@ -198,7 +198,7 @@ def shared(penstock: Penstock) -> Iterator[str]:
     container = {
         "name": "flow",
         "env": [
-            {"name": "PENSTOCK_RESULTS", "value": "file:///results"},
+            {"name": "PENSTOCK_RESULTS_STORAGE", "value": "file:///results"},
             {"name": "PENSTOCK_RESULTS_SHARED", "value": "true"},
         ],
         "volumeMounts": [{"name": "results", "mountPath": "/results"}],

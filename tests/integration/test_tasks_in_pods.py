@@ -22,7 +22,7 @@ def cell(
     pods.mkdir()
     with run_cell(control_plane, admin, namespace, pods) as cell:
         cell.kubelet.environment |= {
-            "PENSTOCK_RESULTS": f"file://{tmp_path}/results",
+            "PENSTOCK_RESULTS_STORAGE": f"file://{tmp_path}/results",
             "PENSTOCK_RESULTS_SHARED": "true",
             "TRACE": str(tmp_path / "trace"),
         }
@@ -211,7 +211,7 @@ def test_the_code_is_the_parents_whatever_was_deployed_since(cell: RunCell) -> N
     [("", "needs a result store that pods can reach"), ("file:///tmp/nowhere", "other pods cannot reach")],
 )
 def test_without_a_store_that_pods_reach_it_says_what_to_do(cell: RunCell, results: str, says: str) -> None:
-    cell.kubelet.environment |= {"PENSTOCK_RESULTS": results, "PENSTOCK_RESULTS_SHARED": ""}
+    cell.kubelet.environment |= {"PENSTOCK_RESULTS_STORAGE": results, "PENSTOCK_RESULTS_SHARED": ""}
     state = run(cell, "squares")["status"]["state"]
     assert state["type"] == "Failed"
     assert says in state["message"]
