@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TASK
@@ -99,9 +100,19 @@ class RunFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
+_setting_up = Lock()
+
+
 def _ensure_handler() -> None:
     """Send records to stderr, unless somebody has decided where they go; in a pod as JSON lines to stdout."""
     logger = logging.getLogger(ROOT)
+    if logger.handlers and logger.level != logging.NOTSET:
+        return
+    with _setting_up:  # or threads that log their first record at once would each add a handler
+        _set_up(logger)
+
+
+def _set_up(logger: logging.Logger) -> None:
     if logger.level == logging.NOTSET:
         logger.setLevel(os.environ.get("PENSTOCK_LOG_LEVEL", "INFO").upper())
     if logger.handlers:
