@@ -1,37 +1,29 @@
 """The SDK's network code outside of pods: a small client of the API server on httpx. Imported by what needs a cluster.
 
-Credentials come from the kubeconfig, or from the pod's service account. Certificates, tokens and passwords are read
-here; kubeconfigs with an exec or auth-provider plugin go through the official `kubernetes` client, which knows them
-all but takes half a second to import.
+Who we are and where the server is, `kubeconfig` says; what the objects mean, the caller knows.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import ssl
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
-import yaml
 
 from .api import labels
 from .exceptions import PenstockError
+from .kubeconfig import Access, ClusterUnavailable
+from .yaml_text import dump
 
 Body = dict[str, Any]
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 FIELD_MANAGER = "penstock"
-
-
-class ClusterUnavailable(PenstockError):
-    """The API server cannot be reached, or nothing says where it is."""
-
-    reason = "ClusterUnavailable"
+PAGE = 500  # objects in one answer to a list
+BUSY_TRIES = 5  # requests in all, where the server is too busy (429)
+BUSY_SECONDS = 5.0  # at most between two of them
 
 
 class ApiError(PenstockError):
@@ -56,124 +48,6 @@ class AlreadyExists(ApiError):
     reason = "AlreadyExists"
 
 
-class Access:
-    """Where the API server is, who we are, and the namespace that is meant when none is named."""
-
-    def __init__(self, server: str, verify: ssl.SSLContext | bool, headers: Mapping[str, str], namespace: str) -> None:
-        self.server, self.verify, self.headers, self.namespace = server, verify, headers, namespace
-
-
-def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
-    """Access by an explicit kubeconfig, KUBECONFIG, ~/.kube/config or the pod's account. Raises ClusterUnavailable."""
-    paths = [path for path in (kubeconfig or os.environ.get("KUBECONFIG") or "").split(os.pathsep) if path]
-    default = Path.home() / ".kube/config"
-    if not paths and (_service_account() / "token").exists() and context is None:
-        return _in_cluster()
-    if not paths and default.exists():
-        paths = [str(default)]
-    if not paths:
-        raise ClusterUnavailable("no cluster: set KUBECONFIG, or give --kubeconfig")
-    return _from_kubeconfig(paths, context)
-
-
-def _service_account() -> Path:
-    """Where the pod's token is; PENSTOCK_SERVICE_ACCOUNT says otherwise, as for the runner."""
-    return Path(os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
-
-
-def _in_cluster() -> Access:
-    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    folder = _service_account()
-    token = (folder / "token").read_text().strip()
-    verify = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    namespace = (folder / "namespace").read_text().strip()
-    return Access(f"https://{host}:{port}", verify, {"Authorization": f"Bearer {token}"}, namespace)
-
-
-def _from_kubeconfig(paths: list[str], context: str | None) -> Access:
-    found: dict[str, dict[str, Body]] = {"contexts": {}, "clusters": {}, "users": {}}
-    current = context
-    for path in paths:
-        file = Path(path).expanduser()
-        try:
-            body = yaml.safe_load(file.read_text()) or {}
-        except FileNotFoundError as error:
-            raise ClusterUnavailable(
-                f"kubeconfig {file} does not exist: set KUBECONFIG, or give --kubeconfig"
-            ) from error
-        except (OSError, yaml.YAMLError) as error:
-            raise ClusterUnavailable(f"kubeconfig {file} cannot be read: {error}") from error
-        current = current or body.get("current-context")
-        for kind, items in found.items():
-            for item in body.get(kind) or []:
-                items.setdefault(item["name"], {**(item.get(kind[:-1]) or {}), "_folder": str(file.parent)})
-    if not current or current not in found["contexts"]:
-        known = ", ".join(found["contexts"]) or "none"
-        raise ClusterUnavailable(f"kubeconfig context {current!r} does not exist; there is {known}")
-    chosen = found["contexts"][current]
-    cluster, user = found["clusters"].get(chosen.get("cluster") or ""), found["users"].get(chosen.get("user") or "", {})
-    if cluster is None:
-        raise ClusterUnavailable(
-            f"kubeconfig context {current} names cluster {chosen.get('cluster')!r}, which is not there"
-        )
-    namespace = chosen.get("namespace") or "default"
-    if "exec" in user or "auth-provider" in user:
-        return _by_plugin(paths, current, cluster, namespace)
-    headers = {}
-    if user.get("token") or user.get("tokenFile"):
-        headers["Authorization"] = f"Bearer {user.get('token') or Path(user['tokenFile']).read_text().strip()}"
-    elif user.get("username"):
-        pair = f"{user['username']}:{user.get('password', '')}".encode()
-        headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
-    return Access(cluster["server"], _verify(cluster, user), headers, namespace)
-
-
-def _verify(cluster: Body, user: Body) -> ssl.SSLContext:
-    authority = cluster.get("certificate-authority-data")
-    context = ssl.create_default_context(
-        cafile=_path(cluster, "certificate-authority"),
-        cadata=base64.b64decode(authority).decode() if authority else None,
-    )
-    if cluster.get("insecure-skip-tls-verify"):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    with _file(user, "client-certificate") as certificate, _file(user, "client-key") as key:
-        if certificate:
-            context.load_cert_chain(certificate, key)
-    return context
-
-
-def _path(body: Body, name: str) -> str | None:
-    return str(Path(body["_folder"]) / body[name]) if body.get(name) else None
-
-
-@contextmanager
-def _file(body: Body, name: str) -> Iterator[str | None]:
-    """The path of a credential; one that stands in the kubeconfig itself is a file only for this moment."""
-    data = body.get(f"{name}-data")
-    if not data:
-        yield _path(body, name)
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(base64.b64decode(data))
-        file.flush()
-        yield file.name
-
-
-def _by_plugin(paths: list[str], context: str, cluster: Body, namespace: str) -> Access:
-    import kubernetes
-
-    configuration = kubernetes.client.Configuration()
-    load: Any = kubernetes.config.load_kube_config
-    load(os.pathsep.join(paths), context, configuration)
-    headers = {}
-    bearer = configuration.get_api_key_with_prefix("authorization")
-    if bearer:
-        headers["Authorization"] = bearer
-    user = {"_folder": "/", "client-certificate": configuration.cert_file, "client-key": configuration.key_file}
-    return Access(configuration.host, _verify(cluster, user), headers, namespace)
-
-
 def path(kind: str, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
     """URL path of Penstock's resources by plural, and of pods, Secrets, Events and Leases."""
     root = {
@@ -182,7 +56,10 @@ def path(kind: str, namespace: str, name: str | None = None, subresource: str | 
         "events": "/apis/events.k8s.io/v1",
         "leases": "/apis/coordination.k8s.io/v1",
     }.get(kind, f"/apis/{labels.API_VERSION}")
-    parts = [root, "namespaces", namespace, kind, *(part for part in (name, subresource) if part)]
+    if name == "":
+        raise ValueError(f"an empty name would mean all {kind}")
+    parts = [root, "namespaces", quote(namespace, safe=""), kind]
+    parts += [quote(part, safe="") for part in (name, subresource) if part]
     return "/".join(parts)
 
 
@@ -191,9 +68,22 @@ class Client:
 
     def __init__(self, access: Access, namespace: str | None = None) -> None:
         self.namespace = namespace or access.namespace
-        self._http = httpx.Client(
-            base_url=access.server, verify=access.verify, headers=dict(access.headers), timeout=30, trust_env=False
-        )
+        self._server = access.server
+        # In a request's extensions; the URL stays the server's.
+        self._extensions = {"sni_hostname": access.tls_server_name} if access.tls_server_name else {}
+        try:
+            self._http = httpx.Client(
+                base_url=access.server,
+                verify=access.verify,
+                headers=dict(access.headers),
+                timeout=30,
+                trust_env=False,
+                proxy=access.proxy,
+            )
+        except (httpx.InvalidURL, ValueError, ImportError) as error:
+            raise ClusterUnavailable(
+                f"kubeconfig: server {access.server}, proxy-url {access.proxy}: {error}"
+            ) from error
 
     def __enter__(self) -> Client:
         return self
@@ -205,29 +95,35 @@ class Client:
         """One object. Raises NotFound."""
         return self._json("GET", path(kind, self.namespace, name))
 
+    def names(self, kind: str) -> list[str]:
+        """Names of all objects of a kind, the newest first; only their metadata is sent."""
+        headers = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+        found = [body["metadata"] for body in self._pages(kind, {}, headers)]
+        found.sort(key=lambda about: (about["creationTimestamp"], about["name"]), reverse=True)
+        return [about["name"] for about in found]
+
     def list(self, kind: str, *, label_selector: str = "", field_selector: str = "") -> list[Body]:
         """All objects of a kind, by pages."""
-        items: list[Body] = []
+        return list(self._pages(kind, {"labelSelector": label_selector, "fieldSelector": field_selector}))
+
+    def _pages(self, kind: str, query: dict[str, str], headers: dict[str, str] | None = None) -> Iterator[Body]:
         token = ""
         while True:
-            query = {
-                "labelSelector": label_selector,
-                "fieldSelector": field_selector,
-                "limit": "500",
-                "continue": token,
-            }
-            body = self._json("GET", path(kind, self.namespace), params={k: v for k, v in query.items() if v})
-            items += body.get("items") or []
+            given = {**query, "limit": str(PAGE), "continue": token}
+            params = {key: value for key, value in given.items() if value}
+            body = self._json("GET", path(kind, self.namespace), params=params, headers=headers)
+            yield from body.get("items") or []
             token = body["metadata"].get("continue") or ""
             if not token:
-                return items
+                return
 
     def apply(self, body: Body, *, dry_run: bool = False) -> Body:
         """Server-side apply: we own the fields we name, and take them over."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
         where = path(f"{body['kind'].lower()}s", self.namespace, body["metadata"]["name"])
         headers = {"Content-Type": "application/apply-patch+yaml"}
-        return self._json("PATCH", where, params=query, content=json.dumps(body), headers=headers)
+        # The server reads this as YAML, for which JSON's escapes of characters such as emoji are errors.
+        return self._json("PATCH", where, params=query, content=dump([body]), headers=headers)
 
     def create(self, body: Body) -> Body:
         """Create an object. Raises AlreadyExists."""
@@ -258,16 +154,19 @@ class Client:
             "timeoutSeconds": str(seconds),
         }
         try:
-            with self._http.stream("GET", path(kind, self.namespace), params=query, timeout=seconds + 10) as answer:
-                if answer.status_code >= 400:
+            with self._stream(path(kind, self.namespace), query, seconds + 10) as answer:
+                if answer.status_code in _PASSING or answer.status_code >= 500:
                     return
-                for line in answer.iter_lines():
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _error(answer)
+                for line in _lines(answer):
                     event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        return
                     if event["type"] in ("ADDED", "MODIFIED", "DELETED"):
                         yield event
-                    elif event["type"] == "ERROR":
-                        return
-        except httpx.HTTPError:
+        except (httpx.HTTPError, json.JSONDecodeError):  # the latter: the last line was cut
             return
 
     def logs(self, pod: str, container: str, *, follow: bool = False) -> Iterator[str]:
@@ -275,32 +174,79 @@ class Client:
         query = {"container": container, **({"follow": "true"} if follow else {})}
         where = path("pods", self.namespace, pod, "log")
         try:
-            with self._http.stream("GET", where, params=query, timeout=None if follow else 60) as answer:
+            with self._stream(where, query, None if follow else 60) as answer:
                 if answer.status_code >= 400:
                     answer.read()
                     raise _error(answer)
-                yield from answer.iter_lines()
+                for line in _lines(answer):
+                    yield line.decode(errors="replace")
         except httpx.HTTPError as error:
-            raise ClusterUnavailable(f"the log of pod {pod} broke off: {error}") from error
+            raise ClusterUnavailable(f"the log of pod {pod} broke off: {_said(error)}") from error
+
+    def _stream(
+        self, where: str, query: dict[str, str], timeout: float | None
+    ) -> AbstractContextManager[httpx.Response]:
+        return self._http.stream("GET", where, params=query, timeout=timeout, extensions=self._extensions)
 
     def _json(self, method: str, where: str, **request: Any) -> Body:
-        try:
-            answer = self._http.request(method, where, **request)
-        except httpx.HTTPError as error:
-            raise ClusterUnavailable(f"the API server at {self._http.base_url} cannot be reached: {error}") from error
+        for _ in range(BUSY_TRIES):
+            try:
+                answer = self._http.request(method, where, extensions=self._extensions, **request)
+            except httpx.HTTPError as error:
+                raise ClusterUnavailable(
+                    f"the API server at {self._server} cannot be reached: {_said(error)}"
+                ) from error
+            wait = _busy(answer)
+            if wait is None:
+                break
+            time.sleep(wait)
         if answer.status_code >= 400:
             raise _error(answer)
-        body: Body = answer.json()
+        body = _object(answer)
+        if body is None:
+            kind = answer.headers.get("content-type", "nothing")
+            raise ClusterUnavailable(f"{self._server} is no API server: it answers {answer.status_code} with {kind}")
         return body
 
 
-def _error(answer: httpx.Response) -> ApiError:
+_PASSING = (408, 410, 429)  # refusals that a later request need not meet
+
+
+def _busy(answer: httpx.Response) -> float | None:
+    """Seconds after which an overloaded server, which did nothing yet, wants to be asked again."""
+    after = answer.headers.get("retry-after", "")
+    return min(float(after), BUSY_SECONDS) if answer.status_code == 429 and after.isdecimal() else None
+
+
+def _lines(answer: httpx.Response) -> Iterator[bytes]:
+    """Lines as they come. httpx's own would also end at the other line separators of Unicode, which texts may hold."""
+    rest = b""
+    for part in answer.iter_bytes():
+        *lines, rest = (rest + part).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _object(answer: httpx.Response) -> Body | None:
     try:
         body = answer.json()
     except ValueError:
-        body = {}
-    message, reason = body.get("message") or f"HTTP {answer.status_code}", body.get("reason") or ""
-    kind: type[ApiError] = {"NotFound": NotFound, "AlreadyExists": AlreadyExists}.get(reason, ApiError)
-    if answer.status_code == 404 and "the server could not find" in message:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _error(answer: httpx.Response) -> ApiError:
+    body = _object(answer)
+    if answer.status_code == 404 and labels.API_VERSION in answer.url.path and not (body and body.get("details")):
+        # Not the object is missing but its kind, or the whole group; a missing object's answer says which.
         return NotFound(404, "Penstock's resources are not in this cluster: install its chart first", "NotInstalled")
+    message, reason = (body or {}).get("message") or f"HTTP {answer.status_code}", (body or {}).get("reason") or ""
+    if answer.status_code == 401:
+        message += ": the API server does not know these credentials; they may have expired"
+    kind: type[ApiError] = {"NotFound": NotFound, "AlreadyExists": AlreadyExists}.get(reason, ApiError)
     return kind(answer.status_code, message, reason)

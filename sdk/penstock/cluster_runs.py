@@ -83,7 +83,8 @@ def state_of(body: Body) -> State[Any] | None:
 
 def connect(namespace: str | None = None) -> Client:
     """A client for `namespace`: in a pod the run's, else PENSTOCK_NAMESPACE, else the kubeconfig's."""
-    from .client import Client, access
+    from .client import Client
+    from .kubeconfig import access
 
     return Client(access(), namespace or os.environ.get(labels.ENV_NAMESPACE) or None)
 
@@ -94,7 +95,8 @@ def wait_for_end(body: Body, timeout: float | None, poll_interval: float, connec
     It is watched; where no watch comes about, it is looked at every `poll_interval` seconds. An API server that is
     away is waited for.
     """
-    from .client import ApiError, ClusterUnavailable, NotFound
+    from .client import ApiError, NotFound
+    from .kubeconfig import ClusterUnavailable
 
     end = None if timeout is None else time.monotonic() + timeout
     name, namespace, uid = (body["metadata"][key] for key in ("name", "namespace", "uid"))
@@ -132,7 +134,8 @@ def wait_for_end(body: Body, timeout: float | None, poll_interval: float, connec
 
 def passing(error: Exception) -> bool:
     """Whether the same request may succeed later: the API server is away, or says that it is busy."""
-    from .client import ApiError, ClusterUnavailable
+    from .client import ApiError
+    from .kubeconfig import ClusterUnavailable
 
     return isinstance(error, ClusterUnavailable) or (
         isinstance(error, ApiError) and (error.status == 429 or error.status >= 500)

@@ -202,7 +202,7 @@ def find_definition(fn: Any) -> Definition[Any, Any] | None:
     if module is None or module.__name__ == "__main__":
         return None
     found: Any = module
-    for part in fn.__qualname__.split("."):
+    for part in getattr(fn, "__qualname__", "").split("."):  # a partial or a callable object has none
         found = vars(found).get(part) if hasattr(found, "__dict__") else None
         if isinstance(found, staticmethod | classmethod):
             found = found.__func__

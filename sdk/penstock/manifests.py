@@ -6,13 +6,18 @@ Called by `penstock build` and `penstock deploy`; whatever comes out is what `ku
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from .api import names
 from .api.flow import MAX_SOURCE, Code, Flow, FlowSpec, ImageCode, LoggingDefaults, ResultDefaults, SourceCode
 from .api.flowdeployment import FlowDeployment, FlowDeploymentSpec
+from .api.pods import PodOverrides
 from .api.schema import ObjectMeta, ObjectReference
 from .exceptions import DefinitionError
 from .results.options import described
@@ -44,21 +49,13 @@ class Options:
     suspend: bool | None = None
 
 
-def flow_manifest(flow: FlowDefinition[Any, Any], module: str, source: str, options: Options) -> Manifest:
-    """The Flow, its code inline (`source`, the text of its file) or in the image (`options.from_image`).
+def flow_manifest(flow: FlowDefinition[Any, Any], entrypoint: str, source: str, options: Options) -> Manifest:
+    """The Flow, found at `entrypoint` (`module:name`) in its code, inline (`source`, the text of its file) or in the
+    image (`options.from_image`).
 
     Raises `CannotBeDeployed` for a name that Kubernetes cannot have and for source that is too long.
     """
     name = _name(options.flow_name or flow.name, "flow")
-    if options.from_image:
-        code = Code(image=ImageCode(image=options.image) if options.image else ImageCode())
-    else:
-        if len(source) > MAX_SOURCE:
-            raise CannotBeDeployed(
-                f"flow {name}: its file has {len(source)} characters, and inline source at most {MAX_SOURCE}. "
-                "Put the code into an image and deploy with --from-image."
-            )
-        code = Code(source=SourceCode(text=source))
     delay = flow.retry_delay_seconds
     given: dict[str, Any] = {
         "description": flow.description,
@@ -71,12 +68,24 @@ def flow_manifest(flow: FlowDefinition[Any, Any], module: str, source: str, opti
         "results": ResultDefaults(**said) if (said := described(flow)) else None,
         "logging": LoggingDefaults(log_prints=flow.log_prints) if flow.log_prints is not None else None,
     }
-    spec = FlowSpec(
-        code=code,
-        entrypoint=f"{module}:{flow.entrypoint.partition(':')[2]}",
-        **{key: value for key, value in given.items() if value is not None},
-    )
+    with _named("flow", name):
+        spec = FlowSpec(
+            code=_code(name, source, options),
+            entrypoint=entrypoint,
+            **{key: value for key, value in given.items() if value is not None},
+        )
     return Flow(metadata=ObjectMeta(name=name), spec=spec).to_dict()
+
+
+def _code(name: str, source: str, options: Options) -> Code:
+    if options.from_image:
+        return Code(image=ImageCode(image=options.image) if options.image else ImageCode())
+    if len(source) > MAX_SOURCE:
+        raise CannotBeDeployed(
+            f"flow {name}: its file has {len(source)} characters, and inline source at most {MAX_SOURCE}. "
+            "Put the code into an image and deploy with --from-image."
+        )
+    return Code(source=SourceCode(text=source))
 
 
 def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Manifest:
@@ -95,19 +104,37 @@ def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Man
         "tags": list(options.tags) or None,
         "suspend": options.suspend,
     }
-    if options.image and not options.from_image:
-        from .api.pods import PodOverrides
-
-        given["pod"] = PodOverrides(image=options.image)
-    spec = FlowDeploymentSpec(
-        flow_ref=ObjectReference(name=_name(options.flow_name or flow.name, "flow")),
-        **{key: value for key, value in given.items() if value is not None},
-    )
+    with _named("deployment", name):
+        if options.image and not options.from_image:
+            given["pod"] = PodOverrides(image=options.image)
+        spec = FlowDeploymentSpec(
+            flow_ref=ObjectReference(name=_name(options.flow_name or flow.name, "flow")),
+            **{key: value for key, value in given.items() if value is not None},
+        )
     return FlowDeployment(metadata=ObjectMeta(name=name), spec=spec).to_dict()
+
+
+@contextmanager
+def _named(what: str, name: str) -> Iterator[None]:
+    """Say of a value that the API refuses which field it is of."""
+    try:
+        yield
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(to_camel(str(part)) for part in problem['loc'])}: {problem['msg']} (got {_shown(problem)})"
+            for problem in error.errors(include_url=False)
+        ]
+        raise CannotBeDeployed(f"{what} {name}: {'; '.join(wrong)}") from error
+
+
+def _shown(problem: Mapping[str, Any]) -> str:
+    text = repr(problem["input"])
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _name(text: str, what: str, limit: int = 253) -> str:
     found = names.dns_label(text, limit)
     if not found:
-        raise CannotBeDeployed(f"{what} name {text!r}: it needs a letter or a digit; choose another with --name")
+        option = "--deployment-name" if what == "deployment" else "--name"
+        raise CannotBeDeployed(f"{what} name {text!r}: it needs a letter or a digit; choose another with {option}")
     return found

@@ -11,7 +11,7 @@ import inspect
 from types import GenericAlias, NoneType, UnionType
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import InvalidParameters, ParameterBind, ReservedArgument
+from .exceptions import DefinitionError, InvalidParameters, ParameterBind, ReservedArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,10 @@ class Signature:
 
     def __init__(self, fn: Callable[..., Any], *, bound: bool = False) -> None:
         self.fn = fn
-        self.inspected = inspect.signature(fn)
+        try:
+            self.inspected = inspect.signature(fn)
+        except ValueError as error:  # some functions of C do not say how they are called
+            raise DefinitionError(f"{error}; wrap it in a function of your own") from None
         if bound:  # of a method: the instance is given already
             parameters = list(self.inspected.parameters.values())
             self.inspected = self.inspected.replace(parameters=parameters[1:])

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lock_contract import LockContract
-from penstock.client import Client, access
+from penstock.client import Client
+from penstock.kubeconfig import access
 from penstock.locking.kubernetes import KEY, LeaseLockManager, lease_name
 from penstock.locking.protocol import LockManager
 

@@ -21,8 +21,9 @@ from penstock.api import labels, names
 from penstock.artifacts import create_markdown_artifact
 from penstock.blocks import Block, Secret, documents
 from penstock.cli import cli
-from penstock.client import Client, access
+from penstock.client import Client
 from penstock.exceptions import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
+from penstock.kubeconfig import access
 from penstock.resources.cluster import ClusterResources
 from penstock.variables import Variable, read, remove, write
 from penstock_operator.launch import pods

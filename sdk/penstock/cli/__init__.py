@@ -10,6 +10,7 @@ import click
 
 from ..exceptions import PenstockError
 from ..settings import get_current_settings
+from .suggestions import instead
 
 # command -> its help in one line; each is the module of that name in this package
 COMMANDS = {
@@ -29,7 +30,7 @@ COMMANDS = {
 
 EPILOG = """\b
 Exit codes: 0 done; 1 the command failed, or a watched run did not complete; 2 wrong usage;
-130 interrupted, the run goes on. PENSTOCK_DEBUG=1 shows tracebacks of errors."""
+130 interrupted, the run goes on. PENSTOCK_DEBUG=1 shows tracebacks of errors, NO_COLOR=1 no colours."""
 
 
 class Lazy(click.Group):
@@ -44,6 +45,21 @@ class Lazy(click.Group):
         command: click.Command = importlib.import_module(f".{name}", __name__).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-"):
+            raise click.UsageError(f"there is no command {word}; {instead(word, sorted(COMMANDS), '')}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `| head` has seen enough; Click would call it a failure
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
@@ -55,26 +71,37 @@ class Lazy(click.Group):
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Deploy Python flows to Kubernetes, run them, and see what they do."""
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def main() -> None:
     """Entry point. An error of Penstock's is one line and exit code 1."""
+    plugin = os.path.basename(sys.argv[0]).startswith("kubectl-")  # noqa: PTH119 - pathlib is not worth its import
     try:
-        cli.main(prog_name="kubectl penstock" if "kubectl" in sys.argv[0] else "penstock", standalone_mode=False)
+        cli.main(prog_name="kubectl penstock" if plugin else "penstock", standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
+    except click.UsageError as error:
+        if error.ctx is not None:
+            click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
+        _tell(error.format_message())
+        sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        _tell(error.format_message())
         sys.exit(error.exit_code)
     except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except PenstockError as error:
         if get_current_settings().debug:
             raise
-        click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
+        _tell(str(error))
         sys.exit(1)
+
+
+def _tell(error: str) -> None:
+    colour = False if os.environ.get("NO_COLOR") else None
+    click.echo(f"{click.style('error', fg='red')}: {error}", err=True, color=colour)

@@ -11,7 +11,7 @@ from .. import tables
 from ..artifacts import TYPES
 from ..resources import Body, Resources
 from .options import output_option
-from .places import found, print_objects, short, with_resources
+from .places import found, print_object, print_objects, short, with_resources
 from .rendering import age, table, utc_now
 
 
@@ -52,7 +52,7 @@ def inspect(where: Resources, name: str, output: str | None) -> None:
     """Show an artifact whole."""
     body = found(where, "artifacts", name)
     if output:
-        print_objects("Artifact", [body], output)
+        print_object("Artifact", body, output)
         return
     spec = body["spec"]
     click.echo(table([_cells(body)]))

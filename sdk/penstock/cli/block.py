@@ -14,7 +14,7 @@ import click
 from ..exceptions import PenstockError
 from ..resources import Body, Resources
 from .options import output_option
-from .places import found, print_objects, short, with_resources
+from .places import found, print_object, print_objects, short, with_resources
 from .rendering import age, table, utc_now
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def inspect(where: Resources, name: str, output: str | None) -> None:
     """Show a block: its fields, and where its secrets are."""
     body = found(where, "blocks", name)
     if output:
-        print_objects("Block", [body], output)
+        print_object("Block", body, output)
         return
     spec = body["spec"]
     rows = [{"FIELD": field, "VALUE": short(value)} for field, value in (spec.get("data") or {}).items()]

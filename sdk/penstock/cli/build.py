@@ -11,7 +11,7 @@ import click
 from ..manifests import Manifest, Options, deployment_manifest, flow_manifest
 from ..yaml_text import dump
 from .flow_files import load
-from .options import parameters_option, parse_parameters
+from .parameters import parameters_option, parse_parameters, problems
 
 
 def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,8 +52,19 @@ def manifests(target: str, **given: Any) -> list[Manifest]:
         suspend=given["suspend"],
     )
     result: list[Manifest] = []
-    for flow in found.flows.values():
-        result += [flow_manifest(flow, found.module, found.source, options), deployment_manifest(flow, options)]
+    names: dict[str, str] = {}
+    for key, flow in found.flows.items():
+        entrypoint = f"{found.module}:{key}"  # not the function's name: with_options makes several flows of one
+        wrong = problems(flow.parameter_schema, options.parameters, partial=True)
+        if wrong:
+            raise click.ClickException(f"{target}: {key}: {'; '.join(wrong)}")
+        result += [flow_manifest(flow, entrypoint, found.source, options), deployment_manifest(flow, options)]
+        name = result[-1]["metadata"]["name"]
+        if name in names:
+            raise click.ClickException(
+                f"{target}: {names[name]} and {key} would both be named {name}: give one of them @flow(name=...)"
+            )
+        names[name] = key
     return result
 
 
@@ -61,8 +72,9 @@ def manifests(target: str, **given: Any) -> list[Manifest]:
 @manifest_options
 @click.option("-o", "--output", type=click.Choice(("yaml", "json")), default="yaml", show_default=True)
 def command(target: str, output: str, **given: Any) -> None:
-    """Print the manifests of the flows in a file.
+    """Print the manifests of the flows in a file. Needs no cluster.
 
+    \b
     penstock build flow.py | kubectl apply -f -
     """
     found = manifests(target, **given)

@@ -5,14 +5,35 @@ from __future__ import annotations
 import click
 
 from ..client import Client
+from ..exceptions import PenstockError
+from .lookup import RUN, find
 from .options import with_client
+from .rendering import state_of, terminal
 
 
 @click.command("cancel")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @with_client
 def command(client: Client, runs: tuple[str, ...]) -> None:
-    """Ask runs to end; their pods get SIGTERM, and are killed after their grace period."""
-    for name in runs:
-        client.merge("flowruns", name, {"spec": {"cancel": True}})
-        click.echo(f"flowrun.penstock.dev/{name} is asked to end")
+    """Ask runs to end; their pods get SIGTERM, and are killed after their grace period.
+
+    \b
+    penstock runs -d etl -s Running -o name | xargs penstock cancel
+    """
+    errors = []
+    for text in runs:
+        try:
+            click.echo(_cancel(client, text))
+        except PenstockError as error:  # the others are asked all the same
+            errors.append(str(error))
+    if errors:
+        raise click.ClickException("; ".join(errors))
+
+
+def _cancel(client: Client, text: str) -> str:
+    run = find(client, RUN, text)
+    name = run["metadata"]["name"]
+    if terminal(run):
+        return f"flowrun.penstock.dev/{name} has ended already: {state_of(run)['name']}"
+    client.merge(RUN.plural, name, {"spec": {"cancel": True}})
+    return f"flowrun.penstock.dev/{name} is asked to end"

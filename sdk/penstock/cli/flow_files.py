@@ -1,4 +1,4 @@
-"""From `file.py[:function]` to the flows in it. Imports the user's file, and says plainly what is wrong with it."""
+"""From `file.py[:name]` to the flows in it. Imports the user's file, and says plainly what is wrong with it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import Any
 
 from ..exceptions import PenstockError
 from ..flows import Flow
+from .suggestions import instead
 
 
 class BadFlowFile(PenstockError):
     """The file gives no flow."""
 
     reason = "BadFlowFile"
+
+
+NO_FLOWS = "it has no flows: decorate a function with @flow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +39,45 @@ def is_file(target: str) -> bool:
 
 
 def load(target: str) -> Found:
-    """The flows of `path.py`, or the one of `path.py:function`. Raises `BadFlowFile`."""
-    name, _, function = target.partition(":")
-    path = Path(name)
+    """The flows of `path.py`, or the one of `path.py:name`. Raises `BadFlowFile`."""
+    given, _, wanted = target.partition(":")
+    path = Path(given)
     if not path.is_file():
-        raise BadFlowFile(f"{path}: there is no such file")
-    module_name = re.sub(r"\W", "_", path.stem)
-    if module_name[0].isdigit():
-        module_name = f"_{module_name}"
-    module = _import(path.resolve(), module_name)
-    there = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
-    flows = {key: value for key, value in there.items() if value.__module__ == module_name}
-    if function:
-        found = getattr(module, function, None)
-        if not isinstance(found, Flow):
-            what = "is not there" if found is None else f"is a {type(found).__name__}, no flow"
-            known = f"its flows are {', '.join(there)}" if there else "it has no flows: decorate a function with @flow"
-            raise BadFlowFile(f"{path}: {function} {what}; {known}")
-        flows = {function: found}
-    if not flows:
-        raise BadFlowFile(f"{path}: it has no flows; decorate a function with @flow")
-    return Found(module_name, path.read_text(encoding="utf-8"), flows)
+        there = (file.name for file in path.parent.glob("*.py"))
+        raise BadFlowFile(f"{path}: there is no such file; {instead(path.name, sorted(there), 'nor any other .py')}")
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFlowFile(f"{path} cannot be read as UTF-8: {error}") from error
+    name = _module_name(path)
+    module = _import(path.resolve(), name)
+    there_is = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    if wanted:
+        if wanted not in there_is:
+            raise BadFlowFile(f"{path}: {_what_is(module, wanted)}; {instead(wanted, there_is, NO_FLOWS)}")
+        return Found(name, source, {wanted: there_is[wanted]})
+    own = {key: value for key, value in there_is.items() if value.__module__ == name}  # and not imported
+    if not own:
+        raise BadFlowFile(f"{path}: {NO_FLOWS}")
+    first = {id(value): key for key, value in reversed(own.items())}  # one flow may have two names
+    return Found(name, source, {key: value for key, value in own.items() if first[id(value)] == key})
+
+
+def _module_name(path: Path) -> str:
+    name = re.sub(r"\W", "_", path.stem)
+    if name[0].isdigit():
+        name = f"_{name}"
+    if name in sys.stdlib_module_names or (name in sys.modules and name not in imported):
+        raise BadFlowFile(f"{path}: rename it: Python has a module {name} already, which the file would hide")
+    return name
+
+
+imported: set[str] = set()  # modules that are flow files
+
+
+def _what_is(module: Any, name: str) -> str:
+    found = getattr(module, name, None)
+    return f"{name} is not there" if found is None else f"{name} is a {type(found).__name__}, no flow"
 
 
 def _import(path: Path, name: str) -> Any:
@@ -64,12 +86,15 @@ def _import(path: Path, name: str) -> Any:
         raise BadFlowFile(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    imported.add(name)
     sys.path.insert(0, str(path.parent))  # as `python file.py` has it
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise BadFlowFile(f"{path.name}, line {error.lineno}: {error.msg}") from error
-    except BaseException as error:
+        where = Path(error.filename or path).name
+        text = f": `{error.text.strip()}`" if error.text else ""
+        raise BadFlowFile(f"{where}, line {error.lineno}{text}: {type(error).__name__}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
         line = f", line {frames[-1].lineno}: `{frames[-1].line}`" if frames else ""
         raise BadFlowFile(f"{path.name} does not import{line}: {type(error).__name__}: {error}") from error

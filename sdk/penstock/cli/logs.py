@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from typing import TypeGuard
 
 import click
 
 from ..api import labels
 from ..client import ApiError, Client
+from .lookup import RUN, find
 from .options import with_client
 from .rendering import Body, state_of, terminal, unmet
 
 LEVELS = {"DEBUG": "bright_black", "INFO": None, "WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+POLL_SECONDS = 0.5
 STARTED = ("Running", "Succeeded", "Failed")
 
 
@@ -20,17 +23,32 @@ STARTED = ("Running", "Succeeded", "Failed")
 @click.argument("run")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("-o", "--output", type=click.Choice(("json",)), help="Lines as the pod wrote them.")
-@click.option("--attempt", type=int, help="Of this attempt; the last when unset.")
+@click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt; the last when unset.")
 @with_client
 def command(client: Client, run: str, follow: bool, output: str | None, attempt: int | None) -> None:
     """Show the logs of a run."""
-    body = client.get("flowruns", run)
-    pod = _pod(client, run, attempt)
-    while follow and not terminal(body) and (pod is None or pod["status"].get("phase") not in STARTED):
-        time.sleep(0.5)
-        body, pod = client.get("flowruns", run), _pod(client, run, attempt)
-    if pod is None or pod["status"].get("phase") not in STARTED:
+    body = find(client, RUN, run)
+    name = body["metadata"]["name"]
+    pod = _pod(client, name, attempt)
+    shown: str | None = None
+    while True:
+        if _readable(pod) and pod["metadata"]["uid"] != shown:
+            shown = pod["metadata"]["uid"]
+            _print(client, name, pod, follow, output)
+        if not follow or terminal(body) or (shown and attempt):
+            break
+        time.sleep(POLL_SECONDS)  # for a pod that has not started, or the next attempt's
+        body = find(client, RUN, name)  # before the pod: once it has ended, no other pod comes
+        pod = _pod(client, name, attempt)
+    if shown is None:
         raise click.ClickException(_why_not(body, pod))
+
+
+def _readable(pod: Body | None) -> TypeGuard[Body]:
+    return pod is not None and pod["status"].get("phase") in STARTED
+
+
+def _print(client: Client, run: str, pod: Body, follow: bool, output: str | None) -> None:
     try:
         for line in client.logs(pod["metadata"]["name"], labels.CONTAINER, follow=follow):
             click.echo(line if output else render(line))
@@ -41,7 +59,7 @@ def command(client: Client, run: str, follow: bool, output: str | None, attempt:
 def _pod(client: Client, run: str, attempt: int | None) -> Body | None:
     selector = f"{labels.RUN}={run}" + (f",{labels.ATTEMPT}={attempt}" if attempt else "")
     pods = client.list("pods", label_selector=selector)
-    return max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
+    return max(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]), default=None)
 
 
 def _why_not(run: Body, pod: Body | None) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from ..api import labels
 from ..resources import Body, Resources
-from .rendering import show
+from .rendering import show, show_all
 
 
 def with_resources(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +29,8 @@ def with_resources(command: Callable[..., Any]) -> Callable[..., Any]:
             from ..resources.local import LocalResources, home
 
             return command(*args, where=LocalResources(home()), **kwargs)
-        from ..client import Client, access
+        from ..client import Client
+        from ..kubeconfig import access
         from ..resources.cluster import ClusterResources
 
         with Client(access(kubeconfig, context), namespace) as client:
@@ -38,8 +40,17 @@ def with_resources(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_objects(kind: str, bodies: Sequence[Body], output: str) -> None:
-    """Objects for programs; what a list leaves out of its items is said again."""
-    click.echo(show([{"apiVersion": "penstock.dev/v1alpha1", "kind": kind, **body} for body in bodies], output))
+    """A list of objects for programs; what the API server's lists leave out of their items is said again."""
+    click.echo(show_all([_whole(kind, body) for body in bodies], output))
+
+
+def print_object(kind: str, body: Body, output: str) -> None:
+    """One object for programs."""
+    click.echo(show(_whole(kind, body), output))
+
+
+def _whole(kind: str, body: Body) -> Body:
+    return {"apiVersion": labels.API_VERSION, "kind": kind, **body}
 
 
 def found(where: Resources, plural: str, name: str) -> Body:

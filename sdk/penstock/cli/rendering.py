@@ -1,4 +1,4 @@
-"""How runs look on a terminal: colours of states, ages, durations, tables. Pure but for the console itself."""
+"""How objects look on a terminal and to programs: colours of states, ages, tables, json, yaml, names. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..api import labels
 from ..api.states import StateType
 from ..yaml_text import dump
 
@@ -43,7 +44,7 @@ def age(time: str | None, now: datetime) -> str:
     """How long ago, as kubectl writes it."""
     if not time:
         return ""
-    seconds = max(0, int((now - datetime.fromisoformat(time.replace("Z", "+00:00"))).total_seconds()))
+    seconds = max(0, int((now - instant(time)).total_seconds()))
     if seconds < 120:
         return f"{seconds}s"
     if seconds < 7200:
@@ -53,52 +54,92 @@ def age(time: str | None, now: datetime) -> str:
     return f"{seconds // 86_400}d"
 
 
+def instant(time: str) -> datetime:
+    """A time as it stands in an object."""
+    return datetime.fromisoformat(time.replace("Z", "+00:00"))
+
+
 def unmet(run: Body) -> list[Body]:
-    """Conditions that say why a run does not go on."""
+    """Conditions that say why a run does not go on; none of one that has ended."""
+    if terminal(run):
+        return []
     return [c for c in (run.get("status") or {}).get("conditions") or [] if c["status"] == "False"]
 
 
-def cells(run: Body, now: datetime) -> dict[str, str]:
-    """The columns of a run."""
+def untold(run: Body) -> list[Body]:
+    """Those of them whose message is not the state's own."""
+    return [condition for condition in unmet(run) if condition["message"] != state_of(run).get("message")]
+
+
+def cells(run: Body, now: datetime, *, wide: bool = False) -> dict[str, str]:
+    """The columns of a run, those of `kubectl get flowruns`."""
     status, state = run.get("status") or {}, state_of(run)
-    return {
+    row = {
         "NAME": run["metadata"]["name"],
         "DEPLOYMENT": (run["spec"].get("deploymentRef") or {}).get("name", ""),
         "STATE": state.get("name", ""),
         "REASON": state.get("reason", ""),
         "TASKS": (status.get("tasks") or {}).get("summary", ""),
         "POOL": ((status.get("resolved") or {}).get("pool") or {}).get("name", ""),
+        "ATTEMPT": str(status.get("attempt", "")),
         "STARTED": age(status.get("startTime"), now),
         "DURATION": status.get("duration", ""),
         "AGE": age(run["metadata"].get("creationTimestamp"), now),
     }
+    if wide:
+        row["POD"] = (status.get("pod") or {}).get("name", "")
+        row["MESSAGE"] = " ".join(state.get("message", "").split())
+    return row
 
 
-def table(rows: Sequence[dict[str, str]], colour: str | None = "STATE") -> str:
-    """Rows as kubectl aligns them; the column `colour` in the colour of its state."""
+def table(rows: Sequence[dict[str, str]], colours: Sequence[str] = ()) -> str:
+    """Rows as kubectl aligns them; `colours` are those of the cells under STATE, row by row."""
     if not rows:
         return ""
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
     lines = ["   ".join(name.ljust(width) for name, width in widths.items()).rstrip()]
-    for row in rows:
+    for number, row in enumerate(rows):
+        colour = colours[number] if colours else None
         parts = []
         for name, width in widths.items():
-            text = row[name].ljust(width)
-            parts.append(click.style(text, fg=COLOURS.get(row[name])) if name == colour else text)
+            text, blank = row[name], " " * (width - len(row[name]))
+            parts.append((click.style(text, fg=colour) if name == "STATE" and text and colour else text) + blank)
         lines.append("   ".join(parts).rstrip())
     return "\n".join(lines)
 
 
-def show(bodies: Iterable[Body], output: str) -> str:
-    """Objects for programs: json (a List), yaml documents, or name."""
+def run_table(runs: Sequence[Body], now: datetime, *, wide: bool = False) -> str:
+    """Runs as a table, each state in the colour of its type."""
+    colours = [COLOURS.get(state_of(run).get("type", ""), "white") for run in runs]
+    return table([cells(run, now, wide=wide) for run in runs], colours)
+
+
+def show(body: Body, output: str) -> str:
+    """One object for programs: json, yaml or name."""
+    _trim(body)
+    if output == "name":
+        return _name(body)
+    return dump([body]).rstrip() if output == "yaml" else json.dumps(body, indent=2)
+
+
+def show_all(bodies: Iterable[Body], output: str) -> str:
+    """Objects for programs: json (always a List, as kubectl's), yaml documents, or names."""
     items = list(bodies)
     for body in items:
-        body.get("metadata", {}).pop("managedFields", None)
+        _trim(body)
     if output == "name":
-        return "\n".join(f"{body['kind'].lower()}.penstock.dev/{body['metadata']['name']}" for body in items)
+        return "\n".join(map(_name, items))
     if output == "yaml":
         return dump(items).rstrip()
-    return json.dumps(items[0] if len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}, indent=2)
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2)
+
+
+def _trim(body: Body) -> None:
+    body.get("metadata", {}).pop("managedFields", None)
+
+
+def _name(body: Body) -> str:
+    return f"{body['kind'].lower()}.{labels.GROUP}/{body['metadata']['name']}"
 
 
 def utc_now() -> datetime:

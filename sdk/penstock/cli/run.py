@@ -9,9 +9,13 @@ from typing import Any
 import click
 
 from ..api import labels, names
-from ..client import AlreadyExists, Client, NotFound, access
+from ..api.schema import Kind
+from ..client import AlreadyExists, Client
+from ..exceptions import ParameterBind
 from .flow_files import is_file, load
-from .options import parameters_option, parse_parameters
+from .lookup import DEPLOYMENT, FLOW, NoSuchObject, find
+from .options import cluster_options, open_client, output_option
+from .parameters import parameters_option, parse_parameters, problems
 from .rendering import Body, show
 from .watch import follow
 
@@ -24,10 +28,8 @@ from .watch import follow
 @click.option("--pool", help="WorkPool instead of the deployment's.")
 @click.option("-t", "--tag", "tags", multiple=True, help="A tag of the run. May be repeated.")
 @click.option("-w", "--watch", is_flag=True, help="Follow the run until it ends.")
-@click.option("-o", "--output", type=click.Choice(("json", "yaml", "name")), help="Print the created run.")
-@click.option("-n", "--namespace", envvar="PENSTOCK_NAMESPACE", help="Namespace; that of the context when unset.")
-@click.option("--context", help="Context of the kubeconfig.")
-@click.option("--kubeconfig", type=click.Path(), help="Kubeconfig file; KUBECONFIG or ~/.kube/config when unset.")
+@output_option("json", "yaml", "name", unset="what to do next")
+@cluster_options
 def command(
     target: str,
     parameters: tuple[str, ...],
@@ -47,24 +49,40 @@ def command(
     """
     given = parse_parameters(parameters)
     if is_file(target):
+        _only_for_the_cluster(target, name, idempotency_key, pool, tags, output)
         _here(target, given)
         return
-    with Client(access(kubeconfig, context), namespace) as client:
-        body = _body(target, given, name, idempotency_key, pool, tags)
-        _check(client, target, given)
+    if name and idempotency_key:
+        raise click.UsageError("--name and --idempotency-key both decide the name of the run: give one of them")
+    kind = _kind(target)
+    with open_client(namespace, context, kubeconfig) as client:
+        owner = find(client, kind, target)
+        _check(client, owner, given)
+        body = _body(kind, owner["metadata"]["name"], given, name, idempotency_key, pool, tags)
         try:
-            run = client.create(body)
+            run, done = client.create(body), "created"
         except AlreadyExists as error:
             if not idempotency_key:
-                raise click.ClickException(f"{error}; choose another --name") from error
-            run = client.get("flowruns", body["metadata"]["name"])
+                taken = body["metadata"]["name"]
+                raise click.ClickException(f"there is a run {taken} already: choose another --name") from error
+            run, done = _first(client, body, idempotency_key), "was created with this key before"
         made = run["metadata"]["name"]
         if watch:
-            follow(client, run)
+            follow(client, run, output)
         elif output:
-            click.echo(show([run], output))
+            click.echo(show(run, output))
         else:
-            click.echo(f"flowrun.penstock.dev/{made} created. Follow it with: penstock watch {made}")
+            click.echo(f"flowrun.penstock.dev/{made} {done}. Follow it with: penstock watch {made}")
+
+
+def _only_for_the_cluster(target: str, *given: object) -> None:
+    options = ("--name", "--idempotency-key", "--pool", "--tag", "--output")
+    unused = [option for option, value in zip(options, given, strict=True) if value]
+    if unused:
+        raise click.UsageError(
+            f"{', '.join(unused)}: only for runs in the cluster, and {target} runs here; "
+            f"for the cluster, first: penstock deploy {target}"
+        )
 
 
 def _here(target: str, parameters: dict[str, Any]) -> None:
@@ -72,71 +90,82 @@ def _here(target: str, parameters: dict[str, Any]) -> None:
     if len(found.flows) > 1:
         raise click.UsageError(f"{target} has several flows ({', '.join(found.flows)}): choose one with {target}:NAME")
     (flow,) = found.flows.values()
-    state = flow(**parameters, return_state=True)
+    try:
+        args, kwargs = flow.signature.arguments(flow.signature.with_defaults(parameters))
+    except ParameterBind as error:
+        raise click.ClickException(f"{error}; parameters are given with -p NAME=VALUE") from error
+    interrupts: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
+    state = flow(*args, **kwargs, return_state=True)
     if hasattr(state, "__await__"):
         import asyncio
+
+        interrupts += (asyncio.CancelledError,)  # what a loop makes of it
 
         async def wait() -> Any:
             return await state
 
         state = asyncio.run(wait())
     if state.type.value != "Completed":
-        click.echo(f"{state.name}: {state.message}", err=True)
-        sys.exit(1)
+        sys.exit(130 if isinstance(state.data, interrupts) else 1)  # why, the run has said
     if state.data is not None:
         click.echo(state.data)
 
 
+def _kind(target: str) -> Kind:
+    prefix, slash, _ = target.rpartition("/")
+    word = prefix.removesuffix(f".{labels.GROUP}").lower()
+    return FLOW if slash and word in (FLOW.singular, FLOW.plural, FLOW.short) else DEPLOYMENT
+
+
 def _body(
-    target: str,
+    kind: Kind,
+    owner: str,
     parameters: dict[str, Any],
     name: str | None,
     key: str | None,
     pool: str | None,
     tags: tuple[str, ...],
 ) -> Body:
-    kind, _, plain = target.rpartition("/")
-    if kind not in ("", "flow", "deployment"):
-        raise click.UsageError(f"{target}: name a deployment, or a flow as flow/NAME")
-    reference = {"flowRef" if kind == "flow" else "deploymentRef": {"name": plain}}
-    spec: Body = {**reference, **({"parameters": parameters} if parameters else {})}
+    spec: Body = {"flowRef" if kind is FLOW else "deploymentRef": {"name": owner}}
+    if parameters:
+        spec["parameters"] = parameters
     if pool:
         spec["workPool"] = pool
     if tags:
         spec["tags"] = list(tags)
-    made = name or names.manual_run(names.dns_label(plain, 41), key or secrets.token_hex(8))
     return {
         "apiVersion": labels.API_VERSION,
         "kind": "FlowRun",
-        "metadata": {"name": made, "annotations": {labels.CAUSE: "manual"}},
+        "metadata": {
+            "name": name or names.manual_run(owner, key or secrets.token_hex(8)),
+            "annotations": {labels.CAUSE: "manual"},
+        },
         "spec": spec,
     }
 
 
-def _check(client: Client, target: str, parameters: dict[str, Any]) -> None:
-    """Refuse here what the operator would refuse, where the flow can be read; a missing one may still be applied."""
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
+def _first(client: Client, body: Body, key: str) -> Body:
+    """The run that the key made before, if it is one of the same deployment or flow."""
+    run = client.get("flowruns", body["metadata"]["name"])
+    for reference in ("deploymentRef", "flowRef"):
+        if run["spec"].get(reference) != body["spec"].get(reference):
+            raise click.ClickException(
+                f"--idempotency-key {key} was used for another run, {run['metadata']['name']}: choose another"
+            )
+    return run
 
-    kind, _, plain = target.rpartition("/")
-    try:
-        deployed: Body = {}
-        if kind != "flow":
-            deployed = client.get("flowdeployments", plain)["spec"]
-        flow = client.get("flows", deployed.get("flowRef", {}).get("name", plain))
-    except NotFound as error:
-        if error.api_reason == "NotInstalled":
-            raise
-        click.secho(f"{error}: the run waits until it is applied", fg="yellow", err=True)
-        return
+
+def _check(client: Client, owner: Body, parameters: dict[str, Any]) -> None:
+    """Refuse here what the operator would refuse; a deployment may be applied before its flow, and its runs wait."""
+    flow, beneath = owner, dict[str, Any]()
+    if owner["kind"] != FLOW.kind:
+        try:
+            flow = find(client, FLOW, owner["spec"]["flowRef"]["name"])
+        except NoSuchObject as error:
+            click.secho(f"{error}; the run waits until it is applied", fg="yellow", err=True)
+            return
+        beneath = owner["spec"].get("parameters") or {}
     schema = flow["spec"].get("parameters")
-    if not schema:
-        return
-    validator = Draft202012Validator({"additionalProperties": False, **schema}, registry=Registry())
-    merged = {**deployed.get("parameters", {}), **parameters}
-    problems = [
-        f"{'.'.join(str(part) for part in error.absolute_path) or 'parameters'}: {error.message}"
-        for error in validator.iter_errors(merged)
-    ]
-    if problems:
-        raise click.ClickException("; ".join(problems[:5]))
+    wrong = problems(schema, {**beneath, **parameters}) if schema else []
+    if wrong:
+        raise click.ClickException(f"{owner['kind']} {owner['metadata']['name']}: {'; '.join(wrong)}")

@@ -4,49 +4,60 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import datetime
 
 import click
 
 from ..client import Client
+from .lookup import RUN, find
 from .options import output_option, with_client
-from .rendering import COLOURS, Body, age, show, state_of, table, unmet, utc_now
+from .rendering import COLOURS, Body, age, show, state_of, table, untold, utc_now
+
+MAX_FAILURES = 20
 
 
 @click.command("show")
 @click.argument("run")
-@output_option("json", "yaml")
+@output_option("json", "yaml", unset="for people")
 @with_client
 def command(client: Client, run: str, output: str | None) -> None:
     """Show everything about a run."""
-    body = client.get("flowruns", run)
-    if output:
-        click.echo(show([body], output))
-        return
-    pages = client.list("taskrunpages", field_selector=f"run.name={run}")
-    mine = [page for page in pages if page["run"]["uid"] == body["metadata"]["uid"]]
-    click.echo("\n".join(lines(body, mine)))
+    body = find(client, RUN, run)
+    click.echo(show(body, output) if output else "\n".join(lines(body, pages_of(client, body))))
+
+
+def pages_of(client: Client, run: Body) -> list[Body]:
+    """The task records of this run, and of no other run that had its name."""
+    pages = client.list("taskrunpages", field_selector=f"run.name={run['metadata']['name']}")
+    return [page for page in pages if page["run"]["uid"] == run["metadata"]["uid"]]
 
 
 def lines(run: Body, pages: list[Body]) -> list[str]:
     """The run for people, a line each."""
-    status, state, now = run.get("status") or {}, state_of(run), utc_now()
+    spec, status, state, now = run["spec"], run.get("status") or {}, state_of(run), utc_now()
     name = state.get("name", "not accepted yet")
+    owner = "Deployment" if "deploymentRef" in spec else "Flow"
     found = [
         f"Name:        {run['metadata']['name']}",
-        f"Deployment:  {(run['spec'].get('deploymentRef') or {}).get('name', '-')}",
-        f"State:       {click.style(name, fg=COLOURS.get(state.get('type', '')))}  {state.get('reason', '')}",
+        f"{owner + ':':<12} {(spec.get('deploymentRef') or spec.get('flowRef'))['name']}",
+        f"State:       {click.style(name, fg=COLOURS.get(state.get('type', '')))}{_because(state)}",
     ]
     if state.get("message"):
         found.append(f"Message:     {state['message']}")
-    for condition in unmet(run):
+    for condition in untold(run):
         found.append(f"Condition:   {condition['type']}: {condition['reason']}: {condition['message']}")
-    pod = status.get("pod") or {}
+    pod = (status.get("pod") or {}).get("name")
+    pool = ((status.get("resolved") or {}).get("pool") or {}).get("name") or spec.get("workPool")
     found += [
-        f"Pool:        {((status.get('resolved') or {}).get('pool') or {}).get('name', '-')}",
-        f"Attempt:     {status.get('attempt', '-')}  (pod {pod.get('name', 'none')})",
+        f"Pool:        {pool or '-'}",
+        f"Attempt:     {status.get('attempt') or '-'}" + (f"  (pod {pod})" if pod else ""),
+        f"Created:     {_when(run['metadata'].get('creationTimestamp'), now)}",
+        f"Started:     {_when(status.get('startTime'), now)}",
         f"Duration:    {status.get('duration', '-')}",
     ]
-    parameters = status.get("parameters") or run["spec"].get("parameters") or {}
+    if spec.get("tags"):
+        found.append(f"Tags:        {', '.join(spec['tags'])}")
+    parameters = status.get("parameters") or spec.get("parameters") or {}
     if parameters:
         found.append("Parameters:")
         found += [f"  {key} = {json.dumps(value)}" for key, value in parameters.items()]
@@ -66,7 +77,9 @@ def lines(run: Body, pages: list[Body]) -> list[str]:
     failures = [failure for page in pages for failure in page.get("failures") or []]
     if failures:
         found.append("Failures:")
-        found += [f"  {f['name']}: {f['state']}: {f['message']}" for f in failures[:20]]
+        found += [f"  {f['name']}: {f['state']}: {f['message']}" for f in failures[:MAX_FAILURES]]
+        if len(failures) > MAX_FAILURES:
+            found.append(f"  and {len(failures) - MAX_FAILURES} more")
     result = status.get("result") or {}
     if "inline" in result:
         value = result["inline"]
@@ -77,3 +90,12 @@ def lines(run: Body, pages: list[Body]) -> list[str]:
     elif result.get("omitted"):
         found.append(f"Result:      {result['omitted']}")
     return found
+
+
+def _because(state: Body) -> str:
+    reason = state.get("reason") or ""
+    return f"  {reason}" if reason != state.get("name", "") else ""
+
+
+def _when(time: str | None, now: datetime) -> str:
+    return f"{time[:19]}Z  ({age(time, now)} ago)" if time else "-"

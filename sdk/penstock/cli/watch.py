@@ -5,34 +5,40 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from ..client import Client, ClusterUnavailable
-from .options import with_client
-from .rendering import COLOURS, Body, state_of, terminal, unmet, utc_now
+from ..client import Client
+from ..kubeconfig import ClusterUnavailable
+from .lookup import RUN, find
+from .options import output_option, with_client
+from .rendering import COLOURS, Body, instant, show, state_of, terminal, untold, utc_now
 from .show import lines as full
+from .show import pages_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 WATCH_SECONDS = 300
+PAUSE_SECONDS = 0.5  # between two watches: one that is cut at once must not become a storm
 REDRAW = 0.25
 
 
 @click.command("watch")
 @click.argument("run")
+@output_option("json", "yaml", unset="what happens as it happens")
 @with_client
-def command(client: Client, run: str) -> None:
-    """Follow a run until it ends. Exit code 0 when it completed, 1 otherwise."""
-    follow(client, client.get("flowruns", run))
+def command(client: Client, run: str, output: str | None) -> None:
+    """Follow a run until it ends. Exit code 0 when it completed, 1 otherwise. With -o, print its end alone."""
+    follow(client, find(client, RUN, run), output)
 
 
-def follow(client: Client, run: Body) -> None:
+def follow(client: Client, run: Body, output: str | None = None) -> NoReturn:
     """Show a run until its end and exit by it; interrupting leaves the run going."""
-    view = _Live() if sys.stdout.isatty() else _Lines()
+    view = _Quiet() if output else _Live() if sys.stdout.isatty() else _Lines()
     name = run["metadata"]["name"]
     try:
         with view:
@@ -42,9 +48,7 @@ def follow(client: Client, run: Body) -> None:
     except KeyboardInterrupt:
         click.echo(f"\n{name} goes on. See it again: penstock watch {name}; end it: penstock cancel {name}", err=True)
         sys.exit(130)
-    pages = client.list("taskrunpages", field_selector=f"run.name={name}")
-    mine = [page for page in pages if page["run"]["uid"] == run["metadata"]["uid"]]
-    click.echo("\n".join(full(run, mine)))
+    click.echo(show(run, output) if output else "\n".join(full(run, pages_of(client, run))))
     sys.exit(0 if state_of(run).get("type") == "Completed" else 1)
 
 
@@ -55,28 +59,45 @@ def _changes(client: Client, run: Body) -> Iterator[Body]:
         yield run
         if terminal(run):
             return
-        for event in client.watch("flowruns", name, run["metadata"]["resourceVersion"], WATCH_SECONDS):
+        for event in client.watch(RUN.plural, name, run["metadata"]["resourceVersion"], WATCH_SECONDS):
             if event["type"] == "DELETED":
                 raise click.ClickException(f"run {name} was deleted")
             run = event["object"]
             yield run
             if terminal(run):
                 return
-        try:
-            run = client.get("flowruns", name)
-        except ClusterUnavailable:
-            time.sleep(1.0)
+        time.sleep(PAUSE_SECONDS)
+        with suppress(ClusterUnavailable):  # it goes on without us
+            run = client.get(RUN.plural, name)
 
 
 def explanation(run: Body) -> list[str]:
     """Why the run does not go on, as its conditions tell."""
-    return [f"{c['reason']}: {c['message']}" for c in unmet(run)] if not terminal(run) else []
+    return [f"{c['reason']}: {c['message']}" for c in untold(run)]
 
 
 def elapsed(run: Body, now: datetime) -> str:
     """Seconds since the run was made."""
-    created = datetime.fromisoformat(run["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
-    return f"{max(0, int((now - created).total_seconds()))}s"
+    return f"{max(0, int((now - instant(run['metadata']['creationTimestamp'])).total_seconds()))}s"
+
+
+def _words(entry: Body) -> list[str]:
+    """Time, name, and what there is to say about an entry of the history."""
+    more = entry.get("message") or entry.get("reason") or ""
+    return [entry["time"][11:19], entry["name"], *([more] if more not in ("", entry["name"]) else [])]
+
+
+class _Quiet:
+    """Nothing until the end; for programs."""
+
+    def __enter__(self) -> _Quiet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, run: Body) -> None:  # noqa: ARG002 - as the other views have it
+        return None
 
 
 class _Lines:
@@ -96,7 +117,7 @@ class _Lines:
         for entry in (run.get("status") or {}).get("history") or []:
             if entry["seq"] > self._seq:
                 self._seq = entry["seq"]
-                click.echo(f"{entry['time'][11:19]}  {entry['name']}  {entry['message'] or entry['reason']}")
+                click.echo("  ".join(_words(entry)))
         for text in explanation(run):
             if text not in self._told:
                 self._told.add(text)
@@ -141,7 +162,7 @@ class _Live:
         )
         parts: list[RenderableType] = [Spinner("dots", text=head)]
         for entry in status.get("history") or []:
-            parts.append(Text(f"   {entry['time'][11:19]}  {entry['name']}  {entry['message']}", style="dim"))
+            parts.append(Text("   " + "  ".join(_words(entry)), style="dim"))
         tasks = status.get("tasks") or {}
         if tasks.get("total"):
             done = int(tasks["summary"].partition("/")[0])

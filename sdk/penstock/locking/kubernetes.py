@@ -40,7 +40,8 @@ class LeaseLockManager(LockManager):
 
     def __init__(self, client: LeaseClient | None = None, *, lease_seconds: int = 30) -> None:
         if client is None:
-            from ..client import Client, access
+            from ..client import Client
+            from ..kubeconfig import access
 
             client = Client(access())
         self._client, self._seconds = client, lease_seconds

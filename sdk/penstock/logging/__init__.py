@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TASK
@@ -132,9 +133,19 @@ class RunFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
+_setting_up = Lock()
+
+
 def _ensure_handler() -> None:
     """Send records to stderr, unless somebody has decided where they go; in a pod as JSON lines to stdout."""
     logger = logging.getLogger(ROOT)
+    if logger.handlers and logger.level != logging.NOTSET:
+        return
+    with _setting_up:  # or threads that log their first record at once would each add a handler
+        _set_up(logger)
+
+
+def _set_up(logger: logging.Logger) -> None:
     if logger.level == logging.NOTSET:
         level = get_current_settings().log_level
         logger.setLevel(int(level) if level.isdigit() else level)

@@ -97,7 +97,8 @@ def _open(choice: str) -> Resources:
         from .local import LocalResources, home
 
         return LocalResources(home())
-    from ..client import Client, access
+    from ..client import Client
+    from ..kubeconfig import access
     from .cluster import ClusterResources
 
     return ClusterResources(Client(access(), os.environ.get(labels.ENV_NAMESPACE)))

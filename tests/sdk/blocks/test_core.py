@@ -230,8 +230,8 @@ def outer() -> None: ...
 def test_a_flow_says_which_blocks_it_reads() -> None:
     assert outer.blocks == ("prod", "api-key", "prod")
     assert outer.with_options(name="other").blocks == outer.blocks
-    assert flow_manifest(outer, "flow", "x", Options())["spec"]["blocks"] == ["prod", "api-key"]
-    assert "blocks" not in flow_manifest(outer.with_options(blocks=[]), "flow", "x", Options())["spec"]
+    assert flow_manifest(outer, "flow:outer", "x", Options())["spec"]["blocks"] == ["prod", "api-key"]
+    assert "blocks" not in flow_manifest(outer.with_options(blocks=[]), "flow:outer", "x", Options())["spec"]
 
 
 @pytest.mark.parametrize("blocks", ["prod", [1], [""], [Warehouse]])

@@ -47,7 +47,7 @@ def test_a_value_is_changed_only_where_that_is_meant() -> None:
     assert "give --overwrite to change it" in done.stderr
     assert variable("set", "x", "2", "--overwrite").exit_code == 0
     listed = json.loads(variable("ls", "-o", "json").stdout)
-    assert listed["spec"] == {"value": 2, "tags": ["a", "b"]}
+    assert listed["items"][0]["spec"] == {"value": 2, "tags": ["a", "b"]}
 
 
 def test_a_list_for_people_cuts_long_values() -> None:

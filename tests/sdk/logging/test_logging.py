@@ -8,13 +8,15 @@ import logging
 import subprocess
 import sys
 import textwrap
+import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from penstock import flow, get_run_logger, task
 from penstock.exceptions import MissingContext
-from penstock.logging import disable_run_logger
+from penstock.logging import disable_run_logger, get_logger, json_lines
 from penstock.settings import temporary_settings
 
 
@@ -151,6 +153,29 @@ def test_extra_loggers_and_those_below_write_where_runs_write(form: str) -> None
     else:
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert [(line["logger"], line["task"]) for line in lines] == [("lib.part", "t-0"), ("lib.part", "t-1")] * 2
+
+
+def test_threads_that_log_at_once_set_up_logging_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first records of a run often come from several tasks at the same moment; each is to be written once."""
+    root = logging.getLogger("penstock")
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "propagate", True)
+    monkeypatch.setenv("PENSTOCK_LOG_FORMAT", "json")
+    meeting = threading.Barrier(4)
+
+    class Slow(json_lines.JsonLines):
+        def __init__(self) -> None:
+            with suppress(threading.BrokenBarrierError):
+                meeting.wait(0.5)  # nobody else comes where only one sets up
+            super().__init__()
+
+    monkeypatch.setattr(json_lines, "JsonLines", Slow)
+    threads = [threading.Thread(target=get_logger) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [type(handler) for handler in root.handlers] == [Slow]
 
 
 def test_without_any_setup_records_go_to_stderr_once() -> None:

@@ -59,6 +59,6 @@ def test_what_a_manifest_says(tmp_path: Path) -> None:
         "serializer": "compressed/json",
     }
     assert described(made(result_storage=tmp_path)) == {"storage": str(tmp_path)}
-    manifest = flow_manifest(made(persist_result=True, result_storage="memory://a"), "m", "pass", Options())
+    manifest = flow_manifest(made(persist_result=True, result_storage="memory://a"), "m:f", "pass", Options())
     assert manifest["spec"]["results"] == {"persist": True, "storage": "memory://a"}
-    assert "results" not in flow_manifest(made(), "m", "pass", Options())["spec"]
+    assert "results" not in flow_manifest(made(), "m:f", "pass", Options())["spec"]

@@ -1,0 +1,145 @@
+"""`penstock build`: what it prints is what the options say, for kubectl and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from command_line import CommandLine
+
+Write = Callable[[str, str], Path]
+
+ETL = '''
+from penstock import flow
+
+
+@flow
+def etl(parts: int = 2, mode: str = "append"):
+    """Load."""
+'''
+TWO = ETL + "\n\nfast = etl.with_options(name='etl-fast', retries=2)\n"
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(text))
+
+
+def test_a_flow_and_its_deployment_are_printed(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    made, deployment = documents(penstock.ok("build", "etl.py"))
+    assert (made["kind"], made["metadata"]) == ("Flow", {"name": "etl"})
+    assert made["spec"]["code"] == {"source": {"text": ETL}}
+    assert made["spec"]["entrypoint"] == "etl:etl"
+    assert (deployment["kind"], deployment["spec"]) == ("FlowDeployment", {"flowRef": {"name": "etl"}})
+
+
+def test_json_is_a_list_of_the_same_objects(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    told = json.loads(penstock.ok("build", "etl.py", "-o", "json"))
+    assert (told["apiVersion"], told["kind"]) == ("v1", "List")
+    assert told["items"] == documents(penstock.ok("build", "etl.py", "-o", "yaml"))
+
+
+def test_every_option_has_its_field(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    made, deployment = documents(
+        penstock.ok(
+            "build",
+            "etl.py:etl",
+            *("--name", "Load_all", "--deployment-name", "nightly", "--pool", "gpu", "--queue", "fast"),
+            *("--image", "i:1", "-p", "parts=3", "--param", "mode=no", "-t", "a", "--tag", "b", "--suspend"),
+        )
+    )
+    assert made["metadata"] == {"name": "load-all"}
+    assert deployment["metadata"] == {"name": "nightly"}
+    assert deployment["spec"] == {
+        "flowRef": {"name": "load-all"},
+        "workPool": "gpu",
+        "queue": "fast",
+        "pod": {"image": "i:1"},
+        "parameters": {"parts": 3, "mode": "no"},
+        "tags": ["a", "b"],
+        "suspend": True,
+    }
+
+
+def test_runs_can_be_taken_up_again(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    assert documents(penstock.ok("build", "etl.py", "--no-suspend"))[1]["spec"]["suspend"] is False
+
+
+def test_code_may_stay_in_the_image(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    made, deployment = documents(penstock.ok("build", "etl.py", "--from-image", "--image", "i:1"))
+    assert made["spec"]["code"] == {"image": {"image": "i:1"}}
+    assert "pod" not in deployment["spec"]
+
+
+def test_each_flow_of_a_file_is_found_by_its_own_name(penstock: CommandLine, write: Write) -> None:
+    """Also those that share a function: the entrypoint is the variable, which is what the pod will look for."""
+    write("etl.py", TWO)
+    found = documents(penstock.ok("build", "etl.py"))
+    assert [(body["kind"], body["metadata"]["name"]) for body in found] == [
+        ("Flow", "etl"),
+        ("FlowDeployment", "etl"),
+        ("Flow", "etl-fast"),
+        ("FlowDeployment", "etl-fast"),
+    ]
+    assert [body["spec"]["entrypoint"] for body in found[::2]] == ["etl:etl", "etl:fast"]
+
+
+# Words after `build etl.py`, the file, the exit code, and what is said.
+REFUSED: dict[str, tuple[tuple[str, ...], str, int, str]] = {
+    "a name for several flows": (
+        ("--name", "x"),
+        TWO,
+        2,
+        "etl.py has several flows (etl, fast): choose one with etl.py:NAME to name it",
+    ),
+    "a deployment's name for several flows": (("--deployment-name", "x"), TWO, 2, "etl.py has several flows"),
+    "two flows that would be one object": (
+        (),
+        ETL + "\n\n@flow(name='ETL')\ndef other(): ...\n",
+        1,
+        "etl.py: etl and other would both be named etl: give one of them @flow(name=...)",
+    ),
+    "a parameter that it has not": (
+        ("-p", "part=3"),
+        ETL,
+        1,
+        "etl.py: etl: there is no parameter part, did you mean parts?",
+    ),
+    "a parameter of another type": (("-p", "parts=x"), ETL, 1, "etl.py: etl: parts: 'x' is not of type 'integer'"),
+    "a number for text": (("-p", "mode=1"), ETL, 1, "mode: 1 is not of type 'string'; text that looks like JSON"),
+    "a parameter that is no pair": (("-p", "parts"), ETL, 2, "'parts': write it as name=value"),
+    "a pool that cannot be": (("--pool", "My_Pool"), ETL, 1, "deployment etl: workPool: String should match"),
+    "a name of signs only": (("--name", "!!"), ETL, 1, "flow name '!!': it needs a letter or a digit"),
+    "a file with too much source": (
+        (),
+        ETL + "#" * 140_000,
+        1,
+        "inline source at most 131072. Put the code into an image and deploy with --from-image.",
+    ),
+    "a broken file": ((), "def f(:\n", 1, "etl.py, line 1: `def f(:`: SyntaxError: invalid syntax"),
+}
+
+
+@pytest.mark.parametrize(("words", "text", "code", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_refused(
+    words: tuple[str, ...], text: str, code: int, message: str, penstock: CommandLine, write: Write
+) -> None:
+    """With one error, and nothing on stdout that a pipe to kubectl would apply."""
+    write("etl.py", text)
+    said = penstock("build", "etl.py", *words)
+    assert (said.code, said.out) == (code, "")
+    assert message in said.err
+
+
+def test_a_missing_file_names_the_one_that_was_meant(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    assert penstock.fails("build", "elt.py") == "error: elt.py: there is no such file; did you mean etl.py?\n"

@@ -1,0 +1,154 @@
+"""The command as a whole: its list of commands, its errors and exit codes, and its entry points."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from command_line import CommandLine
+from penstock import cli
+from penstock.cli import COMMANDS
+
+MODULES = {path.stem for path in Path(str(cli.__file__)).parent.glob("*.py")}
+
+
+def test_help_lists_every_command_and_the_exit_codes(penstock: CommandLine) -> None:
+    said = penstock.ok("--help")
+    for name, text in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(text)}$", said, re.MULTILINE)
+    assert "Exit codes: 0 done; 1 the command failed" in said
+    assert penstock.ok("-h") == said
+
+
+def test_commands_without_words_show_the_help(penstock: CommandLine) -> None:
+    said = penstock()
+    assert said.code == 2
+    assert "Commands:" in said.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_is_the_module_of_its_name(name: str, penstock: CommandLine) -> None:
+    assert name in MODULES
+    said = penstock.ok(name, "--help")
+    assert said.startswith(f"Usage: penstock {name} ")
+    assert penstock.ok(name, "-h") == said
+
+
+GROUPS = {"artifact": "ls", "block": "ls", "variable": "get"}
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"build", "version"}))
+def test_whatever_needs_a_cluster_takes_kubectls_options(name: str, penstock: CommandLine) -> None:
+    said = penstock.ok(name, *([GROUPS[name]] if name in GROUPS else []), "--help")
+    for option in ("-n, --namespace", "--context", "--kubeconfig"):
+        assert option in said
+
+
+def test_a_misspelt_command_is_told_its_name(penstock: CommandLine) -> None:
+    said = penstock.fails("bild", code=2)
+    assert said.endswith("error: there is no command bild; did you mean build?\n")
+    assert "Usage: penstock [OPTIONS] COMMAND" in said
+
+
+def test_an_unknown_command_is_told_all(penstock: CommandLine) -> None:
+    assert f"there are {', '.join(sorted(COMMANDS))}" in penstock.fails("xyzzy", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("show",), "Missing argument 'RUN'"),
+        (("cancel",), "Missing argument 'RUN...'"),
+        (("--loud",), "--loud"),
+        (("runs", "--loud"), "--loud"),
+        (("runs", "-o", "xml"), "'xml' is not one of 'json', 'yaml', 'name', 'wide'"),
+        (("runs", "--limit", "0"), "0 is not in the range x>=1"),
+        (("logs", "r", "--attempt", "0"), "0 is not in the range x>=1"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(words: tuple[str, ...], message: str, penstock: CommandLine) -> None:
+    said = penstock.fails(*words, code=2)
+    assert message in said
+    assert "error: " in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("runs",), ("show", "r"), ("watch", "r"), ("logs", "r"), ("cancel", "r"), ("run", "d")],
+    ids=lambda words: words[0],
+)
+def test_without_a_cluster_the_remedy_is_one_line(words: tuple[str, ...], penstock: CommandLine) -> None:
+    assert penstock.fails(*words) == "error: no cluster: set KUBECONFIG, or give --kubeconfig\n"
+
+
+def test_a_kubeconfig_that_is_missing_is_named(penstock: CommandLine) -> None:
+    said = penstock.fails("runs", "--kubeconfig", "nowhere")
+    assert said == "error: kubeconfig nowhere does not exist: set KUBECONFIG, or give --kubeconfig\n"
+
+
+def test_debugging_shows_the_traceback(penstock: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_DEBUG", "1")
+    with pytest.raises(Exception, match="no cluster"):
+        penstock("runs")
+
+
+def test_kubectls_plugin_is_called_so(penstock: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kubectl penstock` runs `kubectl-penstock`, and should say so in its help."""
+    plugin = CommandLine(monkeypatch, penstock.capsys, "/usr/local/bin/kubectl-penstock")
+    assert plugin.ok("runs", "-h").startswith("Usage: kubectl penstock runs ")
+
+
+def test_it_is_a_module_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "penstock.cli", "version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("penstock ")
+
+
+def test_help_imports_no_command(penstock: CommandLine) -> None:
+    """Help and completion stay quick: neither rich, httpx nor pydantic is loaded for them."""
+    code = (
+        "import sys; sys.argv = ['penstock', '--help']\n"
+        "from penstock.cli import main\n"
+        "main()\n"
+        "print(sorted({'httpx', 'rich', 'pydantic', 'jsonschema', 'penstock.client'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    """As with `penstock build flow.py | head -1`."""
+    program = (
+        "import click, sys\n"
+        "from penstock.cli import cli, main\n"
+        "@cli.command('spill')\n"
+        "def spill(): [click.echo('x' * 1000) for _ in range(1000)]\n"
+        "sys.argv = ['penstock', 'spill']\n"
+        "cli.resolve_command = lambda ctx, args: ('spill', spill, [])\n"
+        "main()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+def test_the_page_tells_of_every_command_and_option() -> None:
+    """docs/cli.md keeps up with the code."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text()
+    headings = set(re.findall(r"^## (\w+)", page, re.MULTILINE))
+    assert set(COMMANDS) <= headings
+    for name in COMMANDS:
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        assert command is not None
+        for option in command.params:
+            words = [word for word in option.opts if word.startswith("-")]
+            assert not words or any(f"`{word}" in page for word in words), f"{name} {words}"
