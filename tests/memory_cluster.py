@@ -160,7 +160,8 @@ class MemoryCluster:
             if seen < self._version:
                 continue
             try:
-                await asyncio.wait_for(changed.wait(), left)
+                async with asyncio.timeout(left):
+                    await changed.wait()
             except TimeoutError:
                 return
 

@@ -96,6 +96,7 @@ class Operator:
         metrics.WATCH_SILENCE.set_function(lambda: max(i.silence() for i in controller.informers))
         if wanted.metrics_port:
             server, _ = prometheus_client.start_http_server(wanted.metrics_port)
+            self._stack.callback(server.server_close)
             self._stack.callback(server.shutdown)
         self.controller = controller
         self._task = asyncio.create_task(controller.run(), name="controller")

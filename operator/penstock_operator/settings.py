@@ -56,7 +56,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         if text is None or text == "":
             continue
         if isinstance(field.default, int):
-            if not text.isdigit():
+            if not text.isdecimal():
                 raise InvalidSetting(f"{name}={text!r}: a whole number is wanted")
             low, high = BOUNDS[field.name]
             if not low <= int(text) <= high:

@@ -50,6 +50,7 @@ def test_an_empty_variable_means_the_default() -> None:
     [
         ("PENSTOCK_OPERATOR_WORKERS", "many", "a whole number"),
         ("PENSTOCK_OPERATOR_WORKERS", "-1", "a whole number"),
+        ("PENSTOCK_OPERATOR_WORKERS", "²", "a whole number"),
         ("PENSTOCK_OPERATOR_WORKERS", "0", "at least 1"),
         ("PENSTOCK_OPERATOR_PROBE_PORT", "70000", "at most 65535"),
         ("PENSTOCK_OPERATOR_LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),

@@ -17,12 +17,12 @@ from ..reconcile.sources import Key
 Body = dict[str, Any]
 Ref = tuple[str, str]
 
+REMEMBERED_GONE = 1000  # for each kind; late answers are late by seconds
+
 
 def newer(body: Body, known: Body | None) -> bool:
-    """Whether `body` is at least as new as what is known of the object; a new uid always is."""
-    if known is None or body["metadata"]["uid"] != known["metadata"]["uid"]:
-        return True
-    return int(body["metadata"]["resourceVersion"]) >= int(known["metadata"]["resourceVersion"])
+    """Whether `body` is at least as new as what is known under its name, be it of the same object or of a namesake."""
+    return known is None or int(body["metadata"]["resourceVersion"]) >= int(known["metadata"]["resourceVersion"])
 
 
 def slim(body: Body) -> Body:
@@ -48,6 +48,7 @@ class ObjectCache:
         self._pods_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._children_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._lost_nodes: set[str] = set()
+        self._gone: dict[str, dict[Ref, int]] = defaultdict(dict)  # versions at which objects were lately found gone
 
     def refs(self, kind: str, namespace: str | None) -> Iterable[Ref]:
         """What is known of a kind in one namespace, or in all."""
@@ -70,6 +71,9 @@ class ObjectCache:
         ref = (body["metadata"].get("namespace") or "", body["metadata"]["name"])
         if not newer(body, self._objects[kind].get(ref)):
             return False
+        if int(body["metadata"]["resourceVersion"]) <= self._gone[kind].get(ref, 0):
+            return False  # an answer that comes after the news that the object is gone
+        self.drop(kind, ref)
         self._objects[kind][ref] = slim(body)
         run = (body["metadata"].get("labels") or {}).get(labels.RUN)
         if kind == "Pod" and run:
@@ -79,8 +83,17 @@ class ObjectCache:
             self._children_of[(ref[0], parent)].add(ref)
         return True
 
-    def drop(self, kind: str, ref: Ref) -> Body | None:
-        """Forget an object; what was known of it."""
+    def drop(self, kind: str, ref: Ref, version: str | None = None) -> Body | None:
+        """Forget an object that is gone, at `version` if not now; what was known of it, None when it is not dropped."""
+        known = self._objects[kind].get(ref)
+        if version:
+            if known and int(known["metadata"]["resourceVersion"]) > int(version):
+                return None
+            gone = self._gone[kind]
+            gone.pop(ref, None)  # so that the oldest comes first
+            gone[ref] = int(version)
+            if len(gone) > REMEMBERED_GONE:
+                gone.pop(next(iter(gone)))
         body = self._objects[kind].pop(ref, None)
         run = ((body or {}).get("metadata", {}).get("labels") or {}).get(labels.RUN)
         if kind == "Pod" and run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -35,6 +36,7 @@ Reconciler = Callable[[Key], Awaitable[Requeue | None]]
 SAFETY = timedelta(minutes=5)  # a run that waits for another object is looked at this often, whatever was heard
 MAX_SILENCE = 180.0
 REMEMBERED_TOUCHES = 1000
+TTL_TEXT = re.compile(r"[0-9]{1,9}")
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
@@ -52,8 +54,13 @@ def pod_deadline(pod: PodView) -> datetime | None:
         for c in pod.status.get("containerStatuses") or []
     ]
     finished = max((end for end in ends if end), default=None) or parse_time(pod.metadata.get("creationTimestamp"))
-    ttl = int((pod.metadata.get("annotations") or {}).get(TTL) or DEFAULT_POD_TTL)
-    return finished + timedelta(seconds=ttl) if finished else None
+    return finished + timedelta(seconds=_ttl(pod)) if finished else None
+
+
+def _ttl(pod: PodView) -> int:
+    """What the pod's annotation says; anybody may have written there."""
+    said = str((pod.metadata.get("annotations") or {}).get(TTL))
+    return int(said) if TTL_TEXT.fullmatch(said) else DEFAULT_POD_TTL
 
 
 class Controller:
@@ -87,7 +94,8 @@ class Controller:
             self._informer("Job", Selection(JOBS, where, label_selector=managed)),
             self._informer("FlowRun", Selection(FLOW_RUNS, where, field_selector="status.settled!=true")),
         ]
-        if watch_nodes and not namespaces:
+        self._watch_nodes = watch_nodes and not namespaces
+        if self._watch_nodes:
             self.informers.append(self._informer("Node", Selection(NODES)))
         self._progress = time.monotonic()
 
@@ -99,6 +107,7 @@ class Controller:
         """An object of another kind appeared, changed or went: reconcile it, and whatever waits for it."""
         if kind in self._reconcilers:
             self.queue.add((kind, key))
+        self._touched.pop((kind, *key), None)  # so that the oldest comes first
         self._touched[(kind, *key)] = time.monotonic()
         if len(self._touched) > REMEMBERED_TOUCHES:
             self._touched.pop(next(iter(self._touched)))
@@ -110,7 +119,7 @@ class Controller:
             self._cluster,
             selection,
             changed=lambda body: self._changed(kind, body),
-            deleted=lambda ref: self._deleted(kind, ref),
+            deleted=lambda ref, version: self._deleted(kind, ref, version),
             known=lambda namespace: self.cache.refs(kind, namespace),
         )
 
@@ -121,13 +130,14 @@ class Controller:
         if self.cache.put(kind, body):
             self._name(kind, body)
 
-    def _deleted(self, kind: str, ref: tuple[str, str]) -> None:
-        body = self.cache.drop(kind, ref)
+    def _deleted(self, kind: str, ref: tuple[str, str], version: str) -> None:
+        body = self.cache.drop(kind, ref, version)
         if kind == "Node":
             self.cache.lose_node(ref[1], True)
             self._name_runs_on(ref[1])
         elif kind == "FlowRun":
-            self.due.drop((kind, Key(*ref)))
+            if self.cache.run(Key(*ref)) is None:
+                self.due.drop((kind, Key(*ref)))
             self._name_relatives(Key(*ref), body)
         elif body is not None:
             self._name(kind, body)
@@ -171,14 +181,25 @@ class Controller:
             if pod.get("spec", {}).get("nodeName") == node:
                 self._name("Pod", pod)
 
+    async def _find_lost_nodes(self) -> None:
+        """Find the nodes that were deleted while nobody watched: pods name them still, the API server has them not."""
+        named = {pod.get("spec", {}).get("nodeName") for pod in self.cache.objects("Pod")} - {None}
+        for node in sorted(named - {name for _, name in self.cache.refs("Node", None)}):
+            try:
+                found = await self._cluster.get(NODES, None, node)
+            except ApiError as error:  # Kubernetes deletes such pods in the end, and that is heard of
+                logger.warning("node %s: %s", node, error)
+            else:
+                self.cache.lose_node(node, found is None)
+
     async def _pod_ttl(self, key: Key) -> Requeue | None:
-        """Delete a pod that finished long enough ago and whose run is settled; Jobs see to their own pods."""
+        """Delete a pod of a run that finished long enough ago and whose run is settled; Jobs see to their own pods."""
         body = self.cache.get("Pod", key)
         if body is None:
             return None
         pod, deadline = PodView(body), pod_deadline(PodView(body))
         owner: Body = next((o for o in pod.metadata.get("ownerReferences") or [] if o.get("controller")), {})
-        if deadline is None or owner.get("kind") == "Job":
+        if deadline is None or owner.get("kind") != "FlowRun":
             return None
         if self._clock() < deadline:
             return Requeue(deadline)
@@ -199,6 +220,8 @@ class Controller:
             for informer in self.informers:
                 await informer.synced.wait()
             logger.info("synced: %d runs, %d pods", self.cache.count("FlowRun"), self.cache.count("Pod"))
+            if self._watch_nodes:
+                await self._find_lost_nodes()
             group.create_task(self.due.run(), name="due times")
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"worker {number}")
@@ -241,7 +264,8 @@ class Controller:
     def health(self) -> dict[str, float]:
         """Figures of liveness. Raises RuntimeError when watches are silent or work stands still, never for backlog."""
         silence = max(informer.silence() for informer in self.informers)
-        still = time.monotonic() - self._progress if len(self.queue) and not self.queue.working else 0.0
+        waited = self.queue.oldest_age() if not self.queue.working else 0.0
+        still = min(waited, time.monotonic() - self._progress)
         if silence > MAX_SILENCE:
             raise RuntimeError(f"no watch was heard of for {silence:.0f} s")
         if still > MAX_SILENCE:

@@ -4,6 +4,7 @@ that was asked for since it last came due."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Callable, Hashable
 from datetime import datetime
@@ -55,10 +56,9 @@ class DueTimes(Generic[K]):
             if self._heap:
                 wait = min(wait, max(0.0, (self._heap[0][0] - now).total_seconds()))
             self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):  # and not wait_for, which loses a cancellation that comes with it
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
 
     def __len__(self) -> int:
         return len(self._times)

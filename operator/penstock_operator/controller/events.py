@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 Body = dict[str, Any]
 
 WORKERS, TRIES, QUEUE = 6, 3, 10_000
-MAX_NOTE, MAX_REASON = 1024, 128
+MAX_NOTE, MAX_REASON = 1024, 128  # bytes
 WARNINGS = frozenset({"Failed", "Crashed"})
 REMEMBERED = 20_000
+PATIENCE = 10.0  # seconds a run waits for its Events before it is settled without them
 
 
 def event(run: Body, entry: Body, instance: str) -> Body:
@@ -52,11 +53,11 @@ def event(run: Body, entry: Body, instance: str) -> Body:
         },
         "eventTime": with_microseconds(entry["time"]),  # events.k8s.io takes no others
         "type": "Warning" if entry["type"] in WARNINGS else "Normal",
-        "reason": f"FlowRun{entry['type']}"[:MAX_REASON],
-        "action": f"{entry.get('reason') or entry['type']}"[:MAX_REASON],
-        "note": f"{entry['type']}{refined}: {note}"[:MAX_NOTE],
+        "reason": f"FlowRun{entry['type']}",
+        "action": _within(entry.get("reason") or entry["type"], MAX_REASON),
+        "note": _within(f"{entry['type']}{refined}: {note}", MAX_NOTE),
         "reportingController": f"{labels.GROUP}/operator",
-        "reportingInstance": instance[:MAX_REASON],
+        "reportingInstance": _within(instance, MAX_REASON),
         "regarding": {
             "apiVersion": labels.API_VERSION,
             "kind": "FlowRun",
@@ -65,6 +66,11 @@ def event(run: Body, entry: Body, instance: str) -> Body:
             "uid": meta["uid"],
         },
     }
+
+
+def _within(text: str, size: int) -> str:
+    """`text` cut to so many bytes of UTF-8, which is what the API server counts."""
+    return text.encode()[:size].decode(errors="ignore")
 
 
 class EventPoster:
@@ -96,7 +102,8 @@ class EventPoster:
         if self._open.get(run_uid):
             idle = self._idle.setdefault(run_uid, asyncio.Event())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(idle.wait(), 10)
+                async with asyncio.timeout(PATIENCE):
+                    await idle.wait()
         self._posted.pop(run_uid, None)
 
     async def run(self) -> None:

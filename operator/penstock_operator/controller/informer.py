@@ -43,8 +43,16 @@ def gone_since(known: Iterable[Ref], listed: Iterable[Ref]) -> set[Ref]:
     return set(known) - set(listed)
 
 
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubled each time, at most ten."""
+    return min(0.2 * 2.0 ** min(failures, 16), 10.0)
+
+
 class Informer:
-    """Follows one selection. `changed(body)` and `deleted(ref)` are called in order and must not block."""
+    """Follows one selection. `changed(body)` and `deleted(ref, version)` are called in order and must not block.
+
+    The version is that at which the object was found to be gone: whoever knows a later one of it knows better.
+    """
 
     def __init__(
         self,
@@ -52,7 +60,7 @@ class Informer:
         selection: Selection,
         *,
         changed: Callable[[Body], None],
-        deleted: Callable[[Ref], None],
+        deleted: Callable[[Ref, str], None],
         known: Callable[[str | None], Iterable[Ref]],
     ) -> None:
         self._cluster, self.selection = cluster, selection
@@ -89,7 +97,7 @@ class Informer:
                     failures = 0
                     version = event.object["metadata"]["resourceVersion"]
                     if event.type == "DELETED":
-                        self._deleted(ref(event.object))
+                        self._deleted(ref(event.object), version)
                     elif event.type != "BOOKMARK":
                         self._changed(event.object)
                 self._heard[namespace] = time.monotonic()
@@ -101,7 +109,7 @@ class Informer:
                 if failures >= 3:  # the server may have lost what we resume from
                     version = None
                 retry_after = error.retry_after or 0.0
-                await asyncio.sleep(max(retry_after, min(0.2 * 2**failures, 10.0) * random.uniform(0.5, 1.0)))  # noqa: S311
+                await asyncio.sleep(max(retry_after, backoff(failures) * random.uniform(0.5, 1.0)))  # noqa: S311
 
     async def _list(self, namespace: str | None) -> str:
         listed: set[Ref] = set()
@@ -117,7 +125,7 @@ class Informer:
                 listed.add(ref(body))
                 self._changed(body)
         for vanished in gone_since(self._known(namespace), listed):
-            self._deleted(vanished)
+            self._deleted(vanished, version)
         self._heard[namespace] = time.monotonic()
         self._unsynced.discard(namespace)
         if not self._unsynced:

@@ -16,6 +16,7 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF = 0.2
 MAX_BACKOFF = 60.0
+MAX_DOUBLINGS = 16  # far past the longest backoff, and far from where a float overflows
 
 
 class KeyQueue(Generic[K]):
@@ -58,7 +59,8 @@ class KeyQueue(Generic[K]):
             self._failures.pop(key, None)
             return None
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        return min(FIRST_BACKOFF * 2.0 ** (count - 1), MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311
+        doubled = FIRST_BACKOFF * 2.0 ** min(count - 1, MAX_DOUBLINGS)
+        return min(doubled, MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -119,7 +119,7 @@ def decide(
     if run.type is not None and run.type.terminal:
         return _after_end(run, attempt, now, confirmed=confirmed)
     # A node that was lost may come back, and its pods with it: the attempt ends before anything follows it.
-    if run.type in (None, S.SCHEDULED) and attempt.live:
+    if run.type in (None, S.SCHEDULED) and not attempt.over:
         return _linger(run, attempt, now)
     if run.cancelled or run.type is S.CANCELLING:
         return _cancel(run, attempt, now, "spec.cancel is set", confirmed=confirmed)
@@ -149,7 +149,7 @@ def _within_parent(run: RunView, parent: RunView | None, now: datetime) -> Decis
 
 
 def _after_end(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -> Decision:
-    if attempt.live or (attempt.job and not attempt.over):
+    if not attempt.over:
         return _linger(run, attempt, now)
     if not confirmed and attempt.absent and run.attempt:
         return Decision(confirm=True)
@@ -192,7 +192,7 @@ def _cancel(run: RunView, attempt: Attempt, now: datetime, asked: str, *, confir
     if run.type is not S.CANCELLING:
         entry = Entry(S.CANCELLING, reasons.CANCEL_REQUESTED, f"{asked}; waiting for the pod to end")
         return Decision(Change((entry,)), delete=attempt.doomed())
-    if attempt.live or (attempt.job and not attempt.over):
+    if not attempt.over:
         return Decision(delete=attempt.doomed())
     if not confirmed:
         return Decision(confirm=True)
@@ -276,7 +276,7 @@ def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, 
             reasons.PENDING_DEADLINE_EXCEEDED,
             "the pod did not run user code within pendingDeadlineSeconds; see its events with kubectl describe pod",
         )
-        if attempt.live or (attempt.job and not attempt.over):
+        if not attempt.over:
             condition = Condition(reasons.POD_READY, False, why.reason, why.message)
             return Decision(Change(conditions=(condition,)), delete=attempt.doomed())
         if not confirmed:

@@ -15,13 +15,13 @@ KEYS = {
     "ports": "containerPort",
 }
 # Items of these have one source of several: that of another kind would stand beside it, and the pod be invalid.
-REPLACED = frozenset({"env", "volumes"})
+REPLACED = frozenset({"env", "volumes", "volumeMounts"})
 
 
 def merged(base: Any, over: Any, name: str = "") -> Any:
     """`base` with `over` upon it: maps by key, keyed lists by their key, anything else replaced; neither is changed.
 
-    Variables and volumes are replaced one by one.
+    Variables, volumes and their mounts are replaced one by one. Raises TypeError where such a list is something else.
     """
     if isinstance(base, dict) and isinstance(over, dict):
         result = dict(base)
@@ -29,7 +29,10 @@ def merged(base: Any, over: Any, name: str = "") -> Any:
             result[key] = merged(base[key], value, key) if key in base else value
         return result
     key = KEYS.get(name)
-    if isinstance(base, list) and isinstance(over, list) and key:
+    if key and base is not None and over is not None:
+        for value in (base, over):
+            if not isinstance(value, list):
+                raise TypeError(f"{name} is no list: {value!r}")
         items = {item.get(key): item for item in base}
         for item in over:
             known = items.get(item.get(key))

@@ -83,6 +83,22 @@ def template(launch: Launch) -> Body:
     Raises InvalidTemplate where the pool's cannot be merged; what else is wrong with it, the API server says.
     """
     own = {"metadata": {"labels": {}, "annotations": {}}, "spec": _spec(launch)}
+    told = results.environment(launch.run["status"]["resolved"], launch.pool)
+    reserved: Body = {"name": labels.CONTAINER, "env": [*_environment(launch.run), *told], "volumeMounts": []}
+    volumes: list[Body] = []
+    code = launch.run["status"]["resolved"]["code"].get("configMap")
+    if code:
+        volumes.append({"name": "penstock-code", "configMap": {"name": code}})
+        reserved["volumeMounts"].append({"name": "penstock-code", "mountPath": labels.CODE_DIR, "readOnly": True})
+    if launch.blocks:
+        volumes.append(blocks.volume(launch.blocks))
+        reserved["volumeMounts"].append(blocks.MOUNT)
+    ttl = launch.pool.get("podTTLSecondsAfterFinished")
+    ours = {
+        "labels": run_labels(launch.run),
+        "annotations": {TTL: str(DEFAULT_POD_TTL if ttl is None else ttl), **blocks.data(launch.blocks)},
+    }
+    image = launch.run["status"]["resolved"].get("image")
     try:
         body: Body = merged(own, _given(launch.pool.get("template") or {}))
         for layer in launch.overrides:
@@ -90,28 +106,21 @@ def template(launch: Launch) -> Body:
         flow = next((c for c in body["spec"]["containers"] if c["name"] == labels.CONTAINER), None)
         if flow is None:
             raise TypeError(f"spec.containers is {body['spec']['containers']!r}")
-        template_image = flow.get("image")
+        credentials = results.credentials(launch.pool, flow.get("envFrom"))
+        if credentials:
+            reserved["envFrom"] = credentials
+        reserved["image"] = image or flow.get("image") or launch.defaults.image
+        result: Body = merged(body, {"metadata": ours, "spec": {"containers": [reserved], "volumes": volumes}})
     except (AttributeError, KeyError, TypeError) as error:
         raise InvalidTemplate(error) from error
-    told = results.environment(launch.run["status"]["resolved"], launch.pool)
-    reserved: Body = {"name": labels.CONTAINER, "env": [*_environment(launch.run), *told]}
-    credentials = results.credentials(launch.pool, flow.get("envFrom"))
-    if credentials:
-        reserved["envFrom"] = credentials
-    reserved["image"] = launch.run["status"]["resolved"].get("image") or template_image or launch.defaults.image
-    ttl = launch.pool.get("podTTLSecondsAfterFinished")
-    ours = {
-        "labels": run_labels(launch.run),
-        "annotations": {TTL: str(DEFAULT_POD_TTL if ttl is None else ttl), **blocks.data(launch.blocks)},
-    }
-    result: Body = merged(body, {"metadata": ours, "spec": {"containers": [reserved]}})
     return result
 
 
 def _given(template: Body) -> Body:
     """What a pool's template may say."""
     spec = {key: value for key, value in (template.get("spec") or {}).items() if key not in RESERVED_SPEC}
-    meta = {k: v for k, v in (template.get("metadata") or {}).items() if k in ("labels", "annotations")}
+    given = template.get("metadata") or {}
+    meta = {key: _foreign(given.get(key) or {}) for key in ("labels", "annotations")}
     return {"metadata": meta, "spec": spec}
 
 
@@ -131,7 +140,6 @@ def run_labels(run: Body) -> dict[str, str]:
 
 
 def _spec(launch: Launch) -> Body:
-    code = launch.run["status"]["resolved"]["code"].get("configMap")
     container: Body = {
         "name": labels.CONTAINER,
         "command": COMMAND,
@@ -144,14 +152,6 @@ def _spec(launch: Launch) -> Body:
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the pod's own
     }
-    volumes: list[Body] = [{"name": "tmp", "emptyDir": {}}]
-    if code:
-        volumes.append({"name": "penstock-code", "configMap": {"name": code}})
-        mount = {"name": "penstock-code", "mountPath": labels.CODE_DIR, "readOnly": True}
-        container["volumeMounts"].append(mount)
-    if launch.blocks:
-        volumes.append(blocks.volume(launch.blocks))
-        container["volumeMounts"].append(blocks.MOUNT)
     return {
         "restartPolicy": "Never",
         "serviceAccountName": launch.pool.get("serviceAccountName") or launch.defaults.service_account,
@@ -166,7 +166,7 @@ def _spec(launch: Launch) -> Body:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": volumes,
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
 
 
@@ -209,4 +209,4 @@ def _override(layer: Body) -> Body:
 
 def _foreign(pairs: dict[str, str]) -> dict[str, str]:
     """Without keys of Penstock's own."""
-    return {key: value for key, value in pairs.items() if labels.GROUP not in key.partition("/")[0]}
+    return {key: value for key, value in pairs.items() if not key.startswith(f"{labels.GROUP}/")}

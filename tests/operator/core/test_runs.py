@@ -241,6 +241,18 @@ RETRIES = {
         create=True,
         says=("attempt 2",),
     ),
+    "a run that waited for something else has no backoff": Case(
+        flow_run("Scheduled"),
+        outcome=FOUND,
+        policy=RETRY,
+        states=(("Pending", reasons.LAUNCHED),),
+        fields={"attempt": 1, "resolved": resolved(), "acceptedTime": "2026-01-01T06:00:05.000000Z"},
+        remove=("pod",),
+        create=True,
+    ),
+    "a lost attempt whose Job could still make a pod is waited for": Case(
+        retrying(), job=run_job(), outcome=FOUND, policy=RETRY, at=31, due=31 + LINGER
+    ),
     "a run whose revisions are gone is launched as it is resolved anew": Case(
         retrying(),
         outcome=replace(FOUND, status=resolved(entrypoint="flow:later")),
@@ -317,6 +329,13 @@ STARTING = {
     "the pod runs, and its cause has passed": Case(
         flow_run("Pending", **told(reasons.IMAGE_PULL_FAILED)),
         (run_pod("Running"),),
+        conditions=((reasons.POD_READY, True, reasons.LAUNCHED),),
+        due=DEFAULT_PENDING_DEADLINE,
+    ),
+    "one of two pods of a Job runs, and the cause has passed": Case(
+        flow_run("Pending", **told(reasons.UNSCHEDULABLE)),
+        (run_pod("Pending", uid="first", deleting=True), run_pod("Running", uid="second")),
+        run_job(),
         conditions=((reasons.POD_READY, True, reasons.LAUNCHED),),
         due=DEFAULT_PENDING_DEADLINE,
     ),
@@ -475,6 +494,9 @@ UNDER_WAY = {
     "its deadline has passed, and its pod is being deleted": Case(
         running(), (run_pod(deleting=True),), policy=Policy(active_deadline=60), at=70
     ),
+    "the deadline counts from the claim where no start is told": Case(
+        flow_run("Running", pod=CLAIM), (run_pod(),), policy=Policy(active_deadline=60), due=60
+    ),
     "the deadline counts from the start of user code, whatever came since": Case(
         flow_run("Running", pod=CLAIM, startTime="2026-01-01T05:59:30Z"),
         (run_pod(),),
@@ -532,6 +554,13 @@ LOST = {
         states=(("Crashed", reasons.NODE_LOST),),
         fields=ENDED | {"duration": "5s"},
         says=("node-1",),
+    ),
+    "its node is gone after it had ended": Case(
+        running(),
+        (exited(137, "OOMKilled"),),
+        lost_nodes=frozenset({"node-1"}),
+        states=(("Crashed", reasons.OOM_KILLED),),
+        fields=ENDED | {"duration": "5s"},
     ),
     "another node is gone": Case(running(), (run_pod(node="node-1"),), lost_nodes=frozenset({"node-2"})),
     "of its Job's pods the one that had claimed it tells how it ended": Case(

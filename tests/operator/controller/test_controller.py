@@ -1,0 +1,725 @@
+"""The controller as a whole, on a cluster in memory: runs come to their end, and no single object stops the others."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import run_pod
+from memory_cluster import Write
+from penstock.api import labels, names, reasons
+from penstock_operator.cluster import FLOW_RUNS, NODES, PODS, ApiError, Unavailable
+from penstock_operator.controller import controller as module
+from penstock_operator.controller import informer, queue
+from penstock_operator.controller.controller import MAX_SILENCE, REMEMBERED_TOUCHES, SAFETY, Controller, pod_deadline
+from penstock_operator.core.views import PodView
+from penstock_operator.launch.pods import DEFAULT_POD_TTL, TTL, Defaults
+from penstock_operator.reconcile.sources import Key, Requeue
+from run_stage import NAMESPACE, Stage, at_once
+
+Json = dict[str, Any]
+PATIENCE = 20.0
+SIX = datetime(2026, 1, 1, 6, tzinfo=UTC)
+NODE: Json = {"metadata": {"name": "node-1"}, "spec": {}}
+
+
+class Play:
+    """A stage whose operator is a whole controller."""
+
+    def __init__(self, **stage: Any) -> None:
+        self.stage = Stage(**stage)
+        self.cluster, self.clock = self.stage.cluster, self.stage.clock
+        at_once(self.cluster.create(NODES, None, NODE))
+
+    def begin(self, **options: Any) -> Controller:
+        options = {"clock": self.clock, **options}
+        self.controller = Controller(self.cluster, Defaults("registry.example/penstock:1"), **options)
+        return self.controller
+
+    @asynccontextmanager
+    async def running(self, **options: Any) -> AsyncIterator[Controller]:
+        """An operator process; leaving it kills it."""
+        controller = self.begin(**options)
+        task = asyncio.create_task(controller.run())
+        try:
+            for informer in controller.informers:
+                await asyncio.wait_for(informer.synced.wait(), PATIENCE)
+            yield controller
+            assert not task.done(), task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], object], what: str = "it") -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise AssertionError(f"{what} did not happen: {self.cluster.kinds('FlowRun')}") from None
+
+    async def state(self, type_: str, reason: str | None = None, run: str = "run") -> None:
+        """The run enters a state."""
+
+        def entered() -> bool:
+            found = self.stage.state(run)
+            return found is not None and found[0] == type_ and reason in (None, found[1])
+
+        await self.until(entered, f"{type_} {reason}")
+
+    async def settled(self, run: str = "run") -> None:
+        await self.until(lambda: self.stage.run(run).get("settled"), "its settling")
+
+    async def quiet(self) -> None:
+        """Nothing is left to do for now."""
+        controller, still = self.controller, 0
+        async with asyncio.timeout(PATIENCE):
+            while still < 20:
+                busy = len(controller.queue) or controller.queue.working
+                still = 0 if busy else still + 1
+                await asyncio.sleep(0)
+
+    async def time_passes(self, seconds: float) -> None:
+        """The clock goes on, and what is due comes."""
+        self.clock.advance(seconds)
+        self.controller.due.fire(self.clock())
+        await self.quiet()
+
+    async def launched(self) -> None:
+        self.stage.submit()
+        await self.until(lambda: self.stage.get("Pod", "run-1"), "the launch")
+
+    async def claimed(self) -> None:
+        await self.launched()
+        self.stage.start_pod()
+        self.stage.claim()
+        await self.state("Running")
+
+
+def played(scenario: Callable[[Play], Awaitable[None]], **stage: Any) -> None:
+    """Play a scenario with an operator that runs from the beginning."""
+
+    async def whole() -> None:
+        play = Play(**stage)
+        async with play.running():
+            await scenario(play)
+
+    asyncio.run(whole())
+
+
+# Runs come to their end.
+
+
+def test_a_run_is_launched_watched_and_settled() -> None:
+    async def scenario(play: Play) -> None:
+        await play.launched()
+        assert play.stage.state() == ("Pending", reasons.LAUNCHED)
+        play.stage.start_pod()
+        play.stage.claim()
+        play.stage.enter("Completed", "Completed")
+        play.stage.end_pod()
+        await play.settled()
+        await play.quiet()
+        assert play.controller.cache.count("FlowRun") == 0
+        run = play.stage.get("FlowRun", "run")
+        assert run is not None
+        told = {body["metadata"]["name"]: body["reason"] for body in play.cluster.kinds("Event")}
+        assert [told[names.event("run", run["metadata"]["uid"], seq)] for seq in (1, 2, 3, 4)] == [
+            "FlowRunScheduled",
+            "FlowRunPending",
+            "FlowRunRunning",
+            "FlowRunCompleted",
+        ]
+        assert len(told) == 4
+
+    played(scenario)
+
+
+def test_the_events_of_a_job_and_its_pod_are_heard_by_their_run() -> None:
+    async def scenario(play: Play) -> None:
+        play.stage.submit()
+        await play.until(lambda: play.stage.get("Job", "run-1"), "the launch")
+        pod = play.stage.make_pod_of_job()
+        play.stage.start_pod(pod)
+        play.stage.claim(pod)
+        await play.state("Running")
+        play.stage.end_pod(pod, 137, "OOMKilled")
+        await play.quiet()
+        assert play.stage.state() == ("Running", "Started")
+        play.stage.end_job("run-1", "Failed", reason="BackoffLimitExceeded")
+        await play.state("Crashed", reasons.OOM_KILLED)
+        await play.settled()
+
+    played(scenario, pool_type="Job")
+
+
+def test_a_cancellation_ends_the_pod_and_then_the_run() -> None:
+    async def scenario(play: Play) -> None:
+        await play.claimed()
+        play.stage.edit("FlowRun", "run", cancel=True)
+        await play.until(lambda: "deletionTimestamp" in (play.stage.get("Pod", "run-1") or {})["metadata"])
+        await play.state("Cancelling")
+        play.stage.remove("Pod", "run-1")
+        await play.state("Cancelled", reasons.CANCEL_REQUESTED)
+        await play.settled()
+
+    played(scenario)
+
+
+def test_many_runs_are_brought_to_their_end_together() -> None:
+    async def scenario(play: Play) -> None:
+        runs = [f"run-{number}" for number in range(40)]
+        for run in runs:
+            play.stage.submit(run)
+        for run in runs:
+            await play.until(lambda run=run: play.stage.get("Pod", f"{run}-1"), f"the launch of {run}")  # type: ignore[misc]
+            play.stage.start_pod(f"{run}-1")
+            play.stage.claim(f"{run}-1", run)
+            play.stage.enter("Completed", "Completed", run)
+            play.stage.end_pod(f"{run}-1")
+        for run in runs:
+            await play.settled(run)
+        assert len(play.cluster.kinds("Pod")) == len(runs)
+
+    played(scenario)
+
+
+def test_a_backoff_and_a_deadline_come_when_they_are_due() -> None:
+    async def scenario(play: Play) -> None:
+        await play.claimed()
+        play.stage.end_pod(code=1)
+        await play.state("Scheduled", reasons.EXITED)
+        await play.quiet()
+        assert play.stage.get("Pod", "run-2") is None
+        await play.time_passes(19)
+        assert play.stage.get("Pod", "run-2") is None
+        await play.time_passes(1)
+        assert play.stage.get("Pod", "run-2") is not None
+        await play.time_passes(599)
+        assert play.stage.get("Pod", "run-2") is not None
+        await play.time_passes(1)
+        await play.state("Crashed", reasons.PENDING_DEADLINE_EXCEEDED)
+        assert play.stage.get("Pod", "run-2") is None
+
+    played(scenario, deployment={"infraRetries": {"limit": 1, "backoffSeconds": 20}})
+
+
+def test_an_operator_that_starts_takes_over_what_it_finds() -> None:
+    """In every state, and whatever happened while there was none."""
+
+    async def scenario() -> None:
+        play = Play()
+        async with play.running():
+            await play.launched()
+        play.stage.start_pod()
+        play.stage.claim()
+        async with play.running():
+            await play.quiet()
+            assert play.stage.state() == ("Running", "Started")
+        play.stage.remove("Pod", "run-1")
+        async with play.running():
+            await play.state("Crashed", reasons.POD_DELETED)
+            await play.settled()
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_decided_before_everything_is_known() -> None:
+    """A run whose pod is not listed yet is not a run without one."""
+
+    async def scenario() -> None:
+        play = Play()
+        async with play.running():
+            await play.claimed()
+        gate = asyncio.Event()
+        list_pages = play.cluster.list_pages
+
+        async def slow(resource: Any, namespace: str | None = None, **how: Any) -> Any:
+            if resource is PODS:
+                await gate.wait()
+            async for page in list_pages(resource, namespace, **how):
+                yield page
+
+        play.cluster.list_pages = slow  # type: ignore[method-assign]
+        controller = play.begin()
+        task = asyncio.create_task(controller.run())
+        await play.until(lambda: len(controller.queue), "the run's key")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (len(controller.queue), controller.queue.working) == (1, 0)
+        gate.set()
+        await play.until(lambda: not len(controller.queue) and not controller.queue.working)
+        assert play.stage.state() == ("Running", "Started")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_pod_that_went_while_no_watch_was_open_is_missed() -> None:
+    async def scenario(play: Play) -> None:
+        await play.claimed()
+        play.stage.remove("Pod", "run-1")
+        play.cluster.compact()
+        play.cluster.cut()
+        await play.state("Crashed", reasons.POD_DELETED)
+
+    played(scenario)
+
+
+def test_a_run_that_is_deleted_is_forgotten_with_its_timers() -> None:
+    async def scenario(play: Play) -> None:
+        play.stage.submit(scheduledTime="2026-01-01T07:00:00Z")
+        await play.state("Scheduled", reasons.NOT_DUE)
+        await play.quiet()
+        assert len(play.controller.due) == 1
+        play.stage.remove("FlowRun", "run")
+        await play.until(lambda: play.controller.cache.count("FlowRun") == 0)
+        assert len(play.controller.due) == 0
+        await play.time_passes(7200)
+        assert play.cluster.kinds("Pod") == []
+
+    played(scenario)
+
+
+# Nodes.
+
+
+def test_runs_on_a_node_that_is_deleted_are_lost() -> None:
+    async def scenario(play: Play) -> None:
+        await play.claimed()
+        await play.quiet()
+        play.cluster.remove(NODES, "", "node-1")
+        await play.state("Crashed", reasons.NODE_LOST)
+        await play.settled()
+
+    played(scenario)
+
+
+def test_runs_on_a_node_that_is_taken_out_of_service_are_lost_and_others_are_not() -> None:
+    async def scenario(play: Play) -> None:
+        await play.claimed()
+        for taints in ([{"key": "node.kubernetes.io/unreachable"}], None):
+            ops = [{"op": "add", "path": "/spec/taints", "value": taints}]
+            await play.cluster.patch(NODES, None, "node-1", ops)
+            await play.quiet()
+            assert play.stage.state() == ("Running", "Started")
+        taints = [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]
+        await play.cluster.patch(NODES, None, "node-1", [{"op": "add", "path": "/spec/taints", "value": taints}])
+        await play.state("Crashed", reasons.NODE_LOST)
+
+    played(scenario)
+
+
+def test_a_node_that_is_back_is_no_lost_one() -> None:
+    async def scenario(play: Play) -> None:
+        play.cluster.remove(NODES, "", "node-1")
+        await play.until(lambda: play.controller.cache.lost_nodes())
+        await play.cluster.create(NODES, None, NODE)
+        await play.until(lambda: not play.controller.cache.lost_nodes())
+        await play.claimed()
+        await play.quiet()
+        assert play.stage.state() == ("Running", "Started")
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_node_that_was_deleted_while_there_was_no_operator_is_found_missing(there: bool) -> None:
+    async def scenario() -> None:
+        play = Play()
+        async with play.running():
+            await play.claimed()
+        if not there:
+            play.cluster.remove(NODES, "", "node-1")
+        async with play.running():
+            await play.quiet()
+            assert play.stage.state() == (("Running", "Started") if there else ("Crashed", reasons.NODE_LOST))
+
+    asyncio.run(scenario())
+
+
+def test_an_operator_of_some_namespaces_reads_no_nodes() -> None:
+    """It has no ClusterRole; a pod whose node is gone is deleted by Kubernetes in the end."""
+
+    async def scenario() -> None:
+        play = Play()
+        play.stage.submit("elsewhere")
+        body = copy.deepcopy(play.stage.get("FlowRun", "elsewhere"))
+        assert body is not None
+        play.stage.remove("FlowRun", "elsewhere")
+        await play.cluster.create(FLOW_RUNS, "other", body)
+        async with play.running(namespaces=(NAMESPACE,)) as controller:
+            await play.claimed()
+            assert {informer.selection.resource.kind for informer in controller.informers} == {"Pod", "Job", "FlowRun"}
+            assert list(controller.cache.refs("FlowRun", None)) == [(NAMESPACE, "run")]
+            assert [body["metadata"]["namespace"] for body in play.cluster.kinds("Pod")] == [NAMESPACE]
+
+    asyncio.run(scenario())
+
+
+# What is waited for.
+
+
+def test_a_run_waits_for_an_object_and_goes_on_when_it_is_heard_of() -> None:
+    async def scenario(play: Play) -> None:
+        play.stage.remove("FlowDeployment", "etl")
+        play.stage.submit()
+        await play.state("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        await play.quiet()
+        play.stage.apply("FlowDeployment", "etl", {"flowRef": {"name": "etl"}, "parameters": {"n": 1}})
+        await play.quiet()
+        assert play.stage.state() == ("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        play.controller.touch("FlowDeployment", Key("other", "etl"))
+        play.controller.touch("Flow", Key(NAMESPACE, "etl"))
+        await play.quiet()
+        assert play.stage.state() == ("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        play.controller.touch("FlowDeployment", Key(NAMESPACE, "etl"))
+        await play.state("Pending")
+
+    played(scenario)
+
+
+def test_a_run_goes_on_in_the_end_though_nobody_told() -> None:
+    async def scenario(play: Play) -> None:
+        play.stage.remove("FlowDeployment", "etl")
+        play.stage.submit()
+        await play.state("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        await play.quiet()
+        play.stage.apply("FlowDeployment", "etl", {"flowRef": {"name": "etl"}, "parameters": {"n": 1}})
+        await play.time_passes(SAFETY.total_seconds() - 1)
+        assert play.stage.state() == ("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        await play.time_passes(1)
+        await play.state("Pending")
+
+    played(scenario)
+
+
+def recorded(
+    play: Play, answers: list[Requeue | Exception | None], during: Callable[[], object] | None = None
+) -> list[Key]:
+    """Have keys of a kind of the test's own reconciled: the keys that came; the last answer stands for all others."""
+    came: list[Key] = []
+
+    async def reconcile(key: Key) -> Requeue | None:
+        came.append(key)
+        if during and len(came) == 1:
+            during()
+        answer = answers[min(len(came), len(answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    play.controller.register("Thing", reconcile)
+    return came
+
+
+THING = Key(NAMESPACE, "thing")
+
+
+def test_what_comes_while_one_looks_for_it_is_not_missed() -> None:
+    async def scenario(play: Play) -> None:
+        def during() -> None:
+            play.controller.touch("Flow", Key(NAMESPACE, "wanted"))
+
+        came = recorded(play, [Requeue(waits_for=("Flow", "wanted")), None], during)
+        play.controller.touch("Thing", THING)
+        await play.until(lambda: len(came) == 2)
+
+    played(scenario)
+
+
+def test_what_was_touched_last_is_remembered_however_much_is_touched() -> None:
+    async def scenario(play: Play) -> None:
+        def during() -> None:
+            wanted = Key(NAMESPACE, "wanted")
+            for number in range(REMEMBERED_TOUCHES):
+                play.controller.touch("Flow", Key(NAMESPACE, f"flow-{number}"))
+            play.controller.touch("Flow", wanted)
+            play.controller.touch("Flow", Key(NAMESPACE, "one-more"))
+
+        play.controller.touch("Flow", Key(NAMESPACE, "wanted"))
+        came = recorded(play, [Requeue(waits_for=("Flow", "wanted")), None], during)
+        play.controller.touch("Thing", THING)
+        await play.until(lambda: len(came) == 2)
+        assert len(play.controller._touched) <= REMEMBERED_TOUCHES
+
+    played(scenario)
+
+
+def test_a_touch_that_came_before_the_look_does_not_call_for_another() -> None:
+    async def scenario(play: Play) -> None:
+        play.controller.touch("Flow", Key(NAMESPACE, "wanted"))
+        await asyncio.sleep(0.001)
+        came = recorded(play, [Requeue(waits_for=("Flow", "wanted"))])
+        play.controller.touch("Thing", THING)
+        await play.quiet()
+        assert came == [THING]
+        play.controller.touch("Flow", Key(NAMESPACE, "wanted"))
+        await play.until(lambda: len(came) == 2)
+
+    played(scenario)
+
+
+def test_a_key_comes_again_at_the_time_its_reconciler_names() -> None:
+    async def scenario(play: Play) -> None:
+        came = recorded(play, [Requeue(SIX + timedelta(seconds=40)), None])
+        play.controller.touch("Thing", THING)
+        await play.quiet()
+        await play.time_passes(39)
+        assert len(came) == 1
+        await play.time_passes(1)
+        assert len(came) == 2
+
+    played(scenario)
+
+
+def test_a_kind_that_nobody_reconciles_is_not_queued() -> None:
+    async def scenario(play: Play) -> None:
+        play.controller.touch("Automation", THING)
+        assert len(play.controller.queue) == 0
+
+    played(scenario)
+
+
+# No single object stops the others.
+
+
+@pytest.mark.parametrize("error", [Unavailable(503, "", "away"), ApiError(401, "", "who?"), ValueError("a bug")])
+def test_a_key_that_fails_comes_again_with_a_growing_delay_and_stops_no_other(error: Exception) -> None:
+    async def scenario(play: Play) -> None:
+        came = recorded(play, [error, error, error, None])
+        play.controller.touch("Thing", THING)
+        await play.quiet()
+        await play.launched()
+        for number, seconds in ((1, 0.25), (2, 0.5), (3, 1.0)):
+            assert len(came) == number
+            await play.time_passes(seconds)
+        assert len(came) == 4
+        await play.time_passes(3600)
+        assert len(came) == 4
+
+    played(scenario)
+
+
+def test_whatever_is_written_on_a_pod_the_operator_goes_on() -> None:
+    """Annotations are everybody's."""
+
+    async def scenario(play: Play) -> None:
+        for number, text in enumerate(["soon", "", "-1", "9" * 40, "1e3"]):
+            pod = run_pod("Pending")
+            meta = {"name": f"pod-{number}", "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE, labels.RUN: "x"}}
+            await play.cluster.create(PODS, NAMESPACE, {**pod, "metadata": {**meta, "annotations": {TTL: text}}})
+            play.cluster.set_status(PODS, NAMESPACE, f"pod-{number}", phase="Succeeded")
+        await play.launched()
+
+    played(scenario)
+
+
+# Finished pods.
+
+
+def finished(at: str | None = "2026-01-01T06:10:00Z", ttl: str | None = "60", phase: str = "Succeeded") -> Json:
+    container = {"terminated": {"exitCode": 0, "finishedAt": at}} if at else {"terminated": {"exitCode": 0}}
+    pod = run_pod(phase, container=container, created="2026-01-01T06:00:00Z")
+    if ttl is not None:
+        pod["metadata"]["annotations"] = {TTL: ttl}
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("pod", "deadline"),
+    [
+        pytest.param(finished(), SIX + timedelta(seconds=660), id="from the end of its container"),
+        pytest.param(finished(phase="Failed"), SIX + timedelta(seconds=660), id="failed or not"),
+        pytest.param(finished(ttl="0"), SIX + timedelta(seconds=600), id="at once"),
+        pytest.param(finished(at=None), SIX + timedelta(seconds=60), id="from its creation, where no end is told"),
+        pytest.param(finished(ttl=None), SIX + timedelta(seconds=600 + DEFAULT_POD_TTL), id="by default"),
+        pytest.param(finished(ttl="never"), SIX + timedelta(seconds=600 + DEFAULT_POD_TTL), id="no number"),
+        pytest.param(finished(phase="Running"), None, id="while it runs, there is none"),
+        pytest.param(run_pod("Pending"), None, id="nor before it starts"),
+    ],
+)
+def test_when_a_pod_may_be_deleted(pod: Json, deadline: datetime | None) -> None:
+    assert pod_deadline(PodView(pod)) == deadline
+
+
+def test_the_last_of_its_containers_counts() -> None:
+    pod = finished()
+    later = {"name": "proxy", "state": {"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T06:11:00Z"}}}
+    pod["status"]["containerStatuses"].append(later)
+    pod["status"]["containerStatuses"].append({"name": "third", "state": {}})
+    assert pod_deadline(PodView(pod)) == SIX + timedelta(seconds=720)
+
+
+@given(st.text(max_size=40) | st.integers().map(str))
+def test_any_annotation_gives_a_deadline(text: str) -> None:
+    found = pod_deadline(PodView(finished(ttl=text)))
+    assert found is not None
+    assert found >= SIX + timedelta(seconds=600)
+
+
+async def ended(play: Play) -> None:
+    """A run completes at six, and its pod with it."""
+    await play.claimed()
+    play.stage.enter("Completed", "Completed")
+    play.stage.end_pod()
+    await play.settled()
+    await play.quiet()
+
+
+def test_the_pod_of_a_settled_run_is_deleted_after_its_time() -> None:
+    async def scenario(play: Play) -> None:
+        await ended(play)
+        await play.time_passes(59)
+        assert play.stage.names("Pod") == ["run-1"]
+        await play.time_passes(1)
+        assert play.stage.names("Pod") == []
+        assert len(play.controller.due) == 0
+
+    played(scenario, pool={"podTTLSecondsAfterFinished": 60})
+
+
+def test_a_pod_stays_until_its_run_is_settled() -> None:
+    """Its end is not told yet: the pod is the evidence."""
+
+    async def scenario(play: Play) -> None:
+        def no_status(write: Write) -> None:
+            if write.subresource == "status":
+                raise Unavailable(503, "", "away")
+
+        await play.claimed()
+        play.stage.end_pod(code=1)
+        undisturbed, play.cluster.before = play.cluster.before, no_status
+        await play.quiet()
+        await play.time_passes(3600)
+        assert play.stage.names("Pod") == ["run-1"]
+        play.cluster.before = undisturbed
+        await play.time_passes(120)
+        await play.state("Crashed", reasons.EXITED)
+        await play.settled()
+        await play.quiet()
+        await play.time_passes(30)
+        assert play.stage.names("Pod") == []
+
+    played(scenario, pool={"podTTLSecondsAfterFinished": 60})
+
+
+def test_the_pods_of_jobs_are_left_to_their_jobs() -> None:
+    async def scenario(play: Play) -> None:
+        play.stage.submit()
+        await play.until(lambda: play.stage.get("Job", "run-1"), "the launch")
+        pod = play.stage.make_pod_of_job()
+        play.stage.start_pod(pod)
+        play.stage.claim(pod)
+        play.stage.enter("Completed", "Completed")
+        play.stage.end_pod(pod)
+        play.stage.end_job()
+        await play.settled()
+        await play.quiet()
+        await play.time_passes(999_999)
+        assert play.stage.names("Pod") == [pod]
+
+    played(scenario, pool_type="Job")
+
+
+def test_a_pod_that_is_no_runs_is_left_alone_though_it_carries_our_label() -> None:
+    async def scenario(play: Play) -> None:
+        pod = finished()
+        pod["metadata"] = {"name": "stranger", "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE}}
+        await play.cluster.create(PODS, NAMESPACE, pod)
+        play.cluster.set_status(PODS, NAMESPACE, "stranger", phase="Succeeded")
+        await play.quiet()
+        await play.time_passes(999_999)
+        assert play.stage.names("Pod") == ["stranger"]
+
+    played(scenario)
+
+
+def test_a_namesake_of_a_deleted_pod_is_not_deleted_in_its_place() -> None:
+    async def scenario(play: Play) -> None:
+        await ended(play)
+        first = play.stage.get("Pod", "run-1")
+        assert first is not None
+        play.stage.remove("Pod", "run-1")
+        play.stage.create({**first, "status": {}})
+        await play.quiet()
+        await play.time_passes(999_999)
+        assert play.stage.names("Pod") == ["run-1"]
+
+    played(scenario, pool={"podTTLSecondsAfterFinished": 60})
+
+
+# Health.
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the time by which silence and progress are told."""
+
+    def to(seconds: float) -> None:
+        for user in (module, informer, queue):
+            monkeypatch.setattr(user, "time", SimpleNamespace(monotonic=lambda: seconds))
+
+    to(0)
+    return to
+
+
+def heard(controller: Controller, at: float) -> None:
+    for each in controller.informers:
+        each._heard = dict.fromkeys(each._heard, at)
+
+
+def test_an_operator_that_hears_and_has_nothing_to_do_is_healthy(now: Callable[[float], None]) -> None:
+    controller = Play().begin()
+    now(1000)
+    heard(controller, 990)
+    assert controller.health() == {"silence": 10.0, "queued": 0.0}
+
+
+def test_a_watch_that_is_silent_for_too_long_is_no_health(now: Callable[[float], None]) -> None:
+    controller = Play().begin()
+    now(MAX_SILENCE + 1)
+    heard(controller, MAX_SILENCE)
+    controller.informers[0]._heard = {None: 0.0}
+    with pytest.raises(RuntimeError, match="no watch was heard of for 181 s"):
+        controller.health()
+
+
+def test_keys_that_nobody_takes_are_no_health(now: Callable[[float], None]) -> None:
+    controller = Play().begin()
+    controller.queue.add(("FlowRun", THING))
+    now(MAX_SILENCE + 1)
+    heard(controller, MAX_SILENCE + 1)
+    with pytest.raises(RuntimeError, match="nothing was done for 181 s"):
+        controller.health()
+
+
+def test_a_key_that_was_just_named_after_a_long_rest_is_no_alarm(now: Callable[[float], None]) -> None:
+    controller = Play().begin()
+    now(10 * MAX_SILENCE)
+    heard(controller, 10 * MAX_SILENCE)
+    controller.queue.add(("FlowRun", THING))
+    assert controller.health()["queued"] == 1.0
+
+
+def test_a_backlog_is_no_alarm_while_work_goes_on(now: Callable[[float], None]) -> None:
+    async def scenario() -> None:
+        controller = Play().begin()
+        for number in range(1000):
+            controller.queue.add(("FlowRun", Key(NAMESPACE, str(number))))
+        await controller.queue.take()
+        now(10 * MAX_SILENCE)
+        heard(controller, 10 * MAX_SILENCE)
+        assert controller.health()["queued"] == 999.0
+
+    asyncio.run(scenario())
