@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pytest
 
 from penstock import flow, get_run_logger, runtime, task
-from penstock.exceptions import DefinitionError, TaskRunTimedOut, WorkerLost
+from penstock.errors import DefinitionError, TaskRunTimedOut, WorkerLost
 from penstock.states import State
 from penstock.task_runners import TaskRunner
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from penstock.exceptions import MissingResult
+from penstock.errors import MissingResult
 from penstock.results import ResultStore
 
 

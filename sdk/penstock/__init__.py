@@ -55,6 +55,7 @@ _MODULES = frozenset(
         "concurrency",
         "deployments",
         "events",
+        "errors",
         "exceptions",
         "flow_runs",
         "flows",

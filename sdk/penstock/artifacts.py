@@ -16,7 +16,7 @@ from .api import labels, names
 from .context import FLOW, TASK
 from .dispatch import dispatch, in_a_thread
 from .engine.ids import new_id
-from .exceptions import InvalidResource, ResourceExists, ResourceNotFound
+from .errors import InvalidResource, ResourceExists, ResourceNotFound
 from .progress import Updates
 
 if TYPE_CHECKING:

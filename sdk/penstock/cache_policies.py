@@ -14,7 +14,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import ConfigurationError, UnhashableInput
+from .errors import ConfigurationError, UnhashableInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

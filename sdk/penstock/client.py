@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from .api import labels
-from .exceptions import PenstockError
+from .errors import PenstockError
 from .kubeconfig import Access, ClusterUnavailable
 from .yaml_text import dump
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import CancellationRequested, DefinitionError, WorkerLost
+from .errors import CancellationRequested, DefinitionError, WorkerLost
 from .task_runners import TaskRunner
 
 if TYPE_CHECKING:

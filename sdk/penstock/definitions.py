@@ -9,7 +9,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from .engine.retries import checked_delays
-from .exceptions import DefinitionError
+from .errors import DefinitionError
 from .parameters import Signature
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from .api import labels, names
 from .cluster_runs import FlowRun, connect, passing, wait_for_end
 from .context import FLOW, TAGS
 from .dispatch import both_ways
-from .exceptions import ParameterError, PenstockError, UnsupportedHere
+from .errors import ParameterError, PenstockError, UnsupportedHere
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

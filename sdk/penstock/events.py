@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .context import FLOW
 from .engine import reporting
 from .engine.ids import new_id
-from .exceptions import InvalidEvent
+from .errors import InvalidEvent
 from .settings import get_current_settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from .cluster_runs import FlowRun, connect, wait_for_end
 from .context import FLOW, TASK, FlowRunContext
 from .dispatch import both_ways
 from .engine.ids import new_id
-from .exceptions import FlowPauseTimeout, FlowRunWaitTimeout, MissingContext, Pause, UnsupportedHere
+from .errors import FlowPauseTimeout, FlowRunWaitTimeout, MissingContext, Pause, UnsupportedHere
 from .pauses import LOCAL, Answer, PauseReporter, PauseRequest
 from .states import State
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 from .context import DRAWING
 from .definitions import Definition, P, R, call_options
 from .engine import flow_runs
-from .exceptions import DefinitionError
+from .errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -10,7 +10,7 @@ import time
 from _thread import allocate_lock
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from .exceptions import FutureTimedOut
+from .errors import FutureTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

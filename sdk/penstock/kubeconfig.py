@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from .exceptions import PenstockError
+from .errors import PenstockError
 from .exec_credentials import PluginFailed, credentials
 
 Body = dict[str, Any]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import CancellationRequested, DefinitionError, FailedRun, MissingContext, PodLost
+from .errors import CancellationRequested, DefinitionError, FailedRun, MissingContext, PodLost
 from .task_runners import TaskRunner
 
 if TYPE_CHECKING:

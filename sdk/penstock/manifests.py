@@ -19,7 +19,7 @@ from .api.flow import MAX_SOURCE, Code, Flow, FlowSpec, ImageCode, LoggingDefaul
 from .api.flowdeployment import FlowDeployment, FlowDeploymentSpec
 from .api.pods import PodOverrides
 from .api.schema import ObjectMeta, ObjectReference
-from .exceptions import DefinitionError
+from .errors import DefinitionError
 from .results.options import described
 
 if TYPE_CHECKING:

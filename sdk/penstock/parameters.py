@@ -11,7 +11,7 @@ import inspect
 from types import GenericAlias, NoneType, UnionType
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import DefinitionError, InvalidParameters, ParameterBind, ReservedArgument
+from .errors import DefinitionError, InvalidParameters, ParameterBind, ReservedArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

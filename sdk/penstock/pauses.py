@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from .exceptions import NotPausedError
+from .errors import NotPausedError
 from .waiting import Once
 
 if TYPE_CHECKING:

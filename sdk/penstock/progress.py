@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import PenstockError
+from .errors import PenstockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .exceptions import ConfigurationError, SerializationError
+from .errors import ConfigurationError, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .exceptions import InvalidSettings
+from .errors import InvalidSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from . import exceptions
+from . import errors
 from .api import reasons
 from .api.states import TERMINAL, StateName, StateType
 from .engine.ids import new_id
@@ -240,10 +240,10 @@ def Retrying(**fields: Any) -> State[Any]:  # noqa: N802
 
 # Ours, raised into user code: their reason says more than that it was an exception.
 _TELLING = (
-    exceptions.ParameterError,
-    exceptions.ConcurrencySlotAcquisitionError,
-    exceptions.FlowPauseTimeout,
-    exceptions.UnsupportedHere,
+    errors.ParameterError,
+    errors.ConcurrencySlotAcquisitionError,
+    errors.FlowPauseTimeout,
+    errors.UnsupportedHere,
 )
 
 
@@ -251,17 +251,17 @@ def exception_to_state(error: BaseException, *, run_id: str | None = None) -> St
     """The state of a run whose code raised `error`: TimedOut for our own deadlines only, Crashed for what is no
     `Exception` (an interrupt, an exit), Cancelled where that was asked for, else Failed."""
     message = describe(error)
-    if isinstance(error, exceptions.RunTimedOut):
+    if isinstance(error, errors.RunTimedOut):
         name, reason = StateName.TIMED_OUT, reasons.TIMED_OUT
         return State(StateType.FAILED, name, str(error), error, reason=reason, run_id=run_id)
-    if isinstance(error, exceptions.WorkerLost):
+    if isinstance(error, errors.WorkerLost):
         return State(StateType.CRASHED, None, message, error, reason=error.reason, run_id=run_id)
     if isinstance(error, Exception):
         reason = error.reason if isinstance(error, _TELLING) else reasons.EXCEPTION
         return State(StateType.FAILED, None, message, error, reason=reason, run_id=run_id)
-    if isinstance(error, exceptions.Pause) and isinstance(error.state, State):
+    if isinstance(error, errors.Pause) and isinstance(error.state, State):
         return error.state
-    if isinstance(error, exceptions.CancellationRequested | exceptions.Abort):
+    if isinstance(error, errors.CancellationRequested | errors.Abort):
         return State(StateType.CANCELLED, None, str(error) or None, error, reason=error.reason, run_id=run_id)
     return State(StateType.CRASHED, None, message, error, reason=type(error).__name__, run_id=run_id)
 
@@ -286,18 +286,18 @@ def aggregate(states: Iterable[State[Any]], data: Any, *, run_id: str | None = N
     return State(StateType.FAILED, None, text, data, reason="NotCompleted", run_id=run_id)
 
 
-_WITHOUT_EXCEPTION: dict[StateType, type[exceptions.UnsuccessfulRun]] = {
-    StateType.FAILED: exceptions.FailedRun,
-    StateType.CRASHED: exceptions.CrashedRun,
-    StateType.CANCELLED: exceptions.CancelledRun,
-    StateType.PAUSED: exceptions.PausedRun,
+_WITHOUT_EXCEPTION: dict[StateType, type[errors.UnsuccessfulRun]] = {
+    StateType.FAILED: errors.FailedRun,
+    StateType.CRASHED: errors.CrashedRun,
+    StateType.CANCELLED: errors.CancelledRun,
+    StateType.PAUSED: errors.PausedRun,
 }
 
 
 def state_exception(state: State[Any]) -> BaseException:
     """The exception that ended a run: the state's own, else that of the first bad state it holds, else one of ours."""
     data = state.data
-    if isinstance(data, exceptions.CancellationRequested):
+    if isinstance(data, errors.CancellationRequested):
         data = None  # whoever asks for the result must not be cancelled by it
     if isinstance(data, BaseException):
         return data
@@ -307,8 +307,8 @@ def state_exception(state: State[Any]) -> BaseException:
         for held in data:
             if isinstance(held, State) and held.type is not StateType.COMPLETED:
                 return state_exception(held)
-    kind = _WITHOUT_EXCEPTION.get(state.type, exceptions.UnfinishedRun)
-    if kind is exceptions.UnfinishedRun:
+    kind = _WITHOUT_EXCEPTION.get(state.type, errors.UnfinishedRun)
+    if kind is errors.UnfinishedRun:
         return kind(state.message or f"the run is {state.name}: it has no result yet")
     return kind(state.message or (data if isinstance(data, str) else f"the run is {state.name}"))
 

@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import DefinitionError
+from .errors import DefinitionError
 from .settings import get_current_settings
 
 if TYPE_CHECKING:

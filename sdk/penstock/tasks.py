@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 from .context import DRAWING
 from .definitions import UNSET, Definition, P, R, call_options
 from .engine import task_runs
-from .exceptions import DefinitionError
+from .errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

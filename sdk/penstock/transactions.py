@@ -23,7 +23,7 @@ from .cache_policies import IsolationLevel
 from .context import TASK, TRANSACTION
 from .engine.effects import Acquire, Blocking, Callback
 from .engine.ids import new_id
-from .exceptions import ConfigurationError, SerializationError, StorageUnavailable
+from .errors import ConfigurationError, SerializationError, StorageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import resources
 from .api import names
 from .dispatch import dispatch, in_a_thread
-from .exceptions import InvalidResource, ResourceError, ResourceExists, ResourceNotFound
+from .errors import InvalidResource, ResourceError, ResourceExists, ResourceNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

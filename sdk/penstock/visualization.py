@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .context import DRAWING
 from .definitions import UNSET
-from .exceptions import FlowVisualizationError
+from .errors import FlowVisualizationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from builders import GONE, changed, good
 from cells import Cell, runner
 from penstock.client import AlreadyExists, NotFound
 from penstock.deployments import arun_deployment, run_deployment
-from penstock.exceptions import FlowRunWaitTimeout
+from penstock.errors import FlowRunWaitTimeout
 from penstock.flow_runs import wait_for_flow_run
 
 PATIENCE = 60.0

@@ -22,7 +22,7 @@ from penstock.artifacts import create_markdown_artifact
 from penstock.blocks import Block, Secret, documents
 from penstock.cli import cli
 from penstock.client import Client
-from penstock.exceptions import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
+from penstock.errors import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
 from penstock.kubeconfig import access
 from penstock.resources.cluster import ClusterResources
 from penstock.variables import Variable, read, remove, write
@@ -147,7 +147,7 @@ def test_the_next_attempt_writes_over_what_the_first_has_shown(cell: Cell, tmp_p
 
 VARIABLES = """
 from penstock import flow
-from penstock.exceptions import ResourceExists
+from penstock.errors import ResourceExists
 from penstock.variables import Variable
 
 @flow
@@ -186,7 +186,7 @@ class Warehouse(Block):
 BLOCKS = """
 from penstock import flow
 from penstock.blocks import Block, Secret
-from penstock.exceptions import ResourceError
+from penstock.errors import ResourceError
 
 @flow(blocks=["api-key"])
 def main(**given):

@@ -15,7 +15,7 @@ import pytest
 
 from penstock import flow, task
 from penstock.cache_policies import INPUTS
-from penstock.exceptions import StorageUnavailable
+from penstock.errors import StorageUnavailable
 from penstock.results import ResultStore, StoredResult
 from penstock_cluster import binaries
 from store_contract import StoreContract

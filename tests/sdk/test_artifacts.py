@@ -29,7 +29,7 @@ from penstock.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from penstock.exceptions import InvalidResource, ResourceNotFound
+from penstock.errors import InvalidResource, ResourceNotFound
 
 Json = dict[str, Any]
 

@@ -24,7 +24,7 @@ from penstock.cache_policies import (
 )
 from penstock.context import TaskRunContext
 from penstock.engine.runs import TaskRun
-from penstock.exceptions import ConfigurationError, UnhashableInput
+from penstock.errors import ConfigurationError, UnhashableInput
 from penstock.locking.filesystem import FileSystemLockManager
 from penstock.locking.memory import MemoryLockManager
 

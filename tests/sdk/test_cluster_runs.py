@@ -7,7 +7,7 @@ import pytest
 from builders import flow_run, run_state
 from penstock.client import ApiError, ClusterUnavailable, NotFound
 from penstock.cluster_runs import FlowRun, passing
-from penstock.exceptions import FailedRun
+from penstock.errors import FailedRun
 
 
 def test_a_run_is_read_from_its_resource() -> None:

@@ -10,7 +10,7 @@ import pytest
 from distributed import LocalCluster
 
 from penstock import flow, task
-from penstock.exceptions import DefinitionError
+from penstock.errors import DefinitionError
 from penstock.states import State
 from penstock.task_runners import DaskTaskRunner, TaskRunner
 from remote_runner_contract import RemoteRunnerContract

@@ -14,7 +14,7 @@ import pytest
 
 from penstock import flow, task
 from penstock.definitions import Definition, call_options, find_definition, imported_definition
-from penstock.exceptions import DefinitionError
+from penstock.errors import DefinitionError
 
 CODE = """
 from penstock import flow, task

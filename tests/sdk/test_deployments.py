@@ -10,7 +10,7 @@ import pytest
 
 from penstock import flow, task
 from penstock.deployments import Parent, flow_run_body, jsonable, run_deployment
-from penstock.exceptions import ParameterError, UpstreamNotReady
+from penstock.errors import ParameterError, UpstreamNotReady
 
 
 def test_a_run_says_only_what_was_asked() -> None:

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from penstock import flow, task
+from penstock.errors import InvalidEvent
 from penstock.events import Event, emit_event, emitted_events
-from penstock.exceptions import InvalidEvent
 from penstock.task_runners import ProcessPoolTaskRunner
 
 THING = {"penstock.resource.id": "thing"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penstock import flow, pause_flow_run, resume_flow_run, suspend_flow_run, task
-from penstock.exceptions import (
+from penstock.errors import (
     Abort,
     FlowPauseTimeout,
     InvalidRunInput,

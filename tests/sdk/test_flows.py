@@ -11,7 +11,7 @@ import pytest
 
 import penstock
 from penstock import flow, task
-from penstock.exceptions import (
+from penstock.errors import (
     CancellationRequested,
     CancelledRun,
     DefinitionError,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penstock import as_completed, flow, task, wait
-from penstock.exceptions import FutureTimedOut
+from penstock.errors import FutureTimedOut
 
 
 @task

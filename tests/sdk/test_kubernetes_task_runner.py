@@ -12,7 +12,7 @@ import pytest
 
 from penstock import flow, task
 from penstock.api import labels
-from penstock.exceptions import DefinitionError, MissingContext, PodLost
+from penstock.errors import DefinitionError, MissingContext, PodLost
 from penstock.kubernetes_task_runner import merged, shared_store
 from penstock.states import exception_to_state
 from penstock.task_runners import KubernetesTaskRunner, PodOptions

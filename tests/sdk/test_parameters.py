@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 from pydantic import BaseModel, Field
 
-from penstock.exceptions import InvalidParameters, ParameterBind
+from penstock.errors import InvalidParameters, ParameterBind
 from penstock.parameters import Signature, fits, validate
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from penstock.exceptions import InvalidRunInput, NotPausedError
+from penstock.errors import InvalidRunInput, NotPausedError
 from penstock.input import RunInput
 from penstock.pauses import LocalPauses, PauseRequest
 

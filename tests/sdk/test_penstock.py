@@ -72,3 +72,11 @@ assert run_flow(f, {"n": 3}, reporter=Silent(), info=FlowRunInfo(id="u", name="r
 )
 def test_what_is_not_needed_is_not_imported(code: str, absent: list[str]) -> None:
     assert imported(code).isdisjoint(absent)
+
+
+def test_errors_have_prefects_module_as_well() -> None:
+    """Whoever changes the import of `prefect.exceptions` finds the same classes."""
+    from penstock import errors, exceptions
+
+    public = {name for name in vars(errors) if name[0].isupper() and name not in ("TYPE_CHECKING", "Any")}
+    assert {name for name in public if getattr(exceptions, name, None) is not getattr(errors, name)} == set()

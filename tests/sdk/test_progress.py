@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock.exceptions import ResourceNotFound, ResourceRefused
+from penstock.errors import ResourceNotFound, ResourceRefused
 from penstock.progress import Updates
 
 

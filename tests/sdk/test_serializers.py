@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from penstock.exceptions import ConfigurationError, SerializationError
+from penstock.errors import ConfigurationError, SerializationError
 from penstock.serializers import (
     CompressedJSONSerializer,
     CompressedPickleSerializer,

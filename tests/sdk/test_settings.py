@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock import settings
-from penstock.exceptions import InvalidSettings
+from penstock.errors import InvalidSettings
 from penstock.settings import FIELDS, Settings, get_current_settings, temporary_settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penstock import states
-from penstock.exceptions import (
+from penstock.errors import (
     CancellationRequested,
     CancelledRun,
     CrashedRun,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import tables
-from penstock.exceptions import InvalidResource
+from penstock.errors import InvalidResource
 
 cells = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 

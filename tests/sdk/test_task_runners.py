@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from penstock import flow, get_run_logger, task
-from penstock.exceptions import DefinitionError, TaskRunTimedOut, WorkerLost
+from penstock.errors import DefinitionError, TaskRunTimedOut, WorkerLost
 from penstock.runtime import flow_run, task_run
 from penstock.states import StateType
 from penstock.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from penstock import allow_failure, exponential_backoff, flow, opaque, quote, tags, task, unmapped
-from penstock.exceptions import (
+from penstock.errors import (
     DefinitionError,
     MappingLengthMismatch,
     MappingMissingIterable,

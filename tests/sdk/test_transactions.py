@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from penstock import flow, task
-from penstock.exceptions import ConfigurationError, SerializationError, StorageUnavailable
+from penstock.errors import ConfigurationError, SerializationError, StorageUnavailable
 from penstock.locking.memory import MemoryLockManager
 from penstock.results import ResultStore
 from penstock.states import Failed

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.exceptions import InvalidResource, ResourceExists
+from penstock.errors import InvalidResource, ResourceExists
 from penstock.variables import MAX_VALUE, Variable
 
 json_values = st.recursive(

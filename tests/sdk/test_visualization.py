@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from penstock import flow, task, unmapped
-from penstock.exceptions import FlowVisualizationError, InvalidParameters
+from penstock.errors import FlowVisualizationError, InvalidParameters
 from penstock.visualization import Graph
 
 

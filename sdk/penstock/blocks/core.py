@@ -15,7 +15,7 @@ from .. import resources
 from ..api import names
 from ..context import FLOW
 from ..dispatch import dispatch, in_a_thread
-from ..exceptions import BlockTypeMismatch, DefinitionError, InvalidResource
+from ..errors import BlockTypeMismatch, DefinitionError, InvalidResource
 from . import documents
 from .documents import Document
 from .secrets import joined, split

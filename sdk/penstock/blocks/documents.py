@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import resources
 from ..api import labels, names
-from ..exceptions import BlockTypeMismatch, InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
+from ..errors import BlockTypeMismatch, InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
 
 if TYPE_CHECKING:
     from ..resources import Body, Resources

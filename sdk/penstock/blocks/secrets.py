@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_core import to_json
 
-from ..exceptions import InvalidResource
+from ..errors import InvalidResource
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 MAX_PATH = 200  # it is a file's name where the block is mounted

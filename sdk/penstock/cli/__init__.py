@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from ..exceptions import PenstockError
+from ..errors import PenstockError
 from ..settings import get_current_settings
 from .suggestions import instead
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..exceptions import PenstockError
+from ..errors import PenstockError
 from ..resources import Body, Resources
 from .options import output_option
 from .places import found, print_object, print_objects, short, with_resources

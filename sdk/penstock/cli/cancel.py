@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..client import Client
-from ..exceptions import PenstockError
+from ..errors import PenstockError
 from .lookup import RUN, find
 from .options import with_client
 from .rendering import state_of, terminal

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import PenstockError
+from ..errors import PenstockError
 from ..flows import Flow
 from .suggestions import instead
 

@@ -8,7 +8,7 @@ from ..api.flowdeployment import FlowDeployment
 from ..api.flowrun import FlowRun
 from ..api.schema import Kind
 from ..client import ApiError, Client, NotFound
-from ..exceptions import PenstockError
+from ..errors import PenstockError
 from .rendering import Body
 from .suggestions import instead
 

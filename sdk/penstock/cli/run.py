@@ -11,7 +11,7 @@ import click
 from ..api import labels, names
 from ..api.schema import Kind
 from ..client import AlreadyExists, Client
-from ..exceptions import ParameterBind
+from ..errors import ParameterBind
 from .flow_files import is_file, load
 from .lookup import DEPLOYMENT, FLOW, NoSuchObject, find
 from .options import cluster_options, open_client, output_option

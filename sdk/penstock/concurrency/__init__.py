@@ -6,7 +6,7 @@ and `asyncio` have both under Prefect's names. `limits` and `decision` are pure;
 
 from __future__ import annotations
 
-from ..exceptions import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
+from ..errors import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from .context import arate_limit, concurrency, declare_limit, rate_limit, remove_limit
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..exceptions import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
+from ..errors import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from .context import arate_limit as rate_limit
 from .context import concurrency
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ..exceptions import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
+from ..errors import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from ..waiting import Once
 
 if TYPE_CHECKING:

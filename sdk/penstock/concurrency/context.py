@@ -99,7 +99,7 @@ def remove_limit(name: str) -> None:
 
 
 def _local() -> LocalSlots:
-    from ..exceptions import UnsupportedHere
+    from ..errors import UnsupportedHere
     from .local import LocalSlots
 
     giver = slots()

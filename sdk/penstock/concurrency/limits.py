@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..exceptions import InvalidSettings
+from ..errors import InvalidSettings
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -12,7 +12,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING
 
-from ..exceptions import ConcurrencySlotAcquisitionError
+from ..errors import ConcurrencySlotAcquisitionError
 from ..settings import get_current_settings
 from .claims import Claim
 from .decision import Request, Taken, decide, give_back, refusal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..exceptions import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
+from ..errors import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from .context import concurrency, rate_limit
 
 __all__ = ["AcquireConcurrencySlotTimeoutError", "ConcurrencySlotAcquisitionError", "concurrency", "rate_limit"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ParameterError
+from ..errors import ParameterError
 from .effects import Advance, Callback, ConsumerClosed, Effect, Emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from contextvars import ContextVar
 
-    from ..exceptions import RunTimedOut
+    from ..errors import RunTimedOut
     from ..states import State
     from .runs import FlowRun, TaskRun
 

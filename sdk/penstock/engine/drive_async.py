@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from typing import TypeVar
 
-    from ..exceptions import RunTimedOut
+    from ..errors import RunTimedOut
     from ..states import State
     from .drive import Life
 

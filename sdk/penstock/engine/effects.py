@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..exceptions import RunTimedOut
+    from ..errors import RunTimedOut
     from ..futures import PenstockFuture
     from ..locking.protocol import LockManager
     from ..task_runners import TaskRunner

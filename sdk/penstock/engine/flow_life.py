@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api.states import StateName, StateType
 from ..context import FLOW, TAGS, TASK, FlowRunContext
-from ..exceptions import CancellationRequested, FlowRunTimedOut, UpstreamNotReady
+from ..errors import CancellationRequested, FlowRunTimedOut, UpstreamNotReady
 from ..futures import PenstockFuture
 from ..states import State, exception_to_state
 from .calls import is_generator, iterating, log_failure, run_hooks, without_engine_frames

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..annotations import Annotation, allow_failure, opaque, quote
 from ..api.states import StateName, StateType
-from ..exceptions import UpstreamNotReady
+from ..errors import UpstreamNotReady
 from ..futures import PenstockFuture
 from ..states import State, state_exception
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api.states import StateName, StateType
 from ..cache_policies import DEFAULT, NO_CACHE, CacheKeyFnPolicy
-from ..exceptions import SerializationError, UnhashableInput
+from ..errors import SerializationError, UnhashableInput
 from ..results.options import ResultOptions
 from ..results.record import make
 from ..results.settings import get_default_persist_setting, store_for

@@ -19,12 +19,12 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from ..definitions import Definition, find_definition
-from ..exceptions import DefinitionError, WorkerLost
+from ..errors import DefinitionError, WorkerLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..exceptions import RunTimedOut
+    from ..errors import RunTimedOut
 
 _HEADER = 8  # bytes of a frame's length
 

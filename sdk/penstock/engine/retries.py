@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ..api.retry import MAX_DELAYS, delay_before
-from ..exceptions import DefinitionError
+from ..errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

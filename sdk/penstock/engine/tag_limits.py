@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..api.states import StateName, StateType
-from ..exceptions import ConcurrencySlotAcquisitionError
+from ..errors import ConcurrencySlotAcquisitionError
 from ..states import State
 from .effects import Effect, Wait
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api.states import StateName, StateType
 from ..context import TASK, TRANSACTION, TaskRunContext
-from ..exceptions import TaskRunTimedOut, UpstreamNotReady
+from ..errors import TaskRunTimedOut, UpstreamNotReady
 from ..futures import PenstockFuture
 from ..settings import get_current_settings
 from ..states import State, exception_to_state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..annotations import Annotation, allow_failure, opaque, quote, unmapped
 from ..api.states import StateType
 from ..context import FLOW, TAGS, TASK
-from ..exceptions import MappingLengthMismatch, MappingMissingIterable
+from ..errors import MappingLengthMismatch, MappingMissingIterable
 from ..futures import PenstockFuture, PenstockFutureList
 from ..states import State, exception_to_state
 from .drive import drive, drive_generator

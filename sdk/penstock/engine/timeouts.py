@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from ..exceptions import RunTimedOut
+    from ..errors import RunTimedOut
 
 
 class _Deadline:

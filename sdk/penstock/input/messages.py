@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..api import labels
 from ..context import FLOW
-from ..exceptions import MissingContext, UnsupportedHere
+from ..errors import MissingContext, UnsupportedHere
 from ..waiting import Once
 from .run_input import SENDER, RunInputMetadata, run_input_of, validated
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..exceptions import InvalidRunInput, NotPausedError
+from ..errors import InvalidRunInput, NotPausedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, create_model
 
-from ..exceptions import InvalidRunInput
+from ..errors import InvalidRunInput
 
 if TYPE_CHECKING:
     from typing import Self

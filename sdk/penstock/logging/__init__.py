@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TASK
 from ..engine.runs import TaskRun
-from ..exceptions import MissingContext
+from ..errors import MissingContext
 from ..settings import get_current_settings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..client import AlreadyExists, ApiError, Client, NotFound
-from ..exceptions import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
+from ..errors import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
 from . import KINDS, Body
 
 if TYPE_CHECKING:

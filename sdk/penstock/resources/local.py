@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.ids import new_id
-from ..exceptions import ResourceError, ResourceExists, ResourceNotFound
+from ..errors import ResourceError, ResourceExists, ResourceNotFound
 from ..settings import get_current_settings
 from . import KINDS, Body
 

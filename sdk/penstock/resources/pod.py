@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels
-from ..exceptions import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
+from ..errors import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
 from ..runner.connection import JSON_PATCH, Answer, Api, Unreachable
 from . import KINDS, Body
 

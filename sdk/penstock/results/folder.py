@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..engine.ids import new_id
-from ..exceptions import ConfigurationError, StorageUnavailable
+from ..errors import ConfigurationError, StorageUnavailable
 
 if TYPE_CHECKING:
     from .urls import StorageUrl

@@ -10,7 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConfigurationError, StorageUnavailable
+from ..errors import ConfigurationError, StorageUnavailable
 
 if TYPE_CHECKING:
     from .urls import StorageUrl

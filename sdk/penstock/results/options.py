@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConfigurationError, DefinitionError
+from ..errors import ConfigurationError, DefinitionError
 
 if TYPE_CHECKING:
     from ..flows import Flow

@@ -14,7 +14,7 @@ import time
 from hashlib import sha256
 from typing import Any
 
-from ..exceptions import DamagedResult
+from ..errors import DamagedResult
 from ..serializers import Serializer, serializer
 
 MAGIC = b"penstock-result 1\n"

@@ -17,7 +17,7 @@ import random
 from time import sleep, time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..exceptions import DamagedResult, MissingResult, StorageUnavailable
+from ..errors import DamagedResult, MissingResult, StorageUnavailable
 from ..serializers import serializer as serializer_of
 from .keys import path_of
 from .record import MOST_HEADER, ResultRecord, from_bytes, header, make

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from ..exceptions import ConfigurationError
+from ..errors import ConfigurationError
 
 OPTIONS = {
     "file": ("fsync",),

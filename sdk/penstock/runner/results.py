@@ -30,7 +30,7 @@ def kept(state: State[Any], key: str) -> dict[str, Any]:
         return {
             "omitted": f"{found['omitted']}; where spec.results.url of the WorkPool is set, the value is kept there"
         }
-    from ..exceptions import PenstockError
+    from ..errors import PenstockError
     from ..results.settings import store_for
 
     try:

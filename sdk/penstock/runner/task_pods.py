@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels, names
-from ..exceptions import CancellationRequested, TaskPodRefused
+from ..errors import CancellationRequested, TaskPodRefused
 from .assignment import Assignment
 from .children import Calls
 from .connection import Answer, Api, Unreachable

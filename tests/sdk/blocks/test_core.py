@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError, field_validator
 
 from penstock import flow
 from penstock.blocks import Block, Secret, SecretDict, core
-from penstock.exceptions import BlockTypeMismatch, DefinitionError, InvalidResource, ResourceExists, ResourceNotFound
+from penstock.errors import BlockTypeMismatch, DefinitionError, InvalidResource, ResourceExists, ResourceNotFound
 from penstock.manifests import Options, flow_manifest
 
 SECRET = "h4rd-to-guess"

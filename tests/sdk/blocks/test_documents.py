@@ -12,7 +12,7 @@ import pytest
 from penstock.api import labels, names
 from penstock.blocks import documents
 from penstock.blocks.documents import Document
-from penstock.exceptions import InvalidResource, ResourceNotFound, ResourceRefused
+from penstock.errors import InvalidResource, ResourceNotFound, ResourceRefused
 from penstock.resources import body_of
 from penstock.resources.local import LocalResources
 

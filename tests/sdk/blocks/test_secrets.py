@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
 
 from penstock.blocks.fields import SecretDict
 from penstock.blocks.secrets import joined, split
-from penstock.exceptions import InvalidResource
+from penstock.errors import InvalidResource
 
 
 class Login(BaseModel):

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock.cli import cli
-from penstock.exceptions import InvalidResource
+from penstock.errors import InvalidResource
 from penstock.variables import Variable
 
 

@@ -12,7 +12,7 @@ from penstock.concurrency import arate_limit, concurrency, declare_limit, rate_l
 from penstock.concurrency import asyncio as awaiting
 from penstock.concurrency.claims import give_slots_from
 from penstock.concurrency.local import LocalSlots
-from penstock.exceptions import (
+from penstock.errors import (
     AcquireConcurrencySlotTimeoutError,
     ConcurrencySlotAcquisitionError,
     InvalidSettings,

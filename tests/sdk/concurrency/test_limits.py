@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.concurrency.limits import Limit, parse
-from penstock.exceptions import InvalidSettings
+from penstock.errors import InvalidSettings
 
 
 @pytest.mark.parametrize(

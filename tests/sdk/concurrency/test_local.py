@@ -9,7 +9,7 @@ import pytest
 from penstock.concurrency.claims import Claim
 from penstock.concurrency.limits import Limit
 from penstock.concurrency.local import LocalSlots
-from penstock.exceptions import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
+from penstock.errors import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 
 
 def ask(slots: LocalSlots, *names: str, occupy: int = 1, rate: bool = False, strict: bool = False) -> Claim:

@@ -34,7 +34,7 @@ from penstock.engine.effects import (
     Sleep,
     Wait,
 )
-from penstock.exceptions import TaskRunTimedOut
+from penstock.errors import TaskRunTimedOut
 from penstock.locking.memory import MemoryLockManager
 
 Life = Generator[Effect, Any, Any]

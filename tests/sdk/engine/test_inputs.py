@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from penstock.annotations import allow_failure, quote
 from penstock.engine.inputs import find, resolve, to_states
-from penstock.exceptions import UpstreamNotReady
+from penstock.errors import UpstreamNotReady
 from penstock.states import Cancelled, Completed, Crashed, Failed, Pending
 
 

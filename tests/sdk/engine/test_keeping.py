@@ -16,7 +16,7 @@ import pytest
 
 from penstock import flow, task
 from penstock.cache_policies import DEFAULT, INPUTS, NO_CACHE, RUN_ID, TASK_SOURCE, IsolationLevel
-from penstock.exceptions import DefinitionError, MissingResult, StorageUnavailable
+from penstock.errors import DefinitionError, MissingResult, StorageUnavailable
 from penstock.locking.memory import MemoryLockManager
 from penstock.results import ResultStore, StoredResult, get_result_store
 from penstock.states import Failed

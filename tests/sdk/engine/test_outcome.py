@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock.engine.outcome import answer, state_of_value
-from penstock.exceptions import CancelledRun, FailedRun
+from penstock.errors import CancelledRun, FailedRun
 from penstock.states import Cancelled, Completed, Failed, Paused, Pending, State, StateName, StateType
 
 

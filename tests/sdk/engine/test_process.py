@@ -16,7 +16,7 @@ import pytest
 
 from penstock import task
 from penstock.engine.process import CallProcess, dumps, portable, restored, write_frame
-from penstock.exceptions import DefinitionError, TaskRunTimedOut, WorkerLost
+from penstock.errors import DefinitionError, TaskRunTimedOut, WorkerLost
 
 PATIENCE = 30.0
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from penstock.engine.timeouts import within
-from penstock.exceptions import FlowRunTimedOut, RunTimedOut, TaskRunTimedOut
+from penstock.errors import FlowRunTimedOut, RunTimedOut, TaskRunTimedOut
 
 
 def spin(seconds: float) -> str:

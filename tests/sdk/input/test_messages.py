@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penstock import flow
-from penstock.exceptions import InvalidRunInput, MissingContext, UnsupportedHere
+from penstock.errors import InvalidRunInput, MissingContext, UnsupportedHere
 from penstock.input import RunInput, asend_input, receive_input, send_input
 from penstock.runtime import flow_run
 

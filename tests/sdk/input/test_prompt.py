@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import Field, model_validator
 
-from penstock.exceptions import InvalidRunInput
+from penstock.errors import InvalidRunInput
 from penstock.input import RunInput
 from penstock.input.prompt import Console, ask
 from penstock.input.run_input import run_input_of

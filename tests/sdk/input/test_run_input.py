@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from penstock.exceptions import InvalidRunInput
+from penstock.errors import InvalidRunInput
 from penstock.input import RunInput, keyset_from_base_key, keyset_from_paused_state
 from penstock.input.run_input import run_input_of, validated
 from penstock.states import Completed, Paused

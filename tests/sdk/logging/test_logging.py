@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from penstock import flow, get_run_logger, task
-from penstock.exceptions import MissingContext
+from penstock.errors import MissingContext
 from penstock.logging import disable_run_logger, get_logger, json_lines
 from penstock.settings import temporary_settings
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from penstock.exceptions import ResourceError, ResourceExists, ResourceNotFound
+from penstock.errors import ResourceError, ResourceExists, ResourceNotFound
 from penstock.resources import body_of
 from penstock.resources.local import LocalResources, home
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from penstock.exceptions import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
+from penstock.errors import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
 from penstock.resources import body_of
 from penstock.resources.pod import PodResources
 from penstock.runner.assignment import Assignment

@@ -11,7 +11,7 @@ import pytest
 from penstock import resources
 from penstock.api import labels
 from penstock.client import ClusterUnavailable
-from penstock.exceptions import InvalidSettings
+from penstock.errors import InvalidSettings
 from penstock.resources.local import LocalResources
 from penstock.resources.pod import PodResources
 

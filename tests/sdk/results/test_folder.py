@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.exceptions import ConfigurationError, StorageUnavailable
+from penstock.errors import ConfigurationError, StorageUnavailable
 from penstock.results.folder import Folder
 from penstock.results.urls import parse
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.exceptions import DamagedResult
+from penstock.errors import DamagedResult
 from penstock.results.record import MAGIC, from_bytes, header, make
 from penstock.serializers import serializer
 

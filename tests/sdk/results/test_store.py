@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from penstock.exceptions import DamagedResult, MissingResult, SerializationError, StorageUnavailable
+from penstock.errors import DamagedResult, MissingResult, SerializationError, StorageUnavailable
 from penstock.results import ResultStore, StoredResult
 from penstock.results.keys import path_of
 from penstock.results.urls import parse

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.exceptions import ConfigurationError
+from penstock.errors import ConfigurationError
 from penstock.results.urls import parse
 
 
