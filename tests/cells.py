@@ -134,6 +134,12 @@ def emitted(regarding: Json, namespace: str, name: str = "run.e1", **more: Any) 
     }
 
 
+def lease(name: str, namespace: str) -> Json:
+    """A Lease that nobody holds."""
+    meta = {"name": name, "namespace": namespace}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": {}}
+
+
 def install_crds(admin: ApiClient) -> None:
     """Apply the CRDs as they are checked in; return when they are Established."""
     names = [
@@ -170,6 +176,7 @@ def install_policies(admin: ApiClient) -> None:
         until_refused(lambda: stranger.client.create(good("FlowRun", "child", SYSTEM)), "cannot make this run")
         art = good("Artifact", "report", SYSTEM)
         until_refused(lambda: stranger.client.create(art), "spec.run must name the run of the pod")
+        until_refused(lambda: stranger.client.create(lease("leader", SYSTEM)), "Leases of locks only")
         rename = {"spec": {"parameters": {"n": None, "m": 1}}}
         until_refused(lambda: admin.merge("FlowRun", SYSTEM, "probe", rename), "parameters is immutable")
 

@@ -9,7 +9,7 @@ import pytest
 import builders
 from api_client import Refused
 from builders import changed, good
-from cells import CLAIMED, NOT_ITS_POD, SYSTEM, Cell, page, rendered
+from cells import CLAIMED, NOT_ITS_POD, SYSTEM, Cell, lease, page, rendered
 
 Json = dict[str, Any]
 
@@ -277,3 +277,20 @@ def test_a_parameter_cannot_be_renamed(kind: str, cell: Cell) -> None:
         cell.admin.merge(kind, cell.namespace, "sample", {"spec": {"parameters": {"n": None, "m": 1}}})
     assert (refusal.value.code, refusal.value.reason) == (422, "Invalid")
     cell.admin.merge(kind, cell.namespace, "sample", {"spec": {"cancel": True}})
+
+
+def test_a_run_holds_locks_and_leaves_other_leases_alone(cell: Cell) -> None:
+    """Whoever could write any Lease could take another program's leadership."""
+    pod = cell.pod("run-1")
+    cell.admin.create(lease("leader", cell.namespace))
+    pod.client.create(lease("penstock-lock-a", cell.namespace))
+    pod.client.merge("Lease", cell.namespace, "penstock-lock-a", {"spec": {"holderIdentity": "me"}})
+    pod.client.delete("Lease", cell.namespace, "penstock-lock-a")
+    for write in (
+        lambda: pod.client.create(lease("mine", cell.namespace)),
+        lambda: pod.client.merge("Lease", cell.namespace, "leader", {"spec": {"holderIdentity": "me"}}),
+        lambda: pod.client.delete("Lease", cell.namespace, "leader"),
+    ):
+        with pytest.raises(Refused, match="Leases of locks only") as refusal:
+            write()
+        assert refusal.value.code == 403
