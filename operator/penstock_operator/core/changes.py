@@ -13,13 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from penstock.api import states
-from penstock.api.flowrun import HISTORY_AT_LAUNCH, MAX_HISTORY, MAX_MESSAGE, cut
+from penstock.api.bounds import HISTORY_AT_LAUNCH, MAX_HISTORY, MAX_HISTORY_MESSAGE, cut
+from penstock.api.durations import shown
 from penstock.api.states import StateType
 
 from .views import Body, RunView, format_time, parse_time
 
 WRITER = "operator"
-MAX_HISTORY_MESSAGE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def patch(run: RunView, change: Change, now: datetime) -> list[Body]:
             "type": str(entry.type),
             "name": entry.name or str(entry.type),
             "reason": entry.reason,
-            "message": cut(entry.message, MAX_MESSAGE),
+            "message": cut(entry.message),
             "time": format_time(now),
             "seq": seq,
         }
@@ -142,9 +142,4 @@ def duration(run: RunView, end: datetime) -> str | None:
     start = parse_time(run.status.get("startTime"))
     if start is None:
         return None
-    seconds = max(0, int((end - start).total_seconds()))
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
+    return shown((end - start).total_seconds())

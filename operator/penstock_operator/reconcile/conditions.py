@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.api import reasons
-from penstock.api.flowrun import cut
+from penstock.api.bounds import cut
 
 from ..cluster import ApiError, Cluster, NotFound, ResourceType
 from ..core.views import format_time

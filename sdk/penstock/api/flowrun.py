@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from .bounds import MAX_HISTORY, MAX_HISTORY_MESSAGE
 from .flow import ResultDefaults
 from .flowdeployment import InfraRetries
 from .pods import PodOverrides
@@ -41,11 +42,6 @@ from .schema import (
     immutable,
 )
 from .states import TERMINAL, TRANSITIONS, StateType
-
-MAX_HISTORY = 64
-HISTORY_AT_LAUNCH = 48  # leaves room for a runner that appends without having read the list
-MAX_INLINE_RESULT = 2048  # bytes of JSON
-MAX_MESSAGE = 1024
 
 StateWord = Literal[
     "Scheduled", "Pending", "Running", "Paused", "Cancelling", "Completed", "Failed", "Crashed", "Cancelled"
@@ -210,7 +206,7 @@ class HistoryEntry(Model):
     """Name that refines it."""
     reason: Annotated[str, Field(max_length=128)] = ""
     """Machine-readable cause."""
-    message: Annotated[str, Field(max_length=256)] = ""
+    message: Annotated[str, Field(max_length=MAX_HISTORY_MESSAGE)] = ""
     """Cut short; the current state has it whole."""
     time: Time
     """When it was entered."""
@@ -431,12 +427,6 @@ class FlowRun(Resource):
     def state_type(self) -> StateType | None:
         """Type of the current state; None before it was accepted."""
         return StateType(self.status.state.type) if self.status and self.status.state else None
-
-
-def cut(message: str, limit: int = MAX_MESSAGE) -> str:
-    """`message` within `limit` characters; what was cut is in the logs, and the text says so."""
-    tail = " … (see the run's logs)"
-    return message if len(message) <= limit else message[: limit - len(tail)] + tail
 
 
 Json = dict[str, Any]

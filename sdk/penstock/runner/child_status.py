@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..api.bounds import MAX_HISTORY, MAX_HISTORY_MESSAGE, cut
 from ..api.states import StateType
 from .assignment import Assignment
 from .connection import JSON_PATCH, Answer, Api, Unreachable
-from .status import MAX_HISTORY, MAX_HISTORY_MESSAGE, MAX_MESSAGE, Fenced, Ops, cut, timestamp
+from .status import Fenced, Ops, timestamp
 
 OPTIONAL = ("result", "tasks")  # left out of a write that is refused with them
 
@@ -46,7 +47,7 @@ class ChildStatus:
         while left:
             added = [self._remembered(entry, self._seq + n) for n, entry in enumerate(left, 1)]
             state = {key: added[-1][key] for key in ("type", "name", "reason", "time", "seq")}
-            state["message"] = cut(left[-1].message, MAX_MESSAGE)
+            state["message"] = cut(left[-1].message)
             history = [*self._history, *added][-MAX_HISTORY:]
             answer = self._patch(api, self._ops({"state": state, "history": history, **more}))
             written = len(left) if answer.status == 200 else self._arrived(api)

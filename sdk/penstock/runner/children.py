@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels, names
+from ..api.durations import shown
 from ..api.states import StateType
 from .assignment import Assignment
 from .child_parameters import Parameters
 from .child_status import ChildStatus, Entry
 from .connection import Api, Unreachable
 from .pages import Counts, Pages
-from .reports import duration, result
+from .reports import result
 from .status import Fenced, timestamp
 
 if TYPE_CHECKING:
@@ -365,7 +366,7 @@ class Child:
         if pending[-1].type.terminal:
             ended = pending[-1].time
             fields["endTime"] = timestamp(ended)
-            fields["duration"] = duration(ended - (self._started or ended))
+            fields["duration"] = shown(ended - (self._started or ended))
         if self._counts.total:
             fields["tasks"] = self._counts.status()
         if pending[-1].type is StateType.COMPLETED:

@@ -11,9 +11,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels, names
+from ..api.bounds import cut
 from .assignment import Assignment
 from .connection import Api, Unreachable
-from .status import cut
 
 if TYPE_CHECKING:
     from ..events import Event

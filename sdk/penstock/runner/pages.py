@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels, names, taskrecords
+from ..api.bounds import cut
 from .assignment import Assignment
 from .connection import MERGE_PATCH, Answer, Api, Refused, Unreachable
-from .status import cut, say, timestamp
+from .status import say, timestamp
 
 if TYPE_CHECKING:
     from ..engine.records import TaskRecord

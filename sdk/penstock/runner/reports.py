@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..api.bounds import MAX_INLINE_RESULT
+from ..api.durations import shown
 from ..api.states import StateType
 from .connection import Refused, Unreachable
 from .events import EmittedEvents
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from ..states import State
     from .children import Children
 
-MAX_INLINE = 2048
 FIRST_FLUSH, MIN_INTERVAL, MAX_INTERVAL = 1.0, 1.0, 30.0
 CHILDREN_EVERY = 1.0  # seconds after which a subflow that has started or ended is written at the latest
 REFUSED_AT_END = 120.0  # seconds the end of a run waits for task records that are refused
@@ -103,7 +104,7 @@ class Reports:
         start = self._started if self._started is not None else ended - (time.monotonic() - self._begun)
         if self._started is None:
             extra.append({"op": "add", "path": "/status/startTime", "value": timestamp(start)})
-        extra.append({"op": "add", "path": "/status/duration", "value": duration(ended - start)})
+        extra.append({"op": "add", "path": "/status/duration", "value": shown(ended - start)})
         tasks: Ops = []
         if counts := self._pages.status():
             tasks.append({"op": "add", "path": "/status/tasks", "value": counts})
@@ -250,8 +251,8 @@ def result(value: Any) -> dict[str, Any]:
         text = json.dumps(value, allow_nan=False)
     except Exception as error:  # user code's own classes may raise anything
         return {"omitted": f"a {type(value).__name__[:128]} is no JSON ({str(error)[:256]}); return JSON values"}
-    if len(text) > MAX_INLINE:
-        return {"omitted": f"{len(text)} bytes of JSON, of which at most {MAX_INLINE} are kept here"}
+    if len(text) > MAX_INLINE_RESULT:
+        return {"omitted": f"{len(text)} bytes of JSON, of which at most {MAX_INLINE_RESULT} are kept here"}
     try:
         json.loads(text, parse_int=_int64)
     except OverflowError as error:
@@ -262,13 +263,3 @@ def result(value: Any) -> dict[str, Any]:
 def _int64(text: str) -> None:
     if not -(2**63) <= int(text) < 2**63:
         raise OverflowError(f"{text[:32]} is beyond 64 bits, which Kubernetes would round; return it as a string")
-
-
-def duration(seconds: float) -> str:
-    """4s, 3m20s or 2h05m."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02}m"

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels
+from ..api.bounds import cut
 from .reports import result
-from .status import cut
 
 if TYPE_CHECKING:
     from ..states import State

@@ -16,13 +16,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..api.bounds import MAX_HISTORY, MAX_HISTORY_MESSAGE, cut
 from ..api.states import StateType
 from .assignment import Assignment
 from .connection import JSON_PATCH, Answer, Api, Refused, Unreachable
 
-MAX_HISTORY = 64
-MAX_MESSAGE, MAX_HISTORY_MESSAGE = 1024, 256
-CUT = " … (see the run's logs)"
 MAX_WAIT, MAX_RETRY_AFTER = 10.0, 60.0
 # Seconds that an API server which answers may refuse what should be taken; before the claim no work would be lost.
 PATIENCE, PATIENCE_AT_CLAIM = 300.0, 30.0
@@ -33,11 +31,6 @@ _NOTHING_MORE: Sequence[Ops] = ([],)
 
 class Fenced(Exception):
     """This attempt is not the run's any more: nothing further may be written."""
-
-
-def cut(text: str, limit: int) -> str:
-    """`text` within `limit` characters."""
-    return text if len(text) <= limit else text[: limit - len(CUT)] + CUT
 
 
 def timestamp(seconds: float) -> str:
@@ -187,7 +180,7 @@ class RunStatus:
                 "type": str(type_),
                 "name": name[:64] if type_ is types[-1] else str(type_),
                 "reason": reason[:128],
-                "message": cut(message, MAX_MESSAGE),
+                "message": cut(message),
                 "time": timestamp(at),
                 "seq": self.seq + step,
             }

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import flow_run, held, run_state
-from penstock.api.flowrun import HISTORY_AT_LAUNCH, MAX_HISTORY, MAX_MESSAGE, FlowRun
+from penstock.api.bounds import HISTORY_AT_LAUNCH, MAX_HISTORY, MAX_HISTORY_MESSAGE, MAX_MESSAGE
+from penstock.api.flowrun import FlowRun
 from penstock.api.states import IllegalTransition, StateType, is_legal
 from penstock_operator.core import changes
-from penstock_operator.core.changes import MAX_HISTORY_MESSAGE, Change, Condition, Entry
+from penstock_operator.core.changes import Change, Condition, Entry
 from penstock_operator.core.views import RunView
 
 Json = dict[str, Any]

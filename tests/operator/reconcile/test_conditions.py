@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from memory_cluster import MemoryCluster, Write
-from penstock.api.flowrun import MAX_MESSAGE
+from penstock.api.bounds import MAX_MESSAGE
 from penstock_operator.cluster import FLOWS, Conflict, Invalid, Unavailable
 from penstock_operator.reconcile import conditions
 from penstock_operator.reconcile.conditions import Ready

@@ -1,18 +1,7 @@
 """What the FlowRun model computes itself."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from builders import good, run_state
-from penstock.api.flowrun import (
-    HISTORY_AT_LAUNCH,
-    MAX_HISTORY,
-    MAX_MESSAGE,
-    FlowRun,
-    RunState,
-    StateWord,
-    cut,
-)
+from penstock.api.flowrun import FlowRun, RunState, StateWord
 from penstock.api.states import StateType
 
 
@@ -32,15 +21,3 @@ def test_the_rules_of_the_state_name_every_move_that_is_not_terminal() -> None:
     table = next(rule.rule for rule in RunState.rules if "oldSelf.seq + 1" in rule.rule)
     for state in StateType:
         assert (f"'{state.value}': [" in table) == (not state.terminal)
-
-
-@given(st.text(max_size=3000))
-def test_a_message_is_cut_to_what_the_resource_holds(message: str) -> None:
-    found = cut(message)
-    assert len(found) <= MAX_MESSAGE
-    assert found == message if len(message) <= MAX_MESSAGE else found.endswith("(see the run's logs)")
-    assert found[:900] == message[:900]
-
-
-def test_a_history_at_launch_leaves_room_for_what_a_runner_appends() -> None:
-    assert HISTORY_AT_LAUNCH < MAX_HISTORY

@@ -23,7 +23,7 @@ from penstock.runner import reports
 from penstock.runner.children import Children
 from penstock.runner.events import EmittedEvents
 from penstock.runner.pages import Pages
-from penstock.runner.reports import Reports, duration, end, result
+from penstock.runner.reports import Reports, end, result
 from penstock.runner.status import Fenced, RunStatus
 from penstock.states import (
     AwaitingRetry,
@@ -491,15 +491,3 @@ def test_a_state_that_is_no_end_is_a_failure_that_says_so(state: State[Any]) -> 
     assert (type_, name, reason) == (StateType.FAILED, "Failed", "NotCompleted")
     assert f"the flow ended in the state {state.name}, which is none to end in" in message
     assert (state.message or "") in message
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-1, "0s"), (0, "0s"), (4.9, "4s"), (59.99, "59s"), (60, "1m00s"), (200, "3m20s"), (3599, "59m59s"),
-        (3600, "1h00m"), (7500, "2h05m"), (360_000, "100h00m"),
-    ],
-)  # fmt: skip
-def test_a_duration_is_read_at_a_glance(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-    FlowRunStatus.model_validate({"duration": text})

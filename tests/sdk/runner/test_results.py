@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from penstock.api.bounds import MAX_INLINE_RESULT
 from penstock.results import ResultStore, StoredResult
-from penstock.runner.reports import MAX_INLINE
 from penstock.runner.results import MAX_OMITTED, kept
 from penstock.states import Completed, State
 
-LARGE = "x" * MAX_INLINE
+LARGE = "x" * MAX_INLINE_RESULT
 
 
 def completed(value: Any, store: ResultStore | None = None, *, in_memory: bool = True) -> State[Any]:
@@ -51,7 +51,7 @@ def test_others_go_to_the_store_that_is_configured(configured: str, value: Any) 
 
 def test_without_a_store_it_says_what_to_do() -> None:
     (found,) = kept(completed(LARGE), "uid").values()
-    assert found.startswith(f"{MAX_INLINE + 2} bytes of JSON")
+    assert found.startswith(f"{MAX_INLINE_RESULT + 2} bytes of JSON")
     assert "spec.results.url of the WorkPool" in found
 
 

@@ -15,10 +15,11 @@ import builders
 from loopback import Request, answer
 from loopback_api import Fault, Lost
 from loopback_pod import Pod, launched
-from penstock.api.flowrun import MAX_HISTORY, FlowRunStatus
+from penstock.api.bounds import MAX_HISTORY
+from penstock.api.flowrun import FlowRunStatus
 from penstock.api.states import StateType
 from penstock.runner import status as module
-from penstock.runner.status import Fenced, RunStatus, cut, timestamp
+from penstock.runner.status import Fenced, RunStatus, timestamp
 
 S = StateType
 FORBIDDEN = answer(403, {"kind": "Status", "reason": "Forbidden", "message": "RBAC: role not found"})
@@ -422,12 +423,6 @@ class TestProgress:
         pod.server.objects.clear()
         with pytest.raises(Fenced, match="the run was deleted"):
             claimed.progress(self.OPS)
-
-
-@given(st.text(max_size=40), st.integers(min_value=25, max_value=40))
-def test_a_text_that_fits_is_not_cut(text: str, limit: int) -> None:
-    assert cut(text, limit) == (text if len(text) <= limit else f"{text[: limit - 23]} … (see the run's logs)")
-    assert len(cut(text, limit)) <= limit
 
 
 @given(st.integers(min_value=0, max_value=4_000_000_000), st.integers(min_value=0, max_value=15))

@@ -1,0 +1,15 @@
+"""How long the parts of a run's status may be; imported by both of its writers, and so by nothing that takes time."""
+
+from __future__ import annotations
+
+MAX_HISTORY = 64
+HISTORY_AT_LAUNCH = 48  # leaves room for a runner that appends without having read the list
+MAX_INLINE_RESULT = 2048  # bytes of JSON
+MAX_MESSAGE = 1024
+MAX_HISTORY_MESSAGE = 256
+CUT = " … (see the run's logs)"
+
+
+def cut(message: str, limit: int = MAX_MESSAGE) -> str:
+    """`message` within `limit` characters; what was cut is in the logs, and the text says so."""
+    return message if len(message) <= limit else message[: limit - len(CUT)] + CUT
