@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,10 +279,9 @@ def test_what_a_person_is_refused_is_an_error_of_the_tree(cell: Cell, person: Cl
     with pytest.raises(InvalidResource, match="Unsupported value"):
         person.create(body)
     pod = cell.pod("run-1")
-    config = access(str(cell.admin.kubeconfig))
-    config.headers = dict(pod.client.http.headers) | {"Authorization": pod.client.http.headers["Authorization"]}
     # Without the administrator's certificate the token decides.
-    config.verify = _without_certificate(cell)
+    headers = {"Authorization": f"Bearer {pod.token}"}
+    config = replace(access(str(cell.admin.kubeconfig)), headers=headers, verify=_without_certificate(cell))
     with Client(config, cell.namespace) as client, pytest.raises(ResourceRefused, match="blocks"):
         ClusterResources(client).list("blocks")
 
@@ -437,7 +437,7 @@ def test_the_commands_work_in_a_cluster(cell: Cell, tmp_path: Path) -> None:
     assert "in Secret penstock-block-key, key value" in penstock("block", "inspect", "key")
     cell.admin.create(artifact(cell, cell.run(), True))
     listed = json.loads(penstock("artifact", "ls", "--run", "run", "-o", "json"))
-    assert (listed["kind"], listed["metadata"]["name"]) == ("Artifact", "report")
+    assert [(item["kind"], item["metadata"]["name"]) for item in listed["items"]] == [("Artifact", "report")]
     for words in (("variable", "unset", "api_url"), ("block", "delete", "key"), ("artifact", "delete", "report")):
         penstock(*words)
     for kind in ("Variable", "Block", "Artifact"):

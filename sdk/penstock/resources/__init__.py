@@ -30,6 +30,9 @@ class Resources(Protocol):
     run: Body | None
     """Name and uid of the FlowRun whose pod this is."""
 
+    def close(self) -> None:
+        """Let go of connections."""
+
     def get(self, plural: str, name: str) -> Body | None:
         """The object, or None."""
 
@@ -71,6 +74,8 @@ def current() -> Resources:
     choice = _choice()
     known = (os.getpid(), choice)
     if _current is None or _current[0] != known:
+        if _current is not None and _current[0][0] == os.getpid():
+            _current[1].close()
         _current = (known, _open(choice))
     return _current[1]
 

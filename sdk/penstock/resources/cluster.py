@@ -26,6 +26,10 @@ class ClusterResources:
         self._client = client
         self.place = f"namespace {client.namespace}"
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
     def get(self, plural: str, name: str) -> Body | None:
         """The object, or None."""
         try:

@@ -39,6 +39,9 @@ class LocalResources:
         self._folder = folder
         self.place = str(folder)
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def get(self, plural: str, name: str) -> Body | None:
         """The object, or None."""
         return _read(self._path(plural, name))

@@ -36,6 +36,10 @@ class PodResources:
         self.place = f"namespace {assignment.namespace}"
         self._root = f"/apis/{labels.API_VERSION}/namespaces/{assignment.namespace}"
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._api.close()
+
     def get(self, plural: str, name: str) -> Body | None:
         """The object, or None."""
         answer, _ = self._ask("GET", f"{plural}/{name}")

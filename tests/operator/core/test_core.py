@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,7 +63,8 @@ class Situation:
         return bool(self.attempt.live) or (self.attempt.job is not None and not self.attempt.job.finished)
 
 
-times = st.integers(-100, 5000).map(lambda seconds: format_time(SIX + timedelta(seconds=seconds)))
+rarely = st.sampled_from([False] * 7 + [True])
+times = st.integers(-100, 1000).map(lambda seconds: format_time(SIX + timedelta(seconds=seconds)))
 told = st.builds(
     lambda type_, status, reason, since: held(type_, status, reason, "m", since),
     st.sampled_from([reasons.POD_READY, reasons.RESOLVED]),
@@ -138,7 +140,7 @@ def bodies(draw: st.DrawFn) -> Json:
         spec["cancel"] = True
     if draw(st.booleans()):
         spec["scheduledTime"] = draw(times)
-    deleting = draw(st.booleans())
+    deleting = draw(rarely)
     if state is None:
         return flow_run(spec=spec, deleting=deleting)
     status: Json = {"state": run_state(state, draw(st.integers(1, 9)), time=draw(times))}
@@ -149,7 +151,7 @@ def bodies(draw: st.DrawFn) -> Json:
         status["attempt"] = draw(st.integers(1, 2))
     if state not in (S.SCHEDULED, S.PENDING) and draw(st.booleans()):
         status["pod"] = {"name": "etl-1-1", "uid": "pod-uid"}
-    if state.terminal and draw(st.booleans()):
+    if state.terminal and draw(rarely):
         status["settled"] = True
     for name in ("startTime", "endTime"):
         if draw(st.booleans()):
@@ -165,49 +167,50 @@ def situations(draw: st.DrawFn) -> Situation:
     body = draw(bodies())
     attempt = draw(attempts) if RunView(body).attempt else Attempt()
     outcome = draw(st.sampled_from(OUTCOMES)) if runs.needs_resolution(RunView(body)) else None
-    now = SIX + timedelta(seconds=draw(st.integers(-100, 9000)))
+    now = SIX + timedelta(seconds=draw(st.integers(-100, 3000)))
     return Situation(body, attempt, outcome, draw(policies), now, draw(st.booleans()))
 
 
-law = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAWS: list[Callable[[Situation], None]] = []
 
 
-@given(situations())
+def law(holds: Callable[[Situation], None]) -> Callable[[Situation], None]:
+    """A law, which raises AssertionError in a situation that breaks it."""
+    LAWS.append(holds)
+    return holds
+
+
 @law
-def test_no_end_is_decided_while_anything_of_the_attempt_is_alive(at: Situation) -> None:
+def no_end_is_decided_while_anything_of_the_attempt_is_alive(at: Situation) -> None:
     if at.alive:
         assert not any(entry.type.terminal for entry in at.decide().change.entries)
         assert not at.decide().settles
 
 
-@given(situations())
 @law
-def test_no_attempt_is_launched_while_anything_of_the_last_one_is_alive(at: Situation) -> None:
+def no_attempt_is_launched_while_anything_of_the_last_one_is_alive(at: Situation) -> None:
     if at.alive:
         assert not at.decide().create
         assert "attempt" not in at.decide().change.fields
 
 
-@given(situations())
 @law
-def test_whatever_is_decided_can_be_written(at: Situation) -> None:
+def whatever_is_decided_can_be_written(at: Situation) -> None:
     """Every state follows legally on the one before, and the status is one that the API takes."""
     ops = at.patch()
     if ops:
         FlowRun.model_validate(jsonpatch.apply_patch(at.body, ops))
 
 
-@given(situations())
 @law
-def test_a_decision_depends_on_its_arguments_alone_and_leaves_them_as_they_are(at: Situation) -> None:
+def a_decision_depends_on_its_arguments_alone_and_leaves_them_as_they_are(at: Situation) -> None:
     before = copy.deepcopy(at)
     assert at.decide() == at.decide() == before.decide()
     assert at == before
 
 
-@given(situations())
 @law
-def test_nobody_is_stranded(at: Situation) -> None:
+def nobody_is_stranded(at: Situation) -> None:
     """A run that is not over is changed, or acted upon, or waits for something that is named or will be heard of."""
     if at.run.settled or at.run.deleting:
         return
@@ -216,26 +219,23 @@ def test_nobody_is_stranded(at: Situation) -> None:
     assert acts or found.due or found.waits_for or at.alive
 
 
-@given(situations())
 @law
-def test_no_decision_is_asked_for_again_at_once_for_nothing(at: Situation) -> None:
+def no_decision_is_asked_for_again_at_once_for_nothing(at: Situation) -> None:
     found = at.decide()
     if found.due and found.due <= at.now:
         assert found.confirm or at.patch()
 
 
-@given(situations())
 @law
-def test_what_is_confirmed_need_not_be_confirmed_again_and_what_is_not_yet_does_nothing(at: Situation) -> None:
+def what_is_confirmed_need_not_be_confirmed_again_and_what_is_not_yet_does_nothing(at: Situation) -> None:
     found = at.decide()
     if found.confirm:
         assert not at.confirmed
         assert found == Decision(confirm=True, due=found.due)
 
 
-@given(situations())
 @law
-def test_an_attempt_is_given_up_only_on_what_was_read_afresh(at: Situation) -> None:
+def an_attempt_is_given_up_only_on_what_was_read_afresh(at: Situation) -> None:
     """The cache may lag: by it alone no claimed or cancelled attempt is taken for lost, and no pod is made again."""
     found = replace(at, confirmed=False).decide()
     if at.run.type in (S.PENDING, S.RUNNING, S.PAUSED, S.CANCELLING):
@@ -243,9 +243,8 @@ def test_an_attempt_is_given_up_only_on_what_was_read_afresh(at: Situation) -> N
         assert {entry.type for entry in found.change.entries} <= {S.CANCELLING}
 
 
-@given(situations())
 @law
-def test_only_what_is_alive_is_deleted(at: Situation) -> None:
+def only_what_is_alive_is_deleted(at: Situation) -> None:
     found = at.decide()
     uids = {pod.uid for pod in at.attempt.live if not pod.deleting}
     if at.attempt.job and not at.attempt.job.deleting:
@@ -253,9 +252,8 @@ def test_only_what_is_alive_is_deleted(at: Situation) -> None:
     assert {doomed.uid for doomed in found.delete} <= uids
 
 
-@given(situations())
 @law
-def test_a_cancelled_run_is_never_launched_and_ends_cancelled(at: Situation) -> None:
+def a_cancelled_run_is_never_launched_and_ends_cancelled(at: Situation) -> None:
     found = at.decide()
     if at.run.cancelled or at.run.type is S.CANCELLING:
         assert not found.create
@@ -264,16 +262,14 @@ def test_a_cancelled_run_is_never_launched_and_ends_cancelled(at: Situation) -> 
         assert not {entry.type for entry in found.change.entries} & {S.CANCELLING, S.CANCELLED}
 
 
-@given(situations())
 @law
-def test_from_cancelling_leads_only_cancelled(at: Situation) -> None:
+def from_cancelling_leads_only_cancelled(at: Situation) -> None:
     if at.run.type is S.CANCELLING:
         assert {entry.type for entry in at.decide().change.entries} <= {S.CANCELLED}
 
 
-@given(situations())
 @law
-def test_nothing_follows_a_terminal_state_but_its_bookkeeping(at: Situation) -> None:
+def nothing_follows_a_terminal_state_but_its_bookkeeping(at: Situation) -> None:
     found = at.decide()
     if at.run.settled and not at.run.deleting:
         assert found == Decision()
@@ -283,9 +279,8 @@ def test_nothing_follows_a_terminal_state_but_its_bookkeeping(at: Situation) -> 
         assert set(found.change.fields) <= {"settled", "observedSeq", "endTime", "duration"}
 
 
-@given(situations())
 @law
-def test_an_end_has_its_time_and_an_attempt_its_number(at: Situation) -> None:
+def an_end_has_its_time_and_an_attempt_its_number(at: Situation) -> None:
     change = at.decide().change
     types = [entry.type for entry in change.entries]
     assert ("endTime" in change.fields) == any(t.terminal for t in types) or at.decide().settles
@@ -296,9 +291,8 @@ def test_an_end_has_its_time_and_an_attempt_its_number(at: Situation) -> None:
         assert "attempt" not in change.fields
 
 
-@given(situations())
 @law
-def test_the_budget_of_retries_is_kept(at: Situation) -> None:
+def the_budget_of_retries_is_kept(at: Situation) -> None:
     change, used = at.decide().change, at.run.status.get("infraRetries", 0)
     limit = at.policy.infra_retries.limit
     assert change.fields.get("infraRetries", used) <= max(limit, used)
@@ -306,9 +300,8 @@ def test_the_budget_of_retries_is_kept(at: Situation) -> None:
         assert not any(entry.name == StateName.AWAITING_RETRY for entry in change.entries)
 
 
-@given(situations())
 @law
-def test_a_world_that_stands_still_is_soon_written_down(at: Situation) -> None:
+def a_world_that_stands_still_is_soon_written_down(at: Situation) -> None:
     """Decisions that follow on each other's writes come to rest: nothing is written back and forth."""
     for _ in range(6):
         ops = at.patch()
@@ -319,6 +312,14 @@ def test_a_world_that_stands_still_is_soon_written_down(at: Situation) -> None:
         outcome = (at.outcome or FOUND) if runs.needs_resolution(RunView(body)) else None
         at = replace(at, body=body, attempt=attempt, outcome=outcome, confirmed=True)
     raise AssertionError(f"still written: {at.patch()}")
+
+
+@given(situations())
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_laws_hold_in_every_situation(at: Situation) -> None:
+    """One test for all, for it is the situations that cost time; the traceback names the law that is broken."""
+    for holds in LAWS:
+        holds(at)
 
 
 class Life(RuleBasedStateMachine):
@@ -343,7 +344,7 @@ class Life(RuleBasedStateMachine):
         kind=st.sampled_from(["Pod", "Job"]),
         policy=patient_policies,
         outcome=st.sampled_from(OUTCOMES[:2]),
-        troubles=st.sets(st.sampled_from(["cancel", "delete", "node", "image", "exit", "hours"])),
+        troubles=st.sets(st.sampled_from(["cancel", "delete", "node", "image", "exit", "hang", "hours"])),
     )
     def begin(self, kind: str, policy: Policy, outcome: Outcome, troubles: set[str]) -> None:
         """What may go wrong in this life; where everything may, little gets far."""
@@ -585,7 +586,7 @@ class Life(RuleBasedStateMachine):
                 continue
             if self.run.settled:
                 break
-            if self.phases("Running"):
+            if self.phases("Running") and "hang" not in self.troubles:
                 self.end_container(0)
                 continue
             assert self.due is not None, f"nobody looks at the run again: {self.body['status']}"
