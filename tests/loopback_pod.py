@@ -29,6 +29,7 @@ def environment(run: Json, pod: str = "pod-uid", name: str = "") -> dict[str, st
         "PENSTOCK_ENTRYPOINT": "flow:etl",
         "PENSTOCK_POD_NAME": name or f"{metadata['name']}-{status['attempt']}",
         "PENSTOCK_POD_UID": pod,
+        **({"PENSTOCK_STARTED": "true"} if "startTime" in status else {}),
     }
 
 

@@ -77,6 +77,8 @@ class PenstockFuture(Generic[R]):
             return
         import asyncio
 
+        from .engine.pool import awaiting
+
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
 
@@ -85,13 +87,11 @@ class PenstockFuture(Generic[R]):
                 loop.call_soon_threadsafe(done.set)
 
         self.add_done_callback(wake)
-        if timeout is None:
-            await done.wait()
-            return
-        try:
-            await asyncio.wait_for(done.wait(), timeout)
-        except TimeoutError:
-            return
+        with awaiting():
+            try:
+                await asyncio.wait_for(done.wait(), timeout)
+            except TimeoutError:
+                return
 
     async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """`result`, without blocking the event loop."""

@@ -167,7 +167,7 @@ class KubernetesTaskRunner(TaskRunner):
         spec: dict[str, Any] = {
             "task": {"entrypoint": f"{self._module}:{qualname}", "arguments": arguments, "result": result}
         }
-        pod = merged(pods.parent["spec"].get("pod") or {}, wanted.overrides())
+        pod = wanted.overrides()  # the operator puts them over those of the flow's own run
         if pod:
             spec["pod"] = pod
         if wanted.infra_retries is not None:
@@ -202,23 +202,6 @@ def shared_store(url: str | None) -> ResultStore:
             f"KubernetesTaskRunner: other pods cannot reach the result store {store.url}: {STORE_REMEDY}"
         )
     return store
-
-
-def merged(flow: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
-    """Pod overrides of the flow run with those of the task over them: maps by key, environment by name."""
-    found = {**flow, **task}
-    for name in ("labels", "annotations", "nodeSelector"):
-        if name in flow and name in task:
-            found[name] = {**flow[name], **task[name]}
-    if "resources" in flow and "resources" in task:
-        kinds = {**flow["resources"], **task["resources"]}
-        found["resources"] = {
-            kind: {**flow["resources"].get(kind, {}), **task["resources"].get(kind, {})} for kind in kinds
-        }
-    if "env" in flow and "env" in task:
-        named = {variable["name"]: variable for variable in (*flow["env"], *task["env"])}
-        found["env"] = list(named.values())
-    return found
 
 
 def _ended_badly(body: Body) -> bool:

@@ -80,9 +80,12 @@ class Once:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(done.set)
 
+        from .engine.pool import awaiting
+
         self.add_callback(wake)
         try:
-            await asyncio.wait_for(done.wait(), timeout)
+            with awaiting():
+                await asyncio.wait_for(done.wait(), timeout)
         except TimeoutError:
             return self._happened
         finally:

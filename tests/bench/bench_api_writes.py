@@ -39,6 +39,8 @@ def writes_since(offset: int, namespace: str) -> dict[str, Counter[str]]:
             what = entry.get("objectRef") or {}
             if what.get("namespace") != namespace or what.get("resource") == "events":
                 continue
+            if (entry.get("responseStatus") or {}).get("code", 0) >= 300:
+                continue
             user = entry["user"]["username"]
             writer = next((name for name, prefix in WRITERS.items() if user.startswith(prefix)), None)
             if user.startswith("system:serviceaccount:kube-system:") or writer is None:

@@ -244,7 +244,13 @@ def child(cell: Cell, **changes: Any) -> dict[str, Any]:
     body = good("FlowRun", "child", cell.namespace)
     own = {"name": "run", "uid": cell.admin.get("FlowRun", cell.namespace, "run")["metadata"]["uid"]}
     return changed(
-        body, {"spec.parent": {**own, "awaited": True}, **{k.replace("__", "."): v for k, v in changes.items()}}
+        body,
+        {
+            "spec.workPool": GONE,
+            "spec.pod": GONE,
+            "spec.parent": {**own, "awaited": True},
+            **{k.replace("__", "."): v for k, v in changes.items()},
+        },
     )
 
 

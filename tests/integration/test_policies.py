@@ -218,8 +218,9 @@ def test_a_pod_makes_children_of_its_run_and_writes_them(cell: Cell) -> None:
     cell.write(pod, begun, "child")
     done = cell.write(pod, {"state": builders.run_state("Completed", 2), "result": {"inline": 1}}, "child")
     assert done["status"]["state"]["type"] == "Completed"
-    launched = pod.client.create(child("run", run["metadata"]["uid"], cell.namespace, "other", infrastructure="Pool"))
-    assert launched["spec"]["infrastructure"] == "Pool"
+    task = {"entrypoint": "flow:load"}
+    mine = child("run", run["metadata"]["uid"], cell.namespace, "other", infrastructure="Pool", task=task)
+    assert pod.client.create(mine)["spec"]["infrastructure"] == "Pool"
 
 
 @pytest.mark.parametrize("name", ["other-1", "run-1-x7k2m-1", "my-run-1"])
@@ -256,7 +257,8 @@ def test_a_child_names_its_maker_as_parent_and_owner(changes: Json, message: str
 
 def test_a_pod_does_not_begin_a_child_that_is_launched_by_the_operator(cell: Cell) -> None:
     run, pod = cell.run(), cell.pod("run-1")
-    pod.client.create(child("run", run["metadata"]["uid"], cell.namespace, infrastructure="Pool"))
+    task = {"entrypoint": "flow:load"}
+    pod.client.create(child("run", run["metadata"]["uid"], cell.namespace, infrastructure="Pool", task=task))
     with pytest.raises(Refused, match=NOT_ITS_POD):
         cell.write(pod, {"attempt": 1, "pod": pod.identity, "state": builders.run_state()}, "child")
 
@@ -294,3 +296,24 @@ def test_a_run_holds_locks_and_leaves_other_leases_alone(cell: Cell) -> None:
         with pytest.raises(Refused, match="Leases of locks only") as refusal:
             write()
         assert refusal.value.code == 403
+
+
+SECRET = [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"infrastructure": "Pool"}, "its own subflows"),
+        ({"workPool": "privileged"}, "does not choose the pool"),
+        ({"task": {"entrypoint": "flow:load"}, "pod": {"env": SECRET}}, "no references to Secrets"),
+        ({"pod": {"image": "registry.example/own:1"}}, "image of its own tasks only"),
+    ],
+    ids=["another flow in a pod of its own", "another pool", "a Secret in its environment", "an image of its own"],
+)
+def test_a_child_has_no_rights_that_its_parent_lacks(spec: Json, message: str, cell: Cell) -> None:
+    """Or a run could read the Secrets of its namespace by what its children are given."""
+    run, pod = cell.run(), cell.pod("run-1")
+    with pytest.raises(Refused, match=message) as refusal:
+        pod.client.create(child("run", run["metadata"]["uid"], cell.namespace, **spec))
+    assert refusal.value.code == 403

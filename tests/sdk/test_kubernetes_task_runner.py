@@ -13,7 +13,7 @@ import pytest
 from penstock import flow, task
 from penstock.api import labels
 from penstock.errors import DefinitionError, MissingContext, PodLost
-from penstock.kubernetes_task_runner import merged, shared_store
+from penstock.kubernetes_task_runner import shared_store
 from penstock.states import exception_to_state
 from penstock.task_runners import KubernetesTaskRunner, PodOptions
 
@@ -44,26 +44,6 @@ def test_options_of_a_pod(options: PodOptions, overrides: dict[str, Any]) -> Non
 def test_options_of_a_task_go_over_those_of_the_runner() -> None:
     runner = PodOptions(image="flows:2", cpu=1, memory="1Gi")
     assert PodOptions(memory="8Gi", gpu=1).over(runner) == PodOptions(image="flows:2", cpu=1, memory="8Gi", gpu=1)
-
-
-def test_overrides_of_a_task_go_over_those_of_its_flow() -> None:
-    of_flow = {
-        "image": "flows:1",
-        "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "1"}],
-        "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
-        "labels": {"team": "data"},
-    }
-    of_task = {
-        "env": [{"name": "B", "value": "2"}],
-        "resources": {"requests": {"memory": "2Gi"}},
-        "labels": {"kind": "task"},
-    }
-    assert merged(of_flow, of_task) == {
-        "image": "flows:1",
-        "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
-        "resources": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "1Gi"}},
-        "labels": {"team": "data", "kind": "task"},
-    }
 
 
 def test_an_option_that_is_none_is_refused_where_it_stands() -> None:

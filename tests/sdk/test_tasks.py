@@ -686,6 +686,39 @@ def test_nested_submits_from_a_bounded_pool_do_not_deadlock() -> None:
     assert max(most) <= 2
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nor_do_those_of_async_tasks(workers: int) -> None:
+    @task
+    async def leaf(n: int) -> int:
+        return n
+
+    @task
+    async def outer(n: int) -> int:
+        first, second = leaf.submit(n), leaf.submit(n + 1)
+        return sum(await asyncio.gather(first.result_async(), second.result_async()))
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=workers))
+    async def f() -> list[int]:
+        futures = [outer.submit(n) for n in range(4)]
+        return [await future.result_async() for future in futures]
+
+    assert asyncio.run(f()) == [1, 3, 5, 7]
+
+
+def test_a_function_that_makes_a_name_may_ask_for_the_run() -> None:
+    from penstock.runtime import flow_run, task_run
+
+    @task(task_run_name=lambda: f"{task_run.task_name}-{task_run.parameters['n']}-of-{flow_run.flow_name}")
+    def t(n: int) -> str:
+        return task_run.name
+
+    @flow(flow_run_name=lambda: f"{flow_run.flow_name}-{flow_run.parameters['n']}")
+    def f(n: int) -> tuple[str, str]:
+        return flow_run.name, t(n)
+
+    assert f(3) == ("f-3", "t-3-of-f")
+
+
 def test_max_in_flight_bounds_what_is_submitted_and_not_done() -> None:
     submitted: list[int] = []
     seen: list[int] = []

@@ -180,6 +180,8 @@ def _environment(run: Body) -> list[Body]:
         labels.ENV_SEQ: str(status["state"]["seq"]),
         labels.ENV_ENTRYPOINT: status["resolved"]["entrypoint"],
     }
+    if "startTime" in status:
+        values[labels.ENV_STARTED] = "true"
     if "deployment" in status["resolved"]:
         values["PENSTOCK_DEPLOYMENT"] = status["resolved"]["deployment"]["name"]
     if status["resolved"]["code"].get("configMap"):

@@ -51,4 +51,5 @@ class FlowDeployments:
         pool = await self._cluster.get(WORK_POOLS, key.namespace, body["spec"].get("workPool") or resolve.DEFAULT_POOL)
         found = ready(body, flow, pool)
         await conditions.write(self._cluster, FLOW_DEPLOYMENTS, key, body, found, self._clock)
-        return Requeue(waits_for=found.waits_for) if found.waits_for else None
+        # Whatever becomes of its flow concerns it; that it is looked at now and then suffices for its pool.
+        return Requeue(waits_for=found.waits_for or ("Flow", body["spec"]["flowRef"]["name"]))

@@ -270,7 +270,7 @@ class FlowRuns:
             if spec is None and what in run.resolved:
                 message = f"ControllerRevision {run.resolved[what]['revision']}, which it was launched with, is deleted"
                 return await self._refused(run, reasons.POD_INVALID, message)
-        overrides = [(deployment or {}).get("pod") or {}, run.spec.get("pod") or {}]
+        overrides = [(deployment or {}).get("pod") or {}, self._inherited(run), run.spec.get("pod") or {}]
         blocks: dict[str, Body] = {}
         for reference in run.resolved.get("blocks") or ():
             block = await self._revisions.spec(run.namespace, reference["revision"])
@@ -297,6 +297,14 @@ class FlowRuns:
             return await self._refused(run, reasons.POD_INVALID, error.message)
         self._cache.remember({**created, "kind": resource.kind})
         return None
+
+    def _inherited(self, run: RunView) -> Body:
+        """The pod overrides of the run that a task in a pod of its own is of."""
+        parent = self._cache.run(Key(run.namespace, run.parent["name"])) if run.parent and "task" in run.spec else None
+        if parent is None or parent["metadata"]["uid"] != run.parent["uid"]:
+            return {}
+        inherited: Body = parent["spec"].get("pod") or {}
+        return inherited
 
     async def _taken(self, run: RunView, resource: ResourceType, name: str) -> Requeue | None:
         """The name is taken: by this very run, then it is done; or by another object, then wait until it has gone."""

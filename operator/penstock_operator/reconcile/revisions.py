@@ -1,5 +1,7 @@
 """Immutable copies of what a run was launched from: specs of pools and deployments as ControllerRevisions, source text
-as content-addressed ConfigMaps. So an edit never changes a run under way, and a run stays small."""
+as content-addressed ConfigMaps. So an edit never changes a run under way, and a run stays small.
+
+They have no ownerReferences: who deletes a pool or a deployment does not take its runs' rules away."""
 
 from __future__ import annotations
 
@@ -28,14 +30,6 @@ class Revisions:
         key = (meta["namespace"], name)
         if key in self._specs:
             return
-        reference = {
-            "apiVersion": labels.API_VERSION,
-            "kind": kind,
-            "name": meta["name"],
-            "uid": meta["uid"],
-            "controller": True,
-            "blockOwnerDeletion": False,
-        }
         revision = {
             "apiVersion": "apps/v1",
             "kind": "ControllerRevision",
@@ -47,7 +41,7 @@ class Revisions:
                     labels.OWNER_KIND: kind,
                     labels.OWNER_NAME: meta["name"][:63],
                 },
-                "ownerReferences": [reference],
+                "annotations": {labels.OWNER_UID: meta["uid"]},
             },
             "revision": meta.get("generation") or 0,
             "data": body["spec"],
@@ -111,4 +105,4 @@ class Revisions:
 
 
 def _owned_by(body: Body, uid: str) -> bool:
-    return any(owner["uid"] == uid for owner in body["metadata"].get("ownerReferences") or [])
+    return bool((body["metadata"].get("annotations") or {}).get(labels.OWNER_UID) == uid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from penstock.api import reasons
 
 from ..cluster import PODS, WORK_POOLS, Cluster, Forbidden, Invalid
@@ -11,6 +13,7 @@ from . import conditions
 from .conditions import Ready
 from .sources import Body, Clock, Key, Requeue
 
+AGAIN = timedelta(minutes=1)
 PROBE = "penstock-template-check"
 
 
@@ -43,11 +46,14 @@ class WorkPools:
         self._cluster, self._defaults, self._clock = cluster, defaults, clock
 
     async def reconcile(self, key: Key) -> Requeue | None:
-        """Write the Ready condition."""
+        """Write the Ready condition; what the API server refuses, it may take later, so it is asked again."""
         body = await self._cluster.get(WORK_POOLS, *key)
-        if body is not None:
-            await conditions.write(self._cluster, WORK_POOLS, key, body, await self._ready(body), self._clock)
-        return None
+        if body is None:
+            return None
+        ready = await self._ready(body)
+        await conditions.write(self._cluster, WORK_POOLS, key, body, ready, self._clock)
+        refused = ready.reason in (reasons.POD_CREATE_FORBIDDEN, reasons.POD_INVALID)
+        return Requeue(self._clock() + AGAIN) if refused else None
 
     async def _ready(self, pool: Body) -> Ready:
         if pool["spec"]["type"] == "Process":

@@ -18,6 +18,7 @@ TASK = f"{GROUP}/task"  # on a run that is a single task of its parent
 SCHEDULE = f"{GROUP}/schedule"
 CODE_DIGEST = f"{GROUP}/code-digest"
 OWNER_KIND = f"{GROUP}/owner-kind"
+OWNER_UID = f"{GROUP}/owner-uid"
 OWNER_NAME = f"{GROUP}/owner-name"
 
 # Annotations.
@@ -47,6 +48,7 @@ ENV_NAMESPACE = "PENSTOCK_NAMESPACE"
 ENV_RUN = "PENSTOCK_RUN"
 ENV_RUN_UID = "PENSTOCK_RUN_UID"
 ENV_ATTEMPT = "PENSTOCK_ATTEMPT"
+ENV_STARTED = "PENSTOCK_STARTED"  # `true`: an earlier attempt has run user code, so that the run has a start
 ENV_SEQ = "PENSTOCK_SEQ"  # state.seq of the Pending state this attempt was launched in
 ENV_ENTRYPOINT = "PENSTOCK_ENTRYPOINT"
 ENV_CODE = "PENSTOCK_CODE"  # path of mounted source; unset: the entrypoint is importable in the image

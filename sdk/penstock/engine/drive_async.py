@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .drive import call_here
 from .effects import Acquire, Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
-from .pool import worker_resources
+from .pool import awaiting, worker_resources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -120,7 +120,8 @@ async def perform(effect: Effect) -> Any:
         return await _limited(effect.timeout, effect.error, _advance(effect))
     if isinstance(effect, Acquire):
         assert effect.manager is not None
-        return await effect.manager.aacquire_lock(effect.key, effect.holder)
+        with awaiting():
+            return await effect.manager.aacquire_lock(effect.key, effect.holder)
     if isinstance(effect, Drain):
         return await asyncio.to_thread(effect.runner.drain, abandon=effect.abandon, grace=effect.grace)
     raise TypeError(f"the asyncio driver does not know {effect!r}")

@@ -53,7 +53,12 @@ def flow_life(
             parameters = validate(flow.signature, parameters)
         run.parameters = parameters
         if flow.flow_run_name is not None:
-            run.name = render(flow.flow_run_name, parameters)
+            outer = FLOW.get()
+            FLOW.set(context)  # a function that makes the name may ask penstock.runtime
+            try:
+                run.name = render(flow.flow_run_name, parameters)
+            finally:
+                FLOW.set(outer)
     except UpstreamNotReady as error:
         run.state = State(StateType.PENDING, StateName.NOT_READY, str(error), reason=error.reason, run_id=run.id)
         return run.state

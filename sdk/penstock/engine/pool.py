@@ -29,6 +29,7 @@ class _Worker(threading.local):
 
     pool: Pool | None = None
     resources: dict[str, Closable] | None = None
+    waits = 0  # coroutines of the thread's loop that wait for others
 
 
 _current = _Worker()
@@ -165,3 +166,21 @@ def blocked() -> Iterator[None]:
         yield
     finally:
         pool.resume()
+
+
+@contextmanager
+def awaiting() -> Iterator[None]:
+    """The same around a wait of a coroutine: from its loop's first wait to its last, the worker's slot is free."""
+    pool = _current.pool
+    if pool is None:
+        yield
+        return
+    _current.waits += 1
+    if _current.waits == 1:
+        pool.release()
+    try:
+        yield
+    finally:
+        _current.waits -= 1
+        if _current.waits == 0:
+            pool.resume()

@@ -55,10 +55,13 @@ def task_life(
             _change(run, reporter, state)
             return state
     if task.task_run_name is not None:
+        TASK.set(TaskRunContext(task, run, log_prints))  # a function that makes the name may ask penstock.runtime
         try:
             run.name = render(task.task_run_name, run.parameters)
         except Exception as error:
             return (yield from _end(task, run, reporter, exception_to_state(error, run_id=run.id)))
+        finally:
+            TASK.set(outside)
     args, kwargs = task.signature.arguments(run.parameters)
     context = TaskRunContext(task, run, log_prints)
     if log_prints:

@@ -25,6 +25,7 @@ class Assignment:
         "pod_name",
         "pod_uid",
         "seq",
+        "started",
         "uid",
     )
 
@@ -37,6 +38,7 @@ class Assignment:
         self.entrypoint = _text(environment, labels.ENV_ENTRYPOINT)
         self.pod_name = _text(environment, labels.ENV_POD_NAME)
         self.pod_uid = _text(environment, labels.ENV_POD_UID)
+        self.started = environment.get(labels.ENV_STARTED) == "true"
         self.code = environment.get(labels.ENV_CODE)
         self.deployment = environment.get("PENSTOCK_DEPLOYMENT")
 

@@ -59,7 +59,7 @@ class RunStatus:
             ops.append(
                 {"op": "add", "path": "/status/pod", "value": {"name": self._at.pod_name, "uid": self._at.pod_uid}}
             )
-            if self._at.attempt == 1:
+            if not self._at.started:
                 ops.append({"op": "add", "path": "/status/startTime", "value": entries[0]["time"]})
             answer = self._patch(ops)
             if answer.status == 200:

@@ -463,6 +463,20 @@ class Life(RuleBasedStateMachine):
         self.lost = {"node-1"} if lost else set()
         self.ever_lost |= self.lost
 
+    @precondition(lambda self: self.lost)
+    @rule()
+    def kubernetes_collects_the_pods_of_lost_nodes(self) -> None:
+        self.pod_gc()
+
+    def pod_gc(self) -> bool:
+        """Pods of nodes that are gone are failed and deleted."""
+        for body in self.pods.values():
+            if PodView(body).node in self.lost and not PodView(body).gone:
+                body["status"] = {"phase": "Failed", "conditions": [held("DisruptionTarget", True, "DeletionByPodGC")]}
+                body["metadata"]["deletionTimestamp"] = format_time(self.now)
+                return True
+        return False
+
     @precondition(lambda self: self.pods)
     @rule()
     def the_kubelet_sees_to_its_pods(self) -> None:
@@ -582,7 +596,7 @@ class Life(RuleBasedStateMachine):
         """Everyone does what is due to be done, until the run is settled."""
         self.outcome = self.found
         for _ in range(300):
-            if self.go_on() or self.report(S.COMPLETED):
+            if self.go_on() or self.report(S.COMPLETED) or self.pod_gc():
                 continue
             if self.run.settled:
                 break

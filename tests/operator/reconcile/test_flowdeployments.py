@@ -39,7 +39,7 @@ def revision(stage: Stage) -> str:
 
 def test_a_deployment_whose_references_are_there_is_ready() -> None:
     stage = Stage()
-    assert reconcile(stage) is None
+    assert reconcile(stage) == Requeue(waits_for=("Flow", "etl"))
     assert condition(stage) == ("True", "Ready", "")
     assert status(stage)["revision"] == revision(stage)
     known = len(stage.cluster.writes)
@@ -68,7 +68,7 @@ def test_what_is_missing_is_named_and_waited_for(kind: str, name: str, reason: s
         f"{kind} {name} is not in this namespace: apply it, or correct the deployment",
     )
     stage.apply(kind, name, body["spec"])
-    assert reconcile(stage) is None
+    assert reconcile(stage) == Requeue(waits_for=("Flow", "etl"))
     assert condition(stage)[0] == "True"
 
 
@@ -79,7 +79,7 @@ def test_the_pool_that_is_named_is_the_one_that_is_looked_for() -> None:
 
 def test_parameters_that_do_not_fit_are_told_by_path() -> None:
     stage = Stage(deployment={"parameters": {"n": "many", "k": 1}})
-    assert reconcile(stage) is None
+    assert reconcile(stage) == Requeue(waits_for=("Flow", "etl"))
     ok, reason, message = condition(stage)
     assert (ok, reason) == ("False", "InvalidParameters")
     assert "n: 'many' is not of type 'integer'" in message

@@ -569,7 +569,7 @@ def test_an_edit_after_the_launch_does_not_change_a_retried_attempt(restarted: b
 
     def specified(pod: str) -> Json:
         container = first_container(stage, pod)
-        varying = ("PENSTOCK_ATTEMPT", "PENSTOCK_SEQ")
+        varying = ("PENSTOCK_ATTEMPT", "PENSTOCK_SEQ", "PENSTOCK_STARTED")
         return {**container, "env": [e for e in container["env"] if e["name"] not in varying]}
 
     assert specified("run-2") == specified("run-1")

@@ -11,8 +11,8 @@ from memory_cluster import Write
 from penstock_operator.cluster import Forbidden, Invalid, Unavailable
 from penstock_operator.launch.pods import Defaults
 from penstock_operator.reconcile import workpools
-from penstock_operator.reconcile.sources import Key
-from penstock_operator.reconcile.workpools import PROBE, WorkPools
+from penstock_operator.reconcile.sources import Key, Requeue
+from penstock_operator.reconcile.workpools import AGAIN, PROBE, WorkPools
 from run_stage import NAMESPACE, Stage
 
 Json = dict[str, Any]
@@ -29,10 +29,12 @@ def reconcile(stage: Stage, error: Exception | None = None) -> tuple[str, str, s
 
     stage.cluster.before = before
     reconciler = WorkPools(stage.cluster, DEFAULTS, stage.clock)
-    assert asyncio.run(reconciler.reconcile(Key(NAMESPACE, "default"))) is None
+    again = asyncio.run(reconciler.reconcile(Key(NAMESPACE, "default")))
     body = stage.get("WorkPool", "default")
     assert body is not None
     (found,) = body["status"]["conditions"]
+    refused = found["reason"] in ("PodInvalid", "PodCreateForbidden")
+    assert again == (Requeue(stage.clock() + AGAIN) if refused else None), "what was refused is tried again"
     return found["status"], found["reason"], found["message"]
 
 

@@ -96,6 +96,12 @@ class TestClaim:
         assert status.seq == 3
         valid(pod)
 
+    def test_the_start_is_that_of_the_first_attempt_that_was_claimed(self, pod: Pod) -> None:
+        """Whatever became of those whose pods never ran: deadlines count from it."""
+        pod.put(launched(attempt=2, seq=6))
+        assert RunStatus(pod.api(), pod.assignment()).claim() is not None
+        assert pod.status["startTime"] == pod.status["state"]["time"]
+
     def test_a_later_attempt_leaves_the_first_start_as_it_was(self, pod: Pod) -> None:
         pod.put(launched(attempt=2, seq=6, startTime="2026-01-01T06:00:00Z"))
         assert RunStatus(pod.api(), pod.assignment()).claim() is not None
