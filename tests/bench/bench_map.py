@@ -9,7 +9,8 @@ import json
 import subprocess
 import sys
 
-SIZES = (12_500, 25_000, 50_000, 100_000)
+SIZES = (1_000, 10_000, 100_000)
+ROUNDS = 3  # the quickest counts
 IN_FLIGHT = 1000
 
 CODE = """
@@ -67,7 +68,7 @@ start = time.perf_counter()
 state = run_flow(mapped, {}, reporter=records, info=FlowRunInfo(id="uid", name="run"))
 records.pages.write()
 assert state.data == COUNT * (COUNT - 1) // 2, state
-assert records.pages.counts.ended["completed"] == COUNT
+assert records.pages.status()["completed"] == COUNT
 print(json.dumps({
     "seconds": time.perf_counter() - start,
     "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -81,8 +82,8 @@ def bench_map() -> None:
     found = {}
     for size in SIZES:
         words = [sys.executable, "-c", CODE, str(size), str(IN_FLIGHT)]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        found[size] = json.loads(done.stdout)
+        rounds = [subprocess.run(words, capture_output=True, text=True, check=True).stdout for _ in range(ROUNDS)]
+        found[size] = min(map(json.loads, rounds), key=lambda figures: figures["seconds"])
         seconds, memory, written = (found[size][name] for name in ("seconds", "MiB", "written"))
         print(
             f"\n{size:7} mapped tasks: {seconds:6.2f} s, {seconds / size * 1e6:5.1f} us each, {memory:6.1f} MiB "
@@ -91,4 +92,4 @@ def bench_map() -> None:
         )
     small, large = SIZES[0], SIZES[-1]
     ratio = (found[large]["seconds"] / large) / (found[small]["seconds"] / small)
-    print(f"\ncost of one at {large} against one at {small}: {ratio:.2f} (linear: 1)")
+    print(f"\ncost of one at {large} against one at {small}: {ratio:.2f} (target: at most 1.3)")

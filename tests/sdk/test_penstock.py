@@ -80,3 +80,5 @@ def test_errors_have_prefects_module_as_well() -> None:
 
     public = {name for name in vars(errors) if name[0].isupper() and name not in ("TYPE_CHECKING", "Any")}
     assert {name for name in public if getattr(exceptions, name, None) is not getattr(errors, name)} == set()
+    assert exceptions.MissingContextError is errors.MissingContext
+    assert exceptions.ParameterTypeError is errors.InvalidParameters

@@ -686,6 +686,22 @@ def test_nested_submits_from_a_bounded_pool_do_not_deadlock() -> None:
     assert max(most) <= 2
 
 
+def test_a_failed_future_that_is_allowed_goes_to_every_run_of_a_map() -> None:
+    @task
+    def broken() -> list[int]:
+        raise ValueError("no")
+
+    @task
+    def told(n: int, of: Any) -> tuple[int, str]:
+        return n, type(of).__name__
+
+    @flow
+    def f() -> list[tuple[int, str]]:
+        return told.map([1, 2], allow_failure(broken.submit())).result()
+
+    assert f() == [(1, "ValueError"), (2, "ValueError")]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_nor_do_those_of_async_tasks(workers: int) -> None:
     @task

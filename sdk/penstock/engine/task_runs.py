@@ -273,7 +273,10 @@ def _column(value: Any) -> tuple[Any, bool] | None:
     if isinstance(value, Annotation):
         if isinstance(value, unmapped | quote | opaque):
             return None
-        inner = _column(value.value)
+        held = value.value
+        if isinstance(held, PenstockFuture | State):
+            held = held.result(raise_on_failure=False)  # an exception is what every run gets
+        inner = _column(held)
         return None if inner is None else (inner[0], True)
     if isinstance(value, PenstockFuture | State):
         value = value.result()  # its length has to be known; a failure is the caller's
