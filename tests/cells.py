@@ -20,6 +20,7 @@ import yaml
 import builders
 from api_client import ApiClient, Refused
 from builders import changed, good
+from loopback_pod import environment as environment_of
 from penstock.api import labels
 from penstock_cluster import binaries
 
@@ -38,6 +39,20 @@ def rendered(template: str, *settings: str) -> list[Json]:
     words += [word for setting in settings for word in ("--set", setting)]
     done = subprocess.run([helm, *words], cwd=ROOT, capture_output=True, text=True, check=True)
     return [body for body in yaml.safe_load_all(done.stdout) if body]
+
+
+def bound_token(admin: ApiClient, pod: Json) -> str:
+    """A token of the pod's account that is bound to the pod, as the kubelet mounts it."""
+    meta = pod["metadata"]
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
+    request = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"audiences": ["https://kubernetes.default.svc"], "boundObjectRef": reference},
+    }
+    path = f"/api/v1/namespaces/{meta['namespace']}/serviceaccounts/{pod['spec']['serviceAccountName']}/token"
+    token: str = admin.request("POST", path, json=request)["status"]["token"]
+    return token
 
 
 @dataclass(frozen=True)
@@ -82,14 +97,7 @@ class Cell:
                 "spec": {"serviceAccountName": account, "containers": [{"name": "flow", "image": "none"}]},
             }
         )
-        reference = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": body["metadata"]["uid"]}
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"audiences": ["https://kubernetes.default.svc"], "boundObjectRef": reference},
-        }
-        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
-        token = self.admin.request("POST", path, json=request)["status"]["token"]
+        token = bound_token(self.admin, body)
         client = self.clients.enter_context(ApiClient(self.admin.kubeconfig, token))
         return Pod(name, body["metadata"]["uid"], client, token)
 
@@ -212,22 +220,16 @@ def runner(cell: Cell, source: str, folder: Path, run: str = "run", **environmen
     code.write_text(source)
     config = yaml.safe_load(cell.admin.kubeconfig.read_text())["clusters"][0]["cluster"]
     (account / "ca.crt").write_text(Path(config["certificate-authority"]).read_text())
-    (account / "token").write_text(pod.client.http.headers["Authorization"].removeprefix("Bearer "))
+    (account / "token").write_text(pod.token)
     (account / "namespace").write_text(cell.namespace)
     address = urlsplit(config["server"])
     given = {
         "KUBERNETES_SERVICE_HOST": str(address.hostname),
         "KUBERNETES_SERVICE_PORT": str(address.port),
         "PENSTOCK_SERVICE_ACCOUNT": str(account),
-        labels.ENV_NAMESPACE: cell.namespace,
-        labels.ENV_RUN: run,
-        labels.ENV_RUN_UID: body["metadata"]["uid"],
-        labels.ENV_ATTEMPT: "1",
-        labels.ENV_SEQ: "2",
+        **environment_of(body, pod.uid, pod.name),
         labels.ENV_ENTRYPOINT: "flow:main",
         labels.ENV_CODE: str(code),
-        labels.ENV_POD_NAME: pod.name,
-        labels.ENV_POD_UID: pod.uid,
         "HOME": str(folder),
         **environment,
     }

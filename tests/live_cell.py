@@ -24,7 +24,7 @@ import httpx
 import pytest
 
 from api_client import ApiClient, Refused
-from cells import rendered
+from cells import bound_token, rendered
 from penstock.api import labels
 from penstock_cluster.control_plane import ControlPlane, tls
 from penstock_operator.cluster import ApiCluster, Connection
@@ -86,15 +86,7 @@ class Kubelet:
     def _start(self, name: str, pod: Json) -> None:
         account = self.folder / name
         account.mkdir()
-        reference = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": pod["metadata"]["uid"]}
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"audiences": ["https://kubernetes.default.svc"], "boundObjectRef": reference},
-        }
-        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{pod['spec']['serviceAccountName']}/token"
-        token = self.admin.request("POST", path, json=request)["status"]["token"]
-        (account / "token").write_text(token)
+        (account / "token").write_text(bound_token(self.admin, pod))
         (account / "ca.crt").write_bytes((self.plane.folder / "pki/ca.crt").read_bytes())
         environment = self._environment(pod)
         code = next((v["configMap"]["name"] for v in pod["spec"]["volumes"] if v["name"] == "penstock-code"), None)

@@ -35,7 +35,6 @@
     │   ├── MissingResult          the store holds no such record, or the value was never kept
     │   └── DamagedResult          the record is not what was written
     ├── UnhashableInput            an argument has no stable hash, so that no cache key can be made of it
-    ├── LockTimedOut               a lock was not free in the time its caller gave (also a `TimeoutError`)
     ├── ResourceError              an artifact, a variable or a block cannot be read or written
     │   ├── InvalidResource        its name, key or content is not allowed
     │   ├── ResourceNotFound       there is none of that name
@@ -261,12 +260,6 @@ class UnhashableInput(PenstockError, TypeError):
 
     def __reduce__(self) -> Any:
         return type(self), (self.argument, self.cause)
-
-
-class LockTimedOut(PenstockError, TimeoutError):
-    """Somebody else held a lock for longer than its caller was ready to wait."""
-
-    reason = "LockTimedOut"
 
 
 class ResourceError(PenstockError):

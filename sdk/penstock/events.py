@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "emit_event", "emitted_events"]
 
-RESOURCE_ID, RESOURCE_ROLE = "penstock.resource.id", "penstock.resource.role"
+RESOURCE_ID = "penstock.resource.id"
 FOLLOWS_WITHIN = 300.0  # seconds: an event further from the one it follows is told apart from it anyway
 
 MAX_NAME, MAX_ID = 128, 64

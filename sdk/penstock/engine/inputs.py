@@ -105,11 +105,6 @@ def find(value: Any) -> list[tuple[Input, bool]]:
     return found
 
 
-def has_annotations(parameters: Mapping[str, Any]) -> bool:
-    """Whether a value has to be unwrapped before the function may see it."""
-    return any(isinstance(value, Annotation) for value in parameters.values())
-
-
 def identity(held: Input) -> str | None:
     """The id of the run that this input comes from."""
     return held.task_run_id if isinstance(held, PenstockFuture) else held.run_id

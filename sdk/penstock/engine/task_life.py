@@ -161,10 +161,6 @@ def task_life(
         return (yield from _end(task, run, reporter, state))
 
 
-def _persists(flow: FlowRunContext | None) -> bool:
-    return get_current_settings().results_persist_by_default if flow is None else flow.results.persist
-
-
 def _take_inputs(run: TaskRun, reporter: Reporter, wait_for: Any) -> Generator[Effect, Any, None]:
     """Wait for what the run is given, and put the results in place; raises `UpstreamNotReady`."""
     inputs = find(run.parameters)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..api.bounds import MAX_HISTORY, MAX_HISTORY_MESSAGE, cut
 from ..api.states import StateType
 from .assignment import Assignment
-from .connection import JSON_PATCH, Answer, Api, Unreachable
+from .connection import JSON_PATCH, Answer, Api
 from .status import Fenced, Ops, timestamp
 
 OPTIONAL = ("result", "tasks")  # left out of a write that is refused with them
@@ -105,7 +105,4 @@ class ChildStatus:
         return self._ask(api, "PATCH", f"{self._path}/status", ops, JSON_PATCH)
 
     def _ask(self, api: Api, method: str, path: str, body: Any = None, kind: str = "application/json") -> Answer:
-        answer = api.request(method, path, body, kind)
-        if answer.later:
-            raise Unreachable(str(answer.body.get("message")))
-        return answer
+        return api.request(method, path, body, kind).decided()

@@ -109,10 +109,7 @@ class Children:
         with self._lock:
             if self._second is None:
                 self._second = self._api.another()
-            answer = self._second.request(method, path, body)
-        if answer.later:
-            raise Unreachable(str(answer.body.get("message")))
-        return answer
+            return self._second.request(method, path, body).decided()
 
     @property
     def open(self) -> bool:
@@ -350,8 +347,7 @@ class Child:
         answer = api.request("POST", self._all.at.runs, self._body)
         if answer.status == 409:
             answer = api.request("GET", f"{self._all.at.runs}/{self.name}")
-        if answer.later:
-            raise Unreachable(str(answer.body.get("message")))
+        answer.decided()
         if answer.status >= 400 or not self._is_of_this_run(answer.body):
             raise Fenced(str(answer.body.get("message") or "its name is taken"))
         self._take(answer.body)

@@ -53,6 +53,12 @@ class Answer:
         """Whether it says nothing yet: the API server is busy, has just started, or the token is being renewed."""
         return self.busy or self.unsure or self.status == 401
 
+    def decided(self) -> Answer:
+        """The answer itself. Raises Unreachable where it says nothing yet."""
+        if self.later:
+            raise Unreachable(str(self))
+        return self
+
     @property
     def denied(self) -> bool:
         """Whether RBAC says that the account has no right to this at all: no word of a policy or quota on a write."""

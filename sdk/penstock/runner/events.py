@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..api import labels, names
 from ..api.bounds import cut
 from .assignment import Assignment
-from .connection import Api, Unreachable
+from .connection import Api
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -53,9 +53,7 @@ class EmittedEvents:
         for _ in range(len(self._waiting)):  # not what comes meanwhile: the task records have their turn too
             event = self._waiting[0]
             path = f"/apis/events.k8s.io/v1/namespaces/{self._at.namespace}/events"
-            answer = self._api.request("POST", path, body(event, self._at))
-            if answer.later:
-                raise Unreachable(f"the API server answers {answer.status}")
+            answer = self._api.request("POST", path, body(event, self._at)).decided()
             if answer.status not in (200, 201, 409):  # 409: sent before, by this attempt or an earlier one
                 self.refused += 1
                 if self.refused == 1:
