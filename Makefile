@@ -29,7 +29,7 @@ demo: install ## Bring up a cluster, install Penstock, run the example pipeline 
 .PHONY: test
 test: venv s3-server ## Run every test: unit, integration (real control plane) and end to end (real node)
 	@$(MAKE) --no-print-directory install
-	$(BIN)/python -m pytest tests
+	PENSTOCK_MODEL_STEPS=100000 $(BIN)/python -m pytest tests
 
 ##@ Development
 
@@ -57,6 +57,10 @@ test-integration: venv s3-server ## Tests against a real etcd and kube-apiserver
 .PHONY: test-e2e
 test-e2e: install ## Tests on a real node
 	$(BIN)/python -m pytest tests -m e2e
+
+.PHONY: model
+model: venv ## The model of a run's life: 100,000 steps of misfortune (STEPS=n for more)
+	PENSTOCK_MODEL_STEPS=$(or $(STEPS),100000) $(BIN)/python -m pytest tests/model -s
 
 .PHONY: check
 check: venv ## Lint, types, import contracts and generated files

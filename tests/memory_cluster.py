@@ -8,7 +8,6 @@ nothing of schemas, admission or garbage collection; a test plays the kubelet an
 from __future__ import annotations
 
 import asyncio
-import copy
 import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import jsonpatch
 import jsonpointer
+import orjson
 
 from penstock_operator.cluster import (
     AlreadyExists,
@@ -58,6 +58,11 @@ def _ignore(_: Write) -> None:
     return None
 
 
+def copied(body: Any) -> Any:
+    """A copy of an object, by way of JSON, which is several times faster than `copy.deepcopy`."""
+    return orjson.loads(orjson.dumps(body))
+
+
 class MemoryCluster:
     """Objects, versions and watches of one API server. `before` and `after` are told of each write, and may raise."""
 
@@ -78,17 +83,17 @@ class MemoryCluster:
 
     def kinds(self, kind: str) -> list[Body]:
         """All objects of a kind, as they are now."""
-        return [copy.deepcopy(body) for body in self.objects.values() if body["kind"] == kind]
+        return [copied(body) for body in self.objects.values() if body["kind"] == kind]
 
     def set_status(self, resource: ResourceType, namespace: str, name: str, **fields: Any) -> Body:
         """Set fields of a status, as a kubelet or a controller does."""
-        body = copy.deepcopy(self._found(resource, namespace, name))
+        body = copied(self._found(resource, namespace, name))
         body.setdefault("status", {}).update(fields)
         return self._store(resource, body)
 
     def set_node(self, namespace: str, name: str, node: str) -> Body:
         """Bind a pod, as the scheduler does; from now on its deletion waits for `remove`."""
-        body = copy.deepcopy(self.objects[("pods", namespace, name)])
+        body = copied(self.objects[("pods", namespace, name)])
         body["spec"]["nodeName"] = node
         return self._store(_PODS, body)
 
@@ -109,7 +114,7 @@ class MemoryCluster:
 
     async def get(self, resource: ResourceType, namespace: str | None, name: str) -> Body | None:
         await asyncio.sleep(0)
-        return copy.deepcopy(self.objects.get((resource.plural, namespace or "", name)))
+        return copied(self.objects.get((resource.plural, namespace or "", name)))
 
     async def list_pages(
         self,
@@ -122,7 +127,7 @@ class MemoryCluster:
     ) -> AsyncIterator[Page]:
         matches = selected(label_selector, field_selector)
         found = [
-            copy.deepcopy(body)
+            copied(body)
             for (plural, where, _), body in sorted(self.objects.items())
             if plural == resource.plural and namespace in (None, where) and matches(body)
         ]
@@ -172,7 +177,7 @@ class MemoryCluster:
         self._announce(write)
         if (resource.plural, where, name) in self.objects:
             raise AlreadyExists(409, "AlreadyExists", f'{resource.plural} "{name}" already exists')
-        made = copy.deepcopy(body)
+        made = copied(body)
         made.pop("status", None)
         made["kind"] = resource.kind
         made["metadata"] |= {"uid": f"uid-{next(self._uids)}", "generation": 1}
@@ -204,14 +209,14 @@ class MemoryCluster:
             wanted: Body = jsonpatch.apply_patch(known, ops)
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
             raise Invalid(422, "Invalid", str(error)) from error
-        body = copy.deepcopy(known)
+        body = copied(known)
         if subresource == "status":
             body["status"] = wanted.get("status") or {}
         else:
             body = {**wanted, "status": known["status"]} if "status" in known else wanted
             if body.get("spec") != known.get("spec"):
                 body["metadata"]["generation"] = known["metadata"]["generation"] + 1
-        stored = copy.deepcopy(known) if body == known else self._store(resource, body)
+        stored = copied(known) if body == known else self._store(resource, body)
         self.after(write)
         return stored
 
@@ -232,7 +237,7 @@ class MemoryCluster:
         if known is not None and uid in (None, known["metadata"]["uid"]):
             running = resource.kind == "Pod" and (known["spec"].get("nodeName") and not _ended(known))
             if running and grace_seconds != 0:
-                body = copy.deepcopy(known)
+                body = copied(known)
                 body["metadata"].setdefault("deletionTimestamp", self.clock().strftime("%Y-%m-%dT%H:%M:%SZ"))
                 self._store(resource, body)
             else:
@@ -254,13 +259,13 @@ class MemoryCluster:
         name = (resource.plural, namespace, body["metadata"]["name"])
         before = self.objects.get(name)
         if before is not None and _versionless(before) == _versionless(body):
-            return copy.deepcopy(before)
+            return copied(before)
         self._version += 1
         body["metadata"]["resourceVersion"] = str(self._version)
         self.objects[name] = body
         self._log.append(Logged(self._version, resource, namespace, before, body))
         self._wake()
-        return copy.deepcopy(body)
+        return copied(body)
 
     def _drop(self, resource: ResourceType, namespace: str, name: str) -> None:
         before = self.objects.pop((resource.plural, namespace, name))
@@ -299,10 +304,10 @@ def _versionless(body: Body) -> Body:
 def _event(entry: Logged, matches: Matches) -> WatchEvent | None:
     was = entry.before is not None and matches(entry.before)
     if entry.after is not None and matches(entry.after):
-        return WatchEvent("MODIFIED" if was else "ADDED", copy.deepcopy(entry.after))
+        return WatchEvent("MODIFIED" if was else "ADDED", copied(entry.after))
     if not was:
         return None
-    left = copy.deepcopy(entry.after or entry.before)
+    left = copied(entry.after or entry.before)
     assert left is not None
     left["metadata"]["resourceVersion"] = str(entry.version)
     return WatchEvent("DELETED", left)

@@ -88,6 +88,7 @@ class Stage:
         self.cluster = MemoryCluster(self.clock)
         self.events = PostedEvents()
         self.writes: list[Write] = []
+        self.lost_nodes: set[str] = set()
         self.before: Callable[[Write], None] = lambda _: None
         self.after: Callable[[Write], None] = lambda _: None
         flow = {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:etl", "parameters": PARAMETERS}
@@ -117,6 +118,8 @@ class Stage:
                 self.cache.drop(kind, ref)
             for body in now.values():
                 self.cache.put(kind, body)
+        for node in self.lost_nodes:
+            self.cache.lose_node(node, True)
 
     def reconcile(self, name: str = "run", *, hears: bool = True) -> Requeue | None:
         """The operator looks at a run; `hears=False`: with a cache that lags behind."""

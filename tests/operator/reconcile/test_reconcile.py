@@ -105,6 +105,29 @@ def lingering_pod(stage: Stage) -> bool:
     return kubelet(stage)
 
 
+def hanging(stage: Stage) -> bool:
+    """User code never returns, but to a signal."""
+    pod = stage.get("Pod", "run-1")
+    ending = pod and pod["metadata"].get("deletionTimestamp")
+    return kubelet(stage) if ending or stage.run()["state"]["type"] != "Running" else False
+
+
+def lost_node(stage: Stage) -> bool:
+    """The Node of the first attempt is deleted, and its pod with it a little later."""
+    pod = stage.get("Pod", "run-1")
+    if pod and stage.run()["state"]["type"] == "Running" and stage.run()["attempt"] == 1:
+        if stage.lost_nodes:
+            return False
+        stage.lost_nodes.add("node-1")
+        return True
+    if pod and stage.lost_nodes:
+        stage.remove("Pod", "run-1")
+        stage.lost_nodes.clear()
+        stage.cache.lose_node("node-1", False)
+        return True
+    return kubelet(stage)
+
+
 def late_deployment(stage: Stage) -> bool:
     """The deployment is applied after its run."""
     if stage.run()["state"]["type"] == "Scheduled" and not stage.names("FlowDeployment"):
@@ -177,6 +200,19 @@ LIVES = {
     "its parameters do not fit": Life(("Failed", "InvalidParameters"), attempts=0, run={"parameters": {"n": "x"}}),
     "its pod is over quota for a while": Life(("Completed", "Completed"), server=quota),
     "its pod is invalid": Life(("Crashed", "PodInvalid"), server=invalid_pods),
+    "it is active for too long": Life(
+        ("Failed", "ActiveDeadlineExceeded"), hanging, stage={"deployment": {"activeDeadlineSeconds": 60}}
+    ),
+    "its node is lost": Life(("Crashed", "NodeLost"), lost_node),
+    "its node is lost, and another takes it": Life(("Completed", "Completed"), lost_node, attempts=2, stage=RETRIED),
+    "the run that waits for it is gone": Life(
+        ("Cancelled", "CancelRequested"), attempts=0, run={"parent": {"name": "gone", "uid": "0b8c", "awaited": True}}
+    ),
+    "it was in the process of a run that is gone": Life(
+        ("Crashed", "ParentEnded"),
+        attempts=0,
+        run={"parent": {"name": "gone", "uid": "0b8c"}, "infrastructure": "Parent"},
+    ),
     "it is due later": Life(("Completed", "Completed"), run={"scheduledTime": "2026-01-01T06:10:00Z"}),
 }
 
@@ -275,8 +311,22 @@ def test_a_life_ends_as_it_should(life: Life) -> None:
     history = stage.run()["history"]
     assert [entry["seq"] for entry in history] == list(range(1, len(history) + 1))
     assert [seq for _, seq in stage.events.posted] == [entry["seq"] for entry in history]
-    running = [pod for pod in stage.cluster.kinds("Pod") if pod["status"]["phase"] not in ("Succeeded", "Failed")]
-    assert running == []
+    alive = [pod for pod in stage.cluster.kinds("Pod") if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+    assert [pod for pod in alive if pod["spec"]["nodeName"] not in stage.lost_nodes] == []
+
+
+def test_every_kind_of_write_is_among_those_that_are_disturbed() -> None:
+    """What the reconciler of runs writes at all, by the verbs of its module."""
+    written = {(write.verb, write.kind) for life in LIVES.values() for write in play(life).writes}
+    assert written == {
+        ("create", "ConfigMap"),
+        ("create", "ControllerRevision"),
+        ("create", "Pod"),
+        ("create", "Job"),
+        ("patch", "FlowRun"),
+        ("delete", "Pod"),
+        ("delete", "Job"),
+    }
 
 
 @pytest.mark.parametrize("fault", [killed_before, killed_after, answer_lost, server_away])

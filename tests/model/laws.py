@@ -1,0 +1,102 @@
+"""The laws that every life of a run keeps, checked at each change of its object against what processes really do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from penstock.api.bounds import MAX_HISTORY
+from penstock.api.states import StateName, StateType, is_legal
+from penstock_operator.cluster import ResourceType
+from penstock_operator.core.views import RunView
+from run_stage import PostedEvents
+
+from .world import World
+
+Json = dict[str, Any]
+
+
+class Laws:
+    """`broken` says which were, for whoever made the change may catch what is raised there."""
+
+    def __init__(self, world: World, posted: PostedEvents, retries: int) -> None:
+        self.world, self.posted, self.retries = world, posted, retries
+        self.ends = 0
+        self.broken: list[AssertionError] = []
+        self.entered: Counter[str] = Counter()
+        world.cluster.changed = self.changed
+
+    def changed(self, resource: ResourceType, before: Json | None, after: Json | None) -> None:
+        """An object was written."""
+        if resource.kind == "FlowRun" and after is not None:
+            same = before is not None and before["metadata"]["uid"] == after["metadata"]["uid"]
+            try:
+                self._run(RunView(before if same and before else {}), RunView(after))
+            except AssertionError as error:
+                self.broken.append(error)
+
+    def _run(self, before: RunView, after: RunView) -> None:
+        told = f"{after.name}: {_shown(before)} -> {_shown(after)}"
+        added = [entry for entry in after.history if entry["seq"] > before.seq]
+        assert [entry["seq"] for entry in added] == list(range(before.seq + 1, after.seq + 1)), told
+        current = before.type
+        for entry in added:
+            self.entered[f"{entry['type']} {entry['reason']}"] += 1
+            assert is_legal(current, StateType(entry["type"])), told
+            current = StateType(entry["type"])
+        assert after.type is current, told
+        assert after.seq >= before.seq, told
+        assert after.attempt >= before.attempt, told
+        assert len(after.history) <= MAX_HISTORY, told
+        assert not (before.settled and not after.settled), told
+        assert before.status.get("infraRetries", 0) <= after.status.get("infraRetries", 0) <= self.retries, told
+        retried = [entry for entry in after.history if entry["name"] == StateName.AWAITING_RETRY]
+        assert len(retried) <= self.retries, told
+        if before.type is not None and before.type.terminal:
+            assert after.state == before.state, told
+        if after.settled and not before.settled:
+            self._settled(after, told)
+        for entry in added:
+            if entry["writer"] == "operator" and StateType(entry["type"]).terminal:
+                self._ended(after, told)
+            elif entry["type"] == "Running" and not after.in_parent:
+                self._claimed(after, told)
+        if after.attempt > before.attempt and not after.in_parent:
+            assert not self._executing(after), f"launched beside user code that runs: {told}"
+
+    def _settled(self, run: RunView, told: str) -> None:
+        self.ends += 1
+        assert run.type is not None, told
+        assert run.type.terminal, told
+        missing = [e["seq"] for e in run.history if (run.uid, e["seq"]) not in self.posted.posted]
+        assert not missing, f"settled without the Events of {missing}: {told}"
+
+    def _ended(self, run: RunView, told: str) -> None:
+        """The operator says that a run has ended: then no process of it runs user code any more."""
+        uid = run.parent["uid"] if run.in_parent else run.uid
+        if run.in_parent and not self._exists(uid):
+            return  # the parent was deleted, and what it owns is deleted with it
+        attempt = run.of_attempt if run.in_parent else None
+        running = [
+            process.pod
+            for process in self.world.of_run(uid)
+            if process.executing and not process.given_up and attempt in (None, process.assignment.attempt)
+        ]
+        assert not running, f"ended while {running} executes user code: {told}"
+
+    def _exists(self, uid: str) -> bool:
+        return any(body["metadata"]["uid"] == uid for body in self.world.objects("FlowRun"))
+
+    def _claimed(self, run: RunView, told: str) -> None:
+        others = [process for process in self._executing(run) if process.uid != run.claimed_uid]
+        assert not others, f"claimed beside {[process.pod for process in others]}: {told}"
+
+    def _executing(self, run: RunView) -> list[Any]:
+        return [process for process in self.world.of_run(run.uid) if process.executing and not process.given_up]
+
+
+def _shown(run: RunView) -> Json:
+    """What matters of a status."""
+    short = {key: run.status.get(key) for key in ("attempt", "pod", "infraRetries", "settled", "observedSeq")}
+    entries = [f"{e['seq']} {e['type']} {e['reason']} by {e['writer']}" for e in run.history]
+    return {**{key: value for key, value in short.items() if value is not None}, "state": run.state, "history": entries}

@@ -1,0 +1,175 @@
+"""Operators as they are, driven by hand: the real controller, whose informers and workers go one step when told to.
+
+A step of a worker ends where it waits for the API server, so that anything may happen before its request arrives. An
+operator that is killed there leaves its request unsent; one that is left there sends it as late as the test likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import events as loops
+from collections.abc import Coroutine
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from unittest import mock
+
+from memory_cluster import Logged, Write, _event, copied, selected
+from penstock_operator.cluster import Unavailable
+from penstock_operator.controller import controller as module
+from penstock_operator.controller.controller import Controller
+from penstock_operator.controller.informer import gone_since, ref
+from penstock_operator.launch.pods import Defaults
+from run_stage import PostedEvents, at_once
+
+from .world import World
+
+KINDS = ("FlowRun", "Pod", "Job", "Node")
+WORKERS = 2
+
+
+class Fault(Enum):
+    """What becomes of the next write."""
+
+    NONE = "none"
+    REQUEST_LOST = "the request is lost"
+    ANSWER_LOST = "the answer is lost"
+
+
+class Unexpected(logging.Handler):
+    """An error that the controller caught for its other keys' sake is a defect all the same."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+class Operator:
+    """One process; `restart` makes it another."""
+
+    loop = asyncio.new_event_loop()
+
+    def __init__(self, world: World, posted: PostedEvents) -> None:
+        self.world, self.posted = world, posted
+        self._workers: list[Coroutine[Any, Any, None]] = []
+        self.restart()
+
+    def stop(self) -> None:
+        """The process ends; requests that it was about to send are never sent."""
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+
+    def restart(self) -> None:
+        """A new process, which lists everything before it decides anything."""
+        self.stop()
+        with mock.patch.object(module, "EventPoster", return_value=self.posted):
+            self.controller = Controller(self.world.cluster, Defaults("registry.example/penstock:1"), clock=self.now)
+        self._informers = {i.selection.resource.kind: i for i in self.controller.informers}
+        self._positions = dict.fromkeys(KINDS, 0)
+        for kind in KINDS:
+            self.relist(kind)
+        at_once(self.controller._find_lost_nodes())
+        self._workers = [self.controller._work() for _ in range(WORKERS)]
+        self._awaits: list[asyncio.Future[Any] | None] = [None] * WORKERS
+
+    def now(self) -> datetime:
+        """The world's time."""
+        return self.world.clock()
+
+    # Informers.
+
+    def hear(self, kind: str, count: int = 1_000_000) -> bool:
+        """Up to so many further events of a kind; False when there was none."""
+        log = self.world.cluster._log
+        while count and self._positions[kind] < len(log):
+            entry = log[self._positions[kind]]
+            self._positions[kind] += 1
+            count -= self._tell(kind, entry)
+            if not count:
+                return True
+        return False
+
+    def hear_again(self, kind: str, back: int) -> None:
+        """An old event, once more."""
+        position = self._positions[kind] - 1 - back
+        if position >= 0:
+            self._tell(kind, self.world.cluster._log[position])
+
+    def _tell(self, kind: str, entry: Logged) -> int:
+        selection = self._informers[kind].selection
+        if entry.resource.kind != kind:
+            return 0
+        event = _event(entry, selected(selection.label_selector, selection.field_selector))
+        if event is None:
+            return 0
+        if event.type == "DELETED":
+            self.controller._deleted(kind, ref(event.object), event.object["metadata"]["resourceVersion"])
+        else:
+            self.controller._changed(kind, event.object)
+        return 1
+
+    def relist(self, kind: str) -> None:
+        """The watch was cut, and what happened meanwhile is compacted away."""
+        cluster, selection = self.world.cluster, self._informers[kind].selection
+        matches = selected(selection.label_selector, selection.field_selector)
+        found = [body for body in self.world.objects(kind) if matches(body)]
+        for body in found:
+            self.controller._changed(kind, copied(body))
+        for vanished in gone_since(self.controller.cache.refs(kind, None), map(ref, found)):
+            self.controller._deleted(kind, vanished, str(cluster._version))
+        self._positions[kind] = len(cluster._log)
+
+    # Workers.
+
+    def go_on(self, number: int, fault: Fault = Fault.NONE) -> bool:
+        """One worker takes its next step; False when it has nothing to do."""
+        waits = self._awaits[number]
+        if waits is not None and not waits.done():
+            return False
+        cluster = self.world.cluster
+        cluster.before, cluster.after = _hooks(fault)
+        loops._set_running_loop(self.loop)
+        try:
+            self._awaits[number] = self._workers[number].send(None)
+        finally:
+            loops._set_running_loop(None)
+            cluster.before, cluster.after = _hooks(Fault.NONE)
+        waits = self._awaits[number]
+        if waits is not None:
+            waits._asyncio_future_blocking = False
+        return True
+
+    def work(self, steps: int = 10_000) -> bool:
+        """Go on until there is nothing to do, or for so many steps; whether anything was written."""
+        self.controller.due.fire(self.now())
+        before, left, going = self.world.cluster._version, steps, True
+        while going and left:
+            left, going = left - 1, False
+            for number in range(WORKERS):
+                going = self.go_on(number) or going
+        assert left or steps < 10_000, "an operator does not come to rest"
+        return self.world.cluster._version != before
+
+    def next_due(self) -> datetime | None:
+        """When it looks at something by itself."""
+        return min(self.controller.due._times.values(), default=None)
+
+
+def _hooks(fault: Fault) -> Any:
+    """What the cluster is to ask before and after a write."""
+
+    def fail(_: Write) -> None:
+        raise Unavailable(0, "ServerDisconnectedError", fault.value)
+
+    def pass_(_: Write) -> None:
+        return None
+
+    return (
+        fail if fault is Fault.REQUEST_LOST else pass_,
+        fail if fault is Fault.ANSWER_LOST else pass_,
+    )

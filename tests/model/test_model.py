@@ -1,0 +1,364 @@
+"""Whatever is lost, repeated, reordered or killed: the laws of a run hold at each step, and every run comes to its end.
+
+The operators are the real controllers and reconcilers, the runners write by their real protocol; the API server has the
+real semantics of the patches. Played are Kubernetes around them, users, and misfortune. `PENSTOCK_MODEL_STEPS` sets how
+many steps are taken; a failure prints them, and what to add to have them again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from penstock.api.states import StateType
+from penstock_operator.controller import controller as module
+from run_stage import PostedEvents
+
+from .laws import Laws
+from .operators import KINDS, Fault, Operator, Unexpected
+from .runners import Runner, nothing
+from .world import LOST, UP, Process, World
+
+Json = dict[str, Any]
+S = StateType
+
+STEPS = int(os.environ.get("PENSTOCK_MODEL_STEPS", "10000"))
+STEPS_IN_A_LIFE = 100
+REST = 400  # rounds within which every run has settled once nothing more goes wrong
+
+TROUBLES = ("cancel", "pods", "nodes", "image", "exit", "runs", "crash", "children")
+which = st.integers(0, 7)
+operator = st.integers(0, 1)
+hearing = st.sampled_from([(), ("FlowRun",), ("FlowRun",), ("Pod",), ("Job", "Pod"), ("FlowRun", "Pod"), ("Node",)])
+faults = st.sampled_from([*[Fault.NONE] * 5, Fault.REQUEST_LOST, Fault.ANSWER_LOST])
+
+
+class Model(RuleBasedStateMachine):
+    """Two operators that both act, a world, and the runners in it."""
+
+    settled = 0
+    entered: Counter[str] = Counter()
+
+    @initialize(
+        pool_type=st.sampled_from(["Pod", "Pod", "Job"]),
+        retries=st.integers(0, 2),
+        backoff=st.sampled_from([0, 30]),
+        active=st.sampled_from([None, None, 300]),
+        rounds=st.sampled_from([0, 1, 2, 4, 4, 4]),
+        deaf=st.sampled_from([(), (), ("Pod",), ("Job", "Pod"), ("FlowRun",), ("Pod", "Node")]),
+        troubles=st.lists(st.sampled_from(TROUBLES), min_size=2, max_size=5, unique=True),
+    )
+    def begin(
+        self,
+        pool_type: str,
+        retries: int,
+        backoff: int,
+        active: int | None,
+        rounds: int,
+        deaf: tuple[str, ...],
+        troubles: list[str],
+    ) -> None:
+        """What may go wrong in this life; where everything may, little gets far.
+
+        It begins when so many rounds have gone by without trouble. `deaf`: what the second operator does not hear.
+        """
+        policy: Json = {"infraRetries": {"limit": retries, "backoffSeconds": backoff}, "pendingDeadlineSeconds": 120}
+        if active:
+            policy["activeDeadlineSeconds"] = active
+        self.deaf = deaf
+        self.troubles, self.posted, self.runners = troubles, PostedEvents(), dict[str, Runner]()
+        self.unexpected = Unexpected()
+        module.logger.addHandler(self.unexpected)
+        self.world = World(pool_type, policy)
+        self.laws = Laws(self.world, self.posted, retries)
+        self.operators = [Operator(self.world, self.posted) for _ in range(2)]
+        self.world.submit("run")
+        self.world.submit("other")
+        for number in range(rounds):
+            self.hear(0)
+            self.operators[0].work()
+            self.kubernetes()
+            if number == 3:
+                for process in list(self.world.processes.values()):
+                    self.goes_on(process)
+
+    # The operators.
+
+    @rule(number=operator, hears=hearing, worker=st.integers(0, 1), steps=st.integers(1, 8), fault=faults)
+    def an_operator_takes_some_steps(
+        self, number: int, hears: tuple[str, ...], worker: int, steps: int, fault: Fault
+    ) -> None:
+        """It may have heard something before; it is left where it waits for an answer."""
+        for kind in hears:
+            self.operators[number].hear(kind)
+        for step in range(steps):
+            self.operators[number].go_on(worker, fault if step == steps - 1 else Fault.NONE)
+
+    @rule(number=operator, hears=hearing)
+    def an_operator_works_with_what_it_knows(self, number: int, hears: tuple[str, ...]) -> None:
+        for kind in hears:
+            self.operators[number].hear(kind)
+        self.operators[number].work()
+
+    @rule(number=operator)
+    def an_operator_hears_all_that_it_can_and_works(self, number: int) -> None:
+        self.hear(number)
+        self.operators[number].work()
+
+    def hear(self, number: int) -> None:
+        for kind in KINDS:
+            if not (number and kind in self.deaf):
+                self.operators[number].hear(kind)
+
+    @rule(number=operator, kind=st.sampled_from(KINDS), back=st.none() | st.integers(0, 20))
+    def a_watch_is_cut_or_tells_old_news(self, number: int, kind: str, back: int | None) -> None:
+        if back is None:
+            self.operators[number].relist(kind)
+        else:
+            self.operators[number].hear_again(kind, back)
+
+    @precondition(lambda self: "crash" in self.troubles)
+    @rule(number=operator)
+    def an_operator_is_killed(self, number: int) -> None:
+        self.operators[number].restart()
+
+    # The runners.
+
+    def runner(self, process: Process) -> Runner:
+        return self.runners.setdefault(process.uid, Runner(self.world, process))
+
+    @rule(number=which, fault=faults, meanwhile=st.booleans(), who=operator, ends=st.integers(0, 2))
+    def a_runner_goes_on(self, number: int, fault: Fault, meanwhile: bool, who: int, ends: int) -> None:
+        """It claims its run, or ends, but user code only now and then; meanwhile an operator acts."""
+        found = [p for p in self.world.processes.values() if p.alive and not (p.executing and ends)]
+        if found:
+            self.goes_on(found[number % len(found)], fault, self.meanwhile(who) if meanwhile else nothing)
+
+    def meanwhile(self, number: int) -> Callable[[], None]:
+        """An operator acts while a runner's request is on its way."""
+
+        def act() -> None:
+            self.hear(number)
+            self.operators[number].work(5)
+
+        return act
+
+    def goes_on(self, process: Process, fault: Fault = Fault.NONE, meanwhile: Callable[[], None] = nothing) -> None:
+        runner = self.runner(process)
+        if process.done:
+            process.die(0)
+        elif not process.executing:
+            runner.does(runner.claim, fault, meanwhile)
+        elif runner.subflows:
+            runner.does(runner.end_subflow, fault, meanwhile)
+        else:
+            end = S.FAILED if process.subflows % 2 else S.COMPLETED
+            runner.does(lambda: runner.finish(end), fault, meanwhile)
+
+    @rule(number=which, what=st.sampled_from(["report", "subflow", "child"]), fault=faults)
+    def user_code_does_something(self, number: int, what: str, fault: Fault) -> None:
+        found = [process for process in self.world.processes.values() if process.executing]
+        if not found:
+            return
+        runner = self.runner(found[number % len(found)])
+        if what == "report" or "children" not in self.troubles:
+            runner.does(runner.progress, fault)
+        elif what == "subflow" and runner.process.subflows < 3:
+            runner.does(runner.begin_subflow, fault)
+        elif not runner.process.assignment.name.endswith("child"):
+            runner.begin_child()
+
+    @precondition(lambda self: "exit" in self.troubles)
+    @rule(number=which, code=st.sampled_from([0, 1, 137]))
+    def a_process_dies(self, number: int, code: int) -> None:
+        found = [process for process in self.world.processes.values() if process.alive]
+        if found:
+            found[number % len(found)].die(code)
+
+    # Kubernetes.
+
+    @rule(times=st.integers(1, 2))
+    def kubernetes_goes_on(self, times: int) -> None:
+        for _ in range(times):
+            self.kubernetes()
+
+    @rule(number=which)
+    def a_kubelet_sees_to_a_pod(self, number: int) -> None:
+        pods = self.world.objects("Pod")
+        if pods:
+            self.world.kubelet(pods[number % len(pods)]["metadata"]["name"])
+
+    @rule(seconds=st.sampled_from([1, 1, 10, 35, 130]))
+    def time_passes(self, seconds: int) -> None:
+        self.world.clock.advance(seconds)
+        for operator in self.operators:
+            operator.controller.due.fire(self.world.clock())
+
+    @precondition(lambda self: "image" in self.troubles)
+    @rule(reason=st.sampled_from(["ErrImagePull", "CreateContainerConfigError", "RunContainerError"]))
+    def a_container_does_not_start(self, reason: str) -> None:
+        for body in self.world.objects("Pod"):
+            if body["spec"].get("nodeName") and body["metadata"]["uid"] not in self.world.processes:
+                self.world.hold(body["metadata"]["name"], reason)
+
+    @precondition(lambda self: "nodes" in self.troubles)
+    @rule(name=st.sampled_from(["node-1", "node-2"]), what=st.sampled_from(["silent", "dead", "wrongly", "comes"]))
+    def a_node_goes_or_comes(self, name: str, what: str) -> None:
+        if what == "comes" or self.world.nodes[name] == LOST:
+            self.world.node_comes(name)
+        elif what == "silent":
+            self.world.node_falls_silent(name)
+        else:
+            self.world.node_goes(name, dead=what == "dead")
+
+    # Users.
+
+    @rule()
+    def a_user_makes_another_run_when_all_have_settled(self) -> None:
+        runs = self.world.objects("FlowRun")
+        if all((body.get("status") or {}).get("settled") for body in runs):
+            self.world.submit(f"run-{len(runs)}")
+
+    @precondition(lambda self: "cancel" in self.troubles)
+    @rule(number=which, sure=st.booleans())
+    def a_user_cancels(self, number: int, sure: bool) -> None:
+        runs = {body["metadata"]["name"] for body in self.world.objects("FlowRun")}
+        executing = [p.assignment.name for p in self.world.processes.values() if p.executing]
+        found = sorted(runs & set(executing) if sure else runs)
+        if found:
+            self.world.cancel(found[number % len(found)])
+
+    @precondition(lambda self: "pods" in self.troubles)
+    @rule(number=which, how=st.sampled_from(["pod", "pod", "force", "job", "twice"]))
+    def a_pod_is_deleted_or_made_again(self, number: int, how: str) -> None:
+        pods, jobs = self.world.objects("Pod"), self.world.objects("Job")
+        if how == "job" and jobs:
+            self.world.delete_job(jobs[number % len(jobs)]["metadata"]["name"])
+        elif how == "twice":
+            for job in jobs:
+                if (job.get("status") or {}).get("pods") == 1:
+                    self.world.job_controller(job["metadata"]["name"], again=True)
+        elif pods:
+            self.world.delete_pod(pods[number % len(pods)]["metadata"]["name"], force=how == "force")
+
+    @precondition(lambda self: "runs" in self.troubles)
+    @rule(again=st.booleans(), sure=st.booleans())
+    def a_user_deletes_the_run(self, again: bool, sure: bool) -> None:
+        there = any(body["metadata"]["name"] == "run" for body in self.world.objects("FlowRun"))
+        if there and sure:
+            self.world.delete_run("run")
+            there = False
+        if again and not there:
+            self.world.submit("run")
+
+    # What holds at all times, and in the end.
+
+    @invariant()
+    def no_law_is_broken(self) -> None:
+        for error in self.laws.broken if hasattr(self, "laws") else ():
+            raise error
+        for record in self.unexpected.records if hasattr(self, "laws") else ():
+            raise AssertionError(record.getMessage()) from (record.exc_info or (None, None))[1]
+
+    def go_on(self) -> bool:
+        """Everyone does the next thing that is to be done; False when there is nothing."""
+        done = False
+        for number, operator in enumerate(self.operators):
+            self.hear(number)
+            done = operator.work() or done
+        done = self.kubernetes() or done
+        for process in [process for process in self.world.processes.values() if process.alive]:
+            self.goes_on(process)
+            done = True
+        return done
+
+    def kubernetes(self) -> bool:
+        """Its components do what is to be done."""
+        done = False
+        for kind, does in (("Pod", self.world.kubelet), ("Job", self.world.job_controller)):
+            for body in self.world.objects(kind):
+                done = does(body["metadata"]["name"]) or done
+        for step in (self.world.orphans, self.world.garbage, self.world.pod_gc):
+            done = step() or done
+        return done
+
+    def rest(self) -> None:
+        """Nothing more goes wrong."""
+        self.deaf = ()
+        for name in self.world.nodes:
+            if self.world.nodes[name] != UP:
+                self.world.node_comes(name)
+        for _ in range(REST):
+            if self.go_on():
+                continue
+            if all((body.get("status") or {}).get("settled") for body in self.world.objects("FlowRun")):
+                return
+            due = [time for time in (operator.next_due() for operator in self.operators) if time]
+            assert due, f"nobody looks at it again: {self.told()}"
+            self.world.clock.now = max(self.world.clock(), min(due))
+        raise AssertionError(f"not settled within {REST} rounds: {self.told()}")
+
+    def told(self) -> list[Json]:
+        """All that is there of runs, pods and Jobs."""
+        kinds = ("FlowRun", "Pod", "Job")
+        return [
+            {"name": body["metadata"]["name"], "deleting": body["metadata"].get("deletionTimestamp")}
+            | {"status": body.get("status")}
+            for kind in kinds
+            for body in self.world.objects(kind)
+        ]
+
+    def check_that_nothing_is_left(self) -> None:
+        """Of runs that have settled, no process and no pod that runs; in the operators' memory nothing at all."""
+        assert not [process.pod for process in self.world.processes.values() if process.alive]
+        self.no_law_is_broken()
+        for number, operator in enumerate(self.operators):
+            self.hear(number)
+            operator.work()
+            assert operator.controller.cache.count("FlowRun") == 0
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        try:
+            self.rest()
+            self.check_that_nothing_is_left()
+        finally:
+            module.logger.removeHandler(self.unexpected)
+            for operator in self.operators:
+                operator.stop()
+        Model.settled += self.laws.ends
+        Model.entered += self.laws.entered
+
+
+@pytest.mark.timeout(1800)
+def test_the_laws_hold_in_every_life() -> None:
+    lives = max(STEPS // STEPS_IN_A_LIFE, 1)
+    given = settings(
+        max_examples=lives,
+        stateful_step_count=STEPS_IN_A_LIFE,
+        deadline=None,
+        print_blob=True,
+        phases=[Phase.generate] if "PENSTOCK_MODEL_UNSHRUNK" in os.environ else tuple(Phase),
+        suppress_health_check=list(HealthCheck),
+    )
+    Model.settled = 0
+    run_state_machine_as_test(Model, settings=given)
+    print(f"{lives} lives of {STEPS_IN_A_LIFE} steps; {Model.settled} runs settled")
+    for what, count in Model.entered.most_common():
+        print(f"{count:7} {what}")
+    assert Model.settled >= lives / 2
