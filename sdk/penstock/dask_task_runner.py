@@ -96,10 +96,11 @@ class DaskTaskRunner(TaskRunner):
             self._own.close()
 
     def _call_on_dask(self, effect: Call) -> Any:
+        from .engine.file_modules import texts
         from .engine.remote import answered, packed_request, unpacked_answer
 
         distributed = _distributed()
-        future = self._client.submit(answered, packed_request(effect), pure=False)
+        future = self._client.submit(answered, packed_request(effect), texts(), pure=False)
         with self._lock:
             self._waiting.add(future)
         try:

@@ -187,13 +187,31 @@ class Definition(Generic[P, R]):
         return hook
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickled by name where it can be imported, else whole."""
-        if find_definition(self.fn) is self:
+        """Pickled by name where it can be imported, with other options beside that of which it is a variant.
+
+        Else whole, with what its function uses.
+        """
+        original = find_definition(self.fn)
+        if original is self:
             return imported_definition, (self.__module__, self.qualname)
-        return super().__reduce_ex__(protocol)
+        if original is None:
+            return super().__reduce_ex__(protocol)
+        options = {name: value for name, value in vars(self).items() if name not in _OF_THE_FUNCTION}
+        return _variant, (type(self), original, options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+_OF_THE_FUNCTION = ("fn", "__wrapped__", "signature", "_bound_signature")
+
+
+def _variant(kind: type[Definition[Any, Any]], original: Definition[Any, Any], options: dict[str, Any]) -> Any:
+    """The definition with other options of the function of `original`; called when one is unpickled."""
+    variant = object.__new__(kind)
+    mine = vars(original)
+    vars(variant).update({name: mine[name] for name in _OF_THE_FUNCTION if name in mine}, **options)
+    return variant
 
 
 def find_definition(fn: Any) -> Definition[Any, Any] | None:

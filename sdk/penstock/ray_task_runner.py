@@ -74,10 +74,11 @@ class RayTaskRunner(TaskRunner):
             self._owns = False
 
     def _call_on_ray(self, effect: Call) -> Any:
+        from .engine.file_modules import texts
         from .engine.remote import packed_request, unpacked_answer
 
         ray = _ray()
-        reference = self._remote.remote(packed_request(effect))
+        reference = self._remote.remote(packed_request(effect), texts())
         with self._lock:
             self._waiting.add(reference)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 import sys
+import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -199,10 +200,12 @@ class TestPickled:
         assert len(data) < 150
         assert pickle.loads(data) is getattr(module, name)
 
-    def test_a_changed_one_comes_whole(self, module: ModuleType) -> None:
-        """It is not what its function's name leads to."""
-        other = cloudpickle.loads(cloudpickle.dumps(module.again))
+    def test_a_changed_one_is_its_options_and_the_name_of_its_origin(self, module: ModuleType) -> None:
+        """Whole, it would take along what its module holds, which no pickle may be able to take."""
+        vars(module)["lock"] = threading.Lock()
+        other = pickle.loads(pickle.dumps(module.again))
         assert (other.name, other.retries) == ("again", 2)
+        assert other.fn is module.load.fn
         assert other is not module.again
 
     def test_a_closure_comes_whole(self) -> None:

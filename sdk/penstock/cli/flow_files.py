@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..engine import file_modules
 from ..errors import PenstockError
 from ..flows import Flow
 from .suggestions import instead
@@ -89,6 +90,7 @@ def _import(path: Path, name: str) -> Any:
     imported.add(name)
     sys.path.insert(0, str(path.parent))  # as `python file.py` has it
     try:
+        file_modules.add(name, str(path), path.read_bytes())  # a file my-flow.py is no module that import finds
         spec.loader.exec_module(module)
     except SyntaxError as error:
         where = Path(error.filename or path).name

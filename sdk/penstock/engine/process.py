@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..definitions import Definition, find_definition
 from ..errors import DefinitionError, WorkerLost
+from . import file_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ class CallProcess:
             start_new_session=True,  # so that a kill reaches what user code has started
             env={
                 **os.environ,
+                **file_modules.told(),
                 "PENSTOCK_TASK_PROCESS": "1",
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             },

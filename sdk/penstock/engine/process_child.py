@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from . import file_modules
 from .process import dumps, unpicklable, write_frame
 from .remote import perform, plain
 
@@ -58,6 +59,7 @@ class _Forward(logging.Handler):
 def main(requests: int, answers: int, lifeline: int) -> None:
     """Serve calls until the parent closes its end."""
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
+    file_modules.hear(os.environ)
     parent = _Parent(answers)
     logging.getLogger().addHandler(_Forward(parent))
     with os.fdopen(requests, "rb", closefd=False) as stream:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import pickle
+import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, TASK, FlowRunContext, TaskRunContext
 from ..settings import get_current_settings
+from . import file_modules
 from .process import dumps, portable, restored, unpicklable
 from .reporting import EventReporter
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from .reporting import Reporter
 
 MAX_LOGS = 1000  # log records that one answer carries
+_loading = threading.Lock()  # a worker of many flows may be asked by two whose files have one name
 _heard: ContextVar[Heard | None] = ContextVar("penstock_heard", default=None)
 
 
@@ -168,21 +171,26 @@ def packed_request(effect: Call) -> bytes:
     return dumps({**request(effect), "timeout": effect.timeout, "error": effect.error})
 
 
-def answered(payload: bytes) -> bytes:
-    """Over there: make the call of `packed_request` and pack what came of it. Never raises an `Exception`."""
+def answered(payload: bytes, modules: file_modules.Texts) -> bytes:
+    """Over there: make the call of `packed_request` and pack what came of it. Never raises an `Exception`.
+
+    `modules` are the caller's `file_modules.texts()`.
+    """
     import contextvars
 
-    return contextvars.copy_context().run(_answered, payload)
+    return contextvars.copy_context().run(_answered, payload, modules)
 
 
-def _answered(payload: bytes) -> bytes:
+def _answered(payload: bytes, modules: file_modules.Texts) -> bytes:
     heard = Heard()
     _heard.set(heard)
     root = logging.getLogger()
     if not any(isinstance(handler, _Ear) for handler in root.handlers):
         root.addHandler(_Ear())
     try:
-        asked = pickle.loads(payload)  # noqa: S301 - from the flow's own process
+        with _loading:
+            file_modules.provide(modules)
+            asked = pickle.loads(payload)  # noqa: S301 - from the flow's own process
         logging.getLogger("penstock").setLevel(asked["level"])
         value = perform(asked, heard)
     except BaseException as error:

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..api import reasons
+from ..engine import file_modules
 
 if TYPE_CHECKING:
     from ..flows import Flow
@@ -49,6 +50,7 @@ def _execute(name: str, path: str) -> ModuleType:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib is not worth its import here
             text = file.read()
+        file_modules.add(name, path, text)
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what this is for
     except (Exception, SystemExit) as error:
         message = f"the flow's file cannot be imported: {_tail(error)}{_remedy(error, name)}"

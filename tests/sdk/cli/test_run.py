@@ -58,6 +58,18 @@ class TestHere:
         out = penstock.ok("run", "etl.py", "-p", "parts=1", "-p", "day=2026-12-24", "-p", 'mode="7"')
         assert out == "7 24.12.2026 [0]\n"
 
+    def test_processes_of_its_tasks_find_a_file_that_no_import_does(self, penstock: CommandLine, write: Write) -> None:
+        """Its name is no module's."""
+        write(
+            "two-words.py",
+            "from penstock import flow, task\n"
+            "from penstock.task_runners import ProcessPoolTaskRunner\n"
+            "@task\ndef double(n): return 2 * n\n"
+            "@flow(task_runner=ProcessPoolTaskRunner(max_workers=1))\n"
+            "def main(): return double.submit(4).result()\n",
+        )
+        assert penstock.ok("run", "two-words.py:main") == "8\n"
+
     # The flow's declaration, words, and what is printed.
     KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "an async flow": ("async def f(n: int = 1):\n    return n", (), "1\n"),

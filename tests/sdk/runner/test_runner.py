@@ -264,6 +264,58 @@ class TestClaims:
         assert runners.pod.status["state"]["type"] == "Completed"
 
 
+PROCESSES = """
+    import os, threading
+    from dataclasses import dataclass
+    from penstock import flow, task
+    from penstock.task_runners import {runner}
+
+    LOCK = threading.Lock()  # no pickle takes it: the module is loaded, not sent
+
+    @dataclass
+    class Part:
+        n: int
+        pid: int
+
+    @task
+    def half(n):
+        return n / 2
+
+    @task
+    def part(n):
+        with LOCK:
+            return Part(half(n), os.getpid())
+
+    @flow(task_runner={made})
+    def etl():
+        parts = part.map([2, 4]).result()
+        assert all(isinstance(part, Part) and part.pid != os.getpid() for part in parts)
+        return sum(part.n for part in parts)
+"""
+
+
+class TestProcesses:
+    """What loading executed from a mounted file is found by other processes, under the name that it has here."""
+
+    @pytest.mark.parametrize("module", ["flow", "orders"])
+    def test_a_process_pool(self, runners: Runners, module: str) -> None:
+        code, process = runners.run(
+            PROCESSES.format(runner="ProcessPoolTaskRunner", made="ProcessPoolTaskRunner(max_workers=2)"),
+            PENSTOCK_ENTRYPOINT=f"{module}:etl",
+        )
+        assert runners.pod.status["state"]["type"] == "Completed", runners.pod.status["state"].get("message")
+        assert code == 0, process.stderr
+        assert runners.pod.status["result"] == {"inline": 3.0}
+        assert runners.pod.status["tasks"]["total"] == 4
+
+    def test_workers_of_dask(self, runners: Runners) -> None:
+        made = 'DaskTaskRunner(cluster_kwargs={"n_workers": 1, "threads_per_worker": 2, "processes": True})'
+        code, process = runners.run(PROCESSES.format(runner="DaskTaskRunner", made=made))
+        assert runners.pod.status["state"]["type"] == "Completed", runners.pod.status["state"].get("message")
+        assert code == 0, process.stderr
+        assert runners.pod.status["result"] == {"inline": 3.0}
+
+
 CLEANUP_FAILS = """try:
             time.sleep(60)
         finally:
