@@ -160,6 +160,47 @@ def test_a_cancelled_parent_takes_its_children_with_it(tracing: RunCell) -> None
     assert cell.settled(slow["metadata"]["name"])["status"]["state"]["type"] == "Cancelled"
 
 
+KEPT = """
+import os, pathlib, time
+from dataclasses import dataclass
+from penstock import flow
+
+@dataclass
+class Report:
+    total: int
+
+@flow(persist_result=True)
+def report(n: int):
+    with pathlib.Path(os.environ["TRACE"]).open("a") as trace:
+        trace.write("ran ")
+    return Report(n)
+
+@flow
+def parent():
+    total = report(3).total
+    if os.environ["PENSTOCK_ATTEMPT"] == "1":
+        time.sleep(120)
+    return total
+"""
+
+
+def test_a_value_that_only_the_result_store_has_is_answered_from_there(tracing: RunCell, tmp_path: Path) -> None:
+    """The completed child stays the only one of its call."""
+    cell = tracing
+    cell.kubelet.environment["PENSTOCK_RESULTS_STORAGE"] = str(tmp_path / "results")
+    cell.deploy(KEPT, "f:parent")
+    cell.start(infraRetries={"limit": 1})
+    child = cell.wait(
+        lambda: next((c for c in cell.children() if "result" in (c.get("status") or {})), None), "the child's end"
+    )
+    assert child["status"]["result"]["reference"].startswith("file:")
+    cell.kubelet.kill("run-1")
+    run = cell.settled()
+    assert (run["status"]["attempt"], run["status"]["result"]) == (2, {"inline": 3}), cell.story()
+    assert traced(cell) == ["ran"]
+    assert names_of(cell) == [child["metadata"]["name"]]
+
+
 MANY = """
 import asyncio
 from penstock import flow, runtime

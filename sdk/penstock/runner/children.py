@@ -8,7 +8,6 @@ all that was before. Task runs of subflows stand in the pages of the pod's run, 
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,9 +20,10 @@ from .assignment import Assignment
 from .child_parameters import Parameters
 from .child_status import ChildStatus, Entry
 from .connection import Api, Unreachable
+from .connections import Connections, pauses
 from .pages import Counts, Pages
 from .reports import result
-from .status import Fenced, timestamp
+from .status import Fenced, say, timestamp
 
 if TYPE_CHECKING:
     from ..engine.records import FlowRunInfo, TaskRecord
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..states import State
 
 MAX_CHILDREN = 100  # a run; further subflows stand in the task records only
-WAIT = 1.0  # seconds between tries to find out whether a child has run before
 
 
 def _nobody() -> None:
@@ -65,8 +64,8 @@ class Children:
     def __init__(self, api: Api, assignment: Assignment, pages: Pages, terminated: Callable[[], bool]) -> None:
         self._api, self.at, self.pages, self.terminated = api, assignment, pages, terminated
         self.ended: Callable[[], None] = _nobody  # told when a child has ended, so that its end is written soon
-        self._second: Api | None = None
-        self._lock = threading.Lock()  # of the second connection, and of what is below
+        self.connections = Connections(api)
+        self._lock = threading.Lock()  # of what is below
         self._count = 0
         self._known: dict[str, Child] = {}  # by name, opened by this process
         self._open: list[Child] = []
@@ -103,13 +102,6 @@ class Children:
         with self._lock:
             self._known[child.name] = child
             self._open.append(child)
-
-    def request(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask by the second connection, from any thread. Raises Unreachable."""
-        with self._lock:
-            if self._second is None:
-                self._second = self._api.another()
-            return self._second.request(method, path, body).decided()
 
     @property
     def open(self) -> bool:
@@ -212,15 +204,16 @@ class Child:
 
     def _create(self) -> dict[str, Any] | None:
         """Create it: None when it was, or cannot be now and will be later; else the object that has the name."""
-        while True:
+        for pause in pauses():
             try:
-                answer = self._all.request("POST", self._all.at.runs, self._body)
+                answer = self._all.connections.request("POST", self._all.at.runs, self._body)
                 if answer.status == 409:
-                    answer = self._all.request("GET", f"{self._all.at.runs}/{self.name}")
+                    answer = self._all.connections.request("GET", f"{self._all.at.runs}/{self.name}")
                     if answer.status == 200:
-                        body: dict[str, Any] = answer.body
-                        return body
-                    continue
+                        return answer.body
+                    if answer.status == 404:  # deleted meanwhile, or something else is in conflict for now
+                        time.sleep(pause)
+                        continue
                 if answer.status >= 400:
                     self._refuse(str(answer.body.get("message")))
                     return None
@@ -229,7 +222,8 @@ class Child:
             except Unreachable:
                 if not self._all.may_be_known:
                     return None  # user code does not wait for the API server
-                time.sleep(WAIT)  # it might do again what has been done
+                time.sleep(pause)  # it might do again what has been done
+        raise AssertionError("pauses do not end")
 
     def _take(self, body: dict[str, Any]) -> None:
         meta = body["metadata"]
@@ -277,7 +271,7 @@ class Child:
         }
 
     def _refuse(self, why: str) -> None:
-        print(f"penstock.runner: subflow {self.name} stands in the task records only: {why}", file=sys.stderr)
+        say(f"subflow {self.name} stands in the task records only: {why}")
         self.over = True
 
     def task_changed(self, record: TaskRecord) -> None:
@@ -307,7 +301,7 @@ class Child:
             entry = Entry(state.type, state.name, reason, state.message or "", state.time)
         with self._lock:
             if state.type is StateType.COMPLETED:
-                self._result = _faithful(state.data) if self._exact else result(state.data)
+                self._result = _kept(state) if self._exact else result(state.data)
             if not final and state.type is StateType.PENDING:
                 return
             self._ended = final
@@ -319,7 +313,7 @@ class Child:
 
     def abandon(self, why: str) -> None:
         """Write nothing more: the operator, or whoever deleted it, has had the last word."""
-        print(f"penstock.runner: subflow {self.name} is not written any more: {why}", file=sys.stderr)
+        say(f"subflow {self.name} is not written any more: {why}")
         self.over = True
 
     def deliver(self, api: Api, *, progress: bool) -> None:
@@ -370,26 +364,52 @@ class Child:
         return fields
 
 
-def _faithful(value: Any) -> dict[str, Any]:
-    """The value as `status.result`, inline only where reading it back gives the same value."""
-    shown = result(value)
-    if "inline" in shown and json.loads(json.dumps(value)) != value:
-        return {"omitted": f"a {type(value).__name__} that JSON cannot hold as it is; return plain JSON values"}
-    return shown
+def _kept(state: State[Any]) -> dict[str, Any]:
+    """A Completed state's value as `status.result`: inline only where reading it back gives the same value.
+
+    Where the flow has it kept, with where it is in the store.
+    """
+    reference: dict[str, Any] = {} if state.stored is None else {"reference": state.stored.url}
+    if state.is_stored_only:
+        return reference
+    shown = result(state.data)
+    if "inline" in shown and json.loads(json.dumps(state.data)) != state.data:
+        shown = {
+            "omitted": f"a {type(state.data).__name__} that JSON cannot hold as it is; "
+            "return plain JSON values, or have the flow's results kept (persist_result=True)"
+        }
+    if reference and "omitted" in shown:
+        return reference
+    return {**reference, **shown}
 
 
 def recalled(recorded: Mapping[str, Any] | None, uid: str, state: Mapping[str, Any] | None = None) -> State[Any] | None:
-    """The final state of a run that Completed with this `status.result`; None where its value is not there."""
-    if recorded is None or "omitted" in recorded or "reference" in recorded:
+    """The final state of a run that Completed with this `status.result`; None where its value is to be had no more.
+
+    What is not inline is read from the result store, where a record that is missing or damaged counts as none.
+    """
+    if recorded is None or "omitted" in recorded:
         return None
     from ..states import State
 
-    state = state or {}
-    return State(
+    state, value, stored = state or {}, recorded.get("inline"), None
+    if "reference" in recorded and "inline" not in recorded:
+        from ..errors import PenstockError
+        from ..results.store import StoredResult
+
+        try:
+            stored = StoredResult.from_url(recorded["reference"])
+            value = stored.get()
+        except PenstockError as error:
+            say(f"the result of a subflow that has completed cannot be used, and it runs again: {error}")
+            return None
+    found: State[Any] = State(
         StateType.COMPLETED,
         state.get("name"),
         state.get("message") or None,
-        recorded.get("inline"),
+        value,
         reason=state.get("reason"),
         run_id=uid,
     )
+    found.stored = stored
+    return found

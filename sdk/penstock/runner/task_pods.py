@@ -15,12 +15,13 @@ from ..errors import CancellationRequested, TaskPodRefused
 from .assignment import Assignment
 from .children import Calls
 from .connection import Answer, Api, Unreachable
+from .connections import Connections, pauses
 from .watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WAIT = 1.0  # seconds between tries while the API server is away
+WAIT = 1.0  # seconds before what is watched is listed anew
 TERMINAL = frozenset({"Completed", "Failed", "Crashed", "Cancelled"})
 
 Body = dict[str, Any]
@@ -31,7 +32,7 @@ class TaskPods:
 
     def __init__(self, api: Api, assignment: Assignment, lineage: str) -> None:
         self._api, self._at = api, assignment
-        self._asking = threading.Lock()
+        self._request = Connections(api).request
         self._changed = threading.Condition()
         self._seen: dict[str, Body | None] = {}  # by uid, of those that somebody waits for; None: it was deleted
         self._watch: Watch | None = None
@@ -66,7 +67,7 @@ class TaskPods:
 
     def run(self, body: Body) -> tuple[Body, bool]:
         """Create it, or find it where it is there already; whether it was created. Raises TaskPodRefused."""
-        while True:
+        for pause in pauses():
             answer = self._ask("POST", self._at.runs, body)
             if answer.status in (200, 201):
                 return answer.body, True
@@ -75,6 +76,8 @@ class TaskPods:
             answer = self._ask("GET", f"{self._at.runs}/{body['metadata']['name']}")
             if answer.status == 200:
                 return answer.body, False
+            time.sleep(pause)
+        raise AssertionError("pauses do not end")
 
     def wait(self, body: Body) -> Body | None:
         """The run once it has ended; None where it was deleted. Raises CancellationRequested after `abandon`."""
@@ -133,15 +136,12 @@ class TaskPods:
 
     def _ask(self, method: str, path: str, body: Any = None) -> Answer:
         """The answer, however long the API server is away: what is asked here may be asked again."""
-        while True:
+        for pause in pauses():
             try:
-                with self._asking:
-                    answer = self._api.request(method, path, body)
-                if not answer.later:
-                    return answer
+                return self._request(method, path, body)
             except Unreachable:
-                pass
-            time.sleep(WAIT)
+                time.sleep(pause)
+        raise AssertionError("pauses do not end")
 
 
 def ended(body: Body | None) -> bool:
