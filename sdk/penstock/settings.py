@@ -309,6 +309,10 @@ def table() -> str:
         f"`[tool.penstock]` table of its `pyproject.toml`; `{FILE_VARIABLE}` names another file. The environment wins.",
         "A value that cannot be is refused, with the place it stands in; so is a name in a file that is no setting.",
         "",
+        "In a pod they are set by `spec.pod.env` of a deployment or a run, or in the template of the pool; those of a",
+        "run win over those of its deployment, these over what flow and pool say of results. The variables that the",
+        "operator itself sets are refused there by name, `PENSTOCK_API` among them.",
+        "",
         "| setting | variable | unit | default | what for |",
         "| --- | --- | --- | --- | --- |",
     ]

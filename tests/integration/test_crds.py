@@ -138,7 +138,13 @@ BAD: list[tuple[str, str, dict[str, Any], str]] = [
         "a reserved variable",
         "FlowDeployment",
         {f"{_ENV}.name": "PENSTOCK_RUN"},
-        "env.name: names that begin with PENSTOCK_",
+        "env.name: PENSTOCK_RUN is set by the operator: take it out",
+    ),
+    (
+        "the way to the API server",
+        "FlowDeployment",
+        {f"{_ENV}.name": "PENSTOCK_SERVICE_ACCOUNT"},
+        "env.name: PENSTOCK_SERVICE_ACCOUNT is set by the operator",
     ),
     ("a variable no shell takes", "FlowDeployment", {f"{_ENV}.name": "1-A"}, "spec.pod.env[0].name"),
     (

@@ -78,13 +78,14 @@ def owner(run: Body) -> Body:
 
 
 def template(launch: Launch) -> Body:
-    """The pod template of an attempt: Penstock's own, then the pool's, then the overrides, then what is reserved.
+    """The pod template of an attempt: Penstock's own, then the pool's, the settings that flow and pool make, the
+    overrides, then what is reserved.
 
     Raises InvalidTemplate where the pool's cannot be merged; what else is wrong with it, the API server says.
     """
     own = {"metadata": {"labels": {}, "annotations": {}}, "spec": _spec(launch)}
-    told = results.environment(launch.run["status"]["resolved"], launch.pool)
-    reserved: Body = {"name": labels.CONTAINER, "env": [*_environment(launch.run), *told], "volumeMounts": []}
+    settings = results.environment(launch.run["status"]["resolved"], launch.pool)
+    reserved: Body = {"name": labels.CONTAINER, "env": _environment(launch.run), "volumeMounts": []}
     volumes: list[Body] = []
     code = launch.run["status"]["resolved"]["code"].get("configMap")
     if code:
@@ -101,19 +102,28 @@ def template(launch: Launch) -> Body:
     image = launch.run["status"]["resolved"].get("image")
     try:
         body: Body = merged(own, _given(launch.pool.get("template") or {}))
-        for layer in launch.overrides:
+        _flow_container(body)  # before anything is laid upon it, which would hide what it is
+        for layer in ({"env": settings}, *launch.overrides):
             body = merged(body, _override(layer))
-        flow = next((c for c in body["spec"]["containers"] if c["name"] == labels.CONTAINER), None)
-        if flow is None:
-            raise TypeError(f"spec.containers is {body['spec']['containers']!r}")
+        flow = _flow_container(body)
         credentials = results.credentials(launch.pool, flow.get("envFrom"))
         if credentials:
             reserved["envFrom"] = credentials
+        reserved["env"] += results.sharing(launch.pool, flow["env"])
         reserved["image"] = image or flow.get("image") or launch.defaults.image
         result: Body = merged(body, {"metadata": ours, "spec": {"containers": [reserved], "volumes": volumes}})
     except (AttributeError, KeyError, TypeError) as error:
         raise InvalidTemplate(error) from error
     return result
+
+
+def _flow_container(body: Body) -> Body:
+    """The container of user code. Raises TypeError where there is none."""
+    for container in body["spec"]["containers"]:
+        if container["name"] == labels.CONTAINER:
+            found: Body = container
+            return found
+    raise TypeError(f"spec.containers is {body['spec']['containers']!r}")
 
 
 def _given(template: Body) -> Body:
@@ -183,7 +193,7 @@ def _environment(run: Body) -> list[Body]:
     if "startTime" in status:
         values[labels.ENV_STARTED] = "true"
     if "deployment" in status["resolved"]:
-        values["PENSTOCK_DEPLOYMENT"] = status["resolved"]["deployment"]["name"]
+        values[labels.ENV_DEPLOYMENT] = status["resolved"]["deployment"]["name"]
     if status["resolved"]["code"].get("configMap"):
         values[labels.ENV_CODE] = f"{labels.CODE_DIR}/{labels.CODE_FILE}"
     if status["resolved"].get("blocks"):

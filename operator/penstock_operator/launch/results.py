@@ -10,19 +10,26 @@ Body = dict[str, Any]
 
 
 def environment(resolved: Body, pool: Body) -> list[Body]:
-    """Variables for the runner: the flow's own words first, then those of the pool's spec."""
+    """Settings of the runner: the flow's own words first, then those of the pool's spec."""
     flow, given = resolved.get("results") or {}, pool.get("results") or {}
     values: dict[str, str] = {}
     url = flow.get("storage") or given.get("url")
     if url:
         values[labels.ENV_RESULTS] = url
-    if url and url == given.get("url") and given.get("shared") is not None:
-        values[labels.ENV_RESULTS_SHARED] = str(given["shared"]).lower()
     if flow.get("persist") is not None:
         values[labels.ENV_RESULTS_PERSIST] = str(flow["persist"]).lower()
     if flow.get("serializer"):
         values[labels.ENV_RESULTS_SERIALIZER] = flow["serializer"]
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def sharing(pool: Body, environment: list[Body]) -> list[Body]:
+    """Whether other pods reach the place of results, which the pool says of its own only."""
+    given = pool.get("results") or {}
+    place = next((item.get("value") for item in environment if item["name"] == labels.ENV_RESULTS), None)
+    if place is None or place != given.get("url") or given.get("shared") is None:
+        return []
+    return [{"name": labels.ENV_RESULTS_SHARED, "value": str(given["shared"]).lower()}]
 
 
 def credentials(pool: Body, others: list[Body] | None) -> list[Body]:

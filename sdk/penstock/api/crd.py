@@ -267,6 +267,8 @@ def _rule(rule: Rule) -> Json:
     body: Json = {"rule": rule.rule, "message": rule.message}
     if rule.field_path:
         body["fieldPath"] = rule.field_path
+    if rule.message_expression:
+        body["messageExpression"] = rule.message_expression
     if rule.optional_old_self:
         body["optionalOldSelf"] = True
     return body

@@ -59,4 +59,16 @@ ENV_RESULTS_SHARED = "PENSTOCK_RESULTS_SHARED"  # `true`: other pods reach it, t
 ENV_RESULTS_PERSIST = "PENSTOCK_RESULTS_PERSIST_BY_DEFAULT"
 ENV_RESULTS_SERIALIZER = "PENSTOCK_RESULTS_DEFAULT_SERIALIZER"
 ENV_BLOCKS = "PENSTOCK_BLOCKS"  # the folder of mounted blocks; unset: the flow declares none
-ENV_LOG_LEVEL = "PENSTOCK_LOG_LEVEL"
+ENV_DEPLOYMENT = "PENSTOCK_DEPLOYMENT"
+ENV_SERVICE_ACCOUNT = "PENSTOCK_SERVICE_ACCOUNT"  # the folder of the token, where it is not Kubernetes' own
+ENV_API = "PENSTOCK_API"  # a pod's artifacts, variables and blocks are those of its cluster
+ENV_RESULTS_FALLBACK = "PENSTOCK_RESULTS_FALLBACK"  # these three: told by the runner to itself and its children
+ENV_TASK_PROCESS = "PENSTOCK_TASK_PROCESS"
+ENV_TASK_MODULES = "PENSTOCK_TASK_MODULES"
+
+# Of these the operator tells what flow and pool say; they are settings, and what overrides say of them goes first.
+SETTINGS = (ENV_RESULTS, ENV_RESULTS_PERSIST, ENV_RESULTS_SERIALIZER)
+# All others are said by nobody else: who the run is, what fences it, and how it reaches the API server.
+RESERVED = tuple(
+    sorted(value for name, value in dict(globals()).items() if name.startswith("ENV_") and value not in SETTINGS)
+)

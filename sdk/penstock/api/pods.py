@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from . import labels
 from .schema import Image, JsonObject, Model, Rule, StringMap, Word, exactly_one, own_keys_reserved
 
 
@@ -30,7 +31,12 @@ class EnvVar(Model):
 
     rules = (
         exactly_one(("value", "valueFrom"), "env"),
-        Rule("!self.name.startsWith('PENSTOCK_')", "env.name: names that begin with PENSTOCK_ are reserved", ".name"),
+        Rule(
+            f"!(self.name in {list(labels.RESERVED)})",
+            f"env.name: {', '.join(labels.RESERVED)} are set by the operator; settings may be set",
+            ".name",
+            message_expression="'env.name: ' + self.name + ' is set by the operator: take it out'",
+        ),
     )
 
     name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

@@ -18,12 +18,16 @@ from . import labels
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A CEL rule on the struct that declares it. `message` names the field and the remedy."""
+    """A CEL rule on the struct that declares it. `message` names the field and the remedy.
+
+    `message_expression` is CEL that makes a message of the value at hand; `message` stands in the reference then.
+    """
 
     rule: str
     message: str
     field_path: str | None = None
     optional_old_self: bool = False
+    message_expression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..api import labels
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENVIRONMENT = "PENSTOCK_TASK_MODULES"  # of a process that makes calls: paths by name, in JSON
+ENVIRONMENT = labels.ENV_TASK_MODULES  # of a process that makes calls: paths by name, in JSON
 
 Texts = dict[str, tuple[str, bytes]]  # path and text by the name of the module
 _known: Texts = {}

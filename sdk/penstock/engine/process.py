@@ -18,6 +18,7 @@ from contextlib import suppress
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from ..api import labels
 from ..definitions import Definition, find_definition
 from ..errors import DefinitionError, WorkerLost
 from . import file_modules
@@ -45,7 +46,7 @@ class CallProcess:
             env={
                 **os.environ,
                 **file_modules.told(),
-                "PENSTOCK_TASK_PROCESS": "1",
+                labels.ENV_TASK_PROCESS: "1",
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             },
         )

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..api import labels
 from ..settings import get_current_settings
 
 if TYPE_CHECKING:
     from ..serializers import Serializer
     from .store import ResultStore
 
-FALLBACK = "PENSTOCK_RESULTS_FALLBACK"  # set by the runner
+FALLBACK = labels.ENV_RESULTS_FALLBACK  # set by the runner
 
 _stores: dict[tuple[str, Any], ResultStore] = {}
 

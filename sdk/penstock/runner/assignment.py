@@ -40,7 +40,7 @@ class Assignment:
         self.pod_uid = _text(environment, labels.ENV_POD_UID)
         self.started = environment.get(labels.ENV_STARTED) == "true"
         self.code = environment.get(labels.ENV_CODE)
-        self.deployment = environment.get("PENSTOCK_DEPLOYMENT")
+        self.deployment = environment.get(labels.ENV_DEPLOYMENT)
 
     @property
     def path(self) -> str:

@@ -3,6 +3,7 @@
 import re
 
 from penstock.api import labels
+from penstock.settings import FIELDS
 
 CONSTANTS = {name: value for name, value in vars(labels).items() if name.isupper()}
 KEYS = {name: value for name, value in CONSTANTS.items() if isinstance(value, str) and "/" in value}
@@ -20,5 +21,10 @@ def test_no_two_keys_or_variables_are_the_same() -> None:
 
 
 def test_the_runners_variables_are_those_that_overrides_may_not_set() -> None:
-    """EnvVar's rule reserves the prefix."""
-    assert all(value.startswith("PENSTOCK_") for name, value in CONSTANTS.items() if name.startswith("ENV_"))
+    """All but settings; `EnvVar` refuses them."""
+    told = {value for name, value in CONSTANTS.items() if name.startswith("ENV_")}
+    assert all(value.startswith("PENSTOCK_") for value in told)
+    assert set(labels.RESERVED) == told - set(labels.SETTINGS)
+    settings = {field.variable for field in FIELDS.values()}
+    assert set(labels.SETTINGS) < settings
+    assert settings & set(labels.RESERVED) == {"PENSTOCK_API"}, "a setting of machines outside of the cluster"
