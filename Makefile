@@ -27,7 +27,7 @@ demo: install ## Bring up a cluster, install Penstock, run the example pipeline 
 	@$(BIN)/python examples/weather/demo.py
 
 .PHONY: test
-test: venv s3-server ## Run every test: unit, integration (real control plane) and end to end (real node)
+test: venv storage-servers ## Run every test: unit, integration (real control plane) and end to end (real node)
 	@$(MAKE) --no-print-directory install
 	PENSTOCK_MODEL_STEPS=100000 $(BIN)/python -m pytest tests
 
@@ -51,7 +51,7 @@ test-unit: venv ## Unit tests only: no cluster, seconds
 	$(BIN)/python -m pytest tests -m "not integration and not e2e"
 
 .PHONY: test-integration
-test-integration: venv s3-server ## Tests against a real etcd and kube-apiserver
+test-integration: venv storage-servers ## Tests against a real etcd and kube-apiserver
 	$(BIN)/python -m pytest tests -m integration
 
 .PHONY: test-e2e
@@ -98,9 +98,9 @@ bench: install ## Run the benchmarks; each prints ratios against a peer measured
 binaries: ## Build Kubernetes, etcd, CoreDNS and helm into the cache, where they are missing
 	@$(CLUSTER) binaries
 
-.PHONY: s3-server
-s3-server: ## Besides, build the S3 server that the result storage is tested against
-	@$(CLUSTER) binaries --s3
+.PHONY: storage-servers
+storage-servers: ## Besides, the S3 and Azure servers that the result storage is tested against
+	@$(CLUSTER) binaries --s3 --azure
 
 .PHONY: cluster
 cluster: ## Bring up a real one-node Kubernetes for this checkout (kind where Docker is)

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import binaries, control_plane, images, kind, node, supervisor
+from . import azurite, binaries, control_plane, images, kind, node, supervisor
 from .layout import ROOT, ClusterError, Layout
 from .shell import say
 
@@ -19,6 +19,7 @@ def _parser() -> argparse.ArgumentParser:
     made = commands.add_parser("binaries", help="build the programs that are missing; print their folder")
     made.add_argument("--kwok", action="store_true", help="kwok too, which simulates nodes for tests of scale")
     made.add_argument("--s3", action="store_true", help="an S3 server too, for the tests of the result storage")
+    made.add_argument("--azure", action="store_true", help="an Azure Blob Storage server, likewise")
     commands.add_parser("base-image", help="build the base image when its recipe changed; print its name")
     up = commands.add_parser("up", help="bring the cluster of this checkout up")
     up.add_argument("--flavour", choices=("auto", "own", "kind"), default="auto")
@@ -88,6 +89,8 @@ def main() -> None:
     try:
         match options.command:
             case "binaries":
+                if options.azure:
+                    azurite.ensure()
                 extra = ((binaries.KWOK, options.kwok), (binaries.S3, options.s3))
                 print(binaries.ensure((*binaries.MODULES, *(module for module, wanted in extra if wanted))))
             case "base-image":
