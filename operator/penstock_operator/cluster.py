@@ -2,14 +2,16 @@
 
 Reconcilers and the controller take a `Cluster`; the tests have one in memory that passes the same contract tests. Reads
 are repeated with jittered backoff on 429 and 5xx. Writes are not: whether one arrived is for the caller to find out,
-who knows what it meant.
+who knows what it meant. A Retry-After holds back everything that this client would send until then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -56,6 +58,10 @@ NODES = ResourceType("", "v1", "nodes", "Node", namespaced=False)
 JOBS = ResourceType("batch", "v1", "jobs", "Job")
 CONTROLLER_REVISIONS = ResourceType("apps", "v1", "controllerrevisions", "ControllerRevision")
 EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
+LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
+
+LOW_RATE = (FLOWS, FLOW_DEPLOYMENTS, WORK_POOLS, BLOCKS)
+"""Kinds that kopf watches; the controller lists them when it begins to act, and now and then."""
 
 
 class ApiError(Exception):
@@ -92,6 +98,13 @@ class Expired(ApiError):
 
 class Unavailable(ApiError):
     """429, 5xx or no connection: nothing is known of what was asked."""
+
+
+class NotLeading(ApiError):
+    """This process does not hold the lease, or not any more: nothing was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0, "NotLeading", message)
 
 
 def error_of(status: int, body: Mapping[str, Any], retry_after: float | None = None) -> ApiError:
@@ -190,16 +203,31 @@ class Connection:
 Observer = Callable[[str, str, int], None]
 """Told of every answer: verb, plural, status."""
 
+Permit = Callable[[str, str], None]
+"""Asked with verb and plural right before a request is sent; raises an ApiError to keep it."""
+
 MAX_IN_FLIGHT = {"POST": 24, "PATCH": 32, "DELETE": 8}
 READ_TRIES = 5
+LONGEST_HOLD = 60.0  # seconds of a Retry-After that are believed
+
+
+def spread(seconds: float) -> float:
+    """At least so many seconds and at most half as many more, so that not all who wait come back at once."""
+    return seconds * random.uniform(1.0, 1.5)  # noqa: S311
 
 
 class ApiCluster:
     """`Cluster` over HTTPS; use as an async context manager."""
 
-    def __init__(self, connection: Connection, observer: Observer = lambda *_: None) -> None:
-        self._connection = connection
-        self._observe = observer
+    def __init__(
+        self,
+        connection: Connection,
+        observer: Observer = lambda *_: None,
+        permit: Permit = lambda *_: None,
+        timeout: float = 30.0,
+    ) -> None:
+        self._connection, self._observe, self._permit, self._timeout = connection, observer, permit, timeout
+        self._held_until = 0.0
         self._session: aiohttp.ClientSession | None = None
         self._slots = {method: asyncio.Semaphore(slots) for method, slots in MAX_IN_FLIGHT.items()}
 
@@ -229,29 +257,47 @@ class ApiCluster:
         assert self._session is not None, "enter the ApiCluster first"
         data = orjson.dumps(body) if body is not None else None
         headers = {**self._headers(), **({"Content-Type": content_type} if data else {})}
-        try:
-            async with (
-                self._slots.get(method) or nullcontext(),
-                self._session.request(
+        async with self._slots.get(method) or nullcontext():
+            await self._ready()
+            self._permit(method, resource.plural)  # after all waiting, for permission may end while one waits
+            try:
+                async with self._session.request(
                     method,
                     self._connection.server + path,
                     data=data,
                     headers=headers,
-                    timeout=aiohttp.ClientTimeout(total=30),
-                ) as answer,
-            ):
-                text = await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._observe(method, resource.plural, 0)
-            raise Unavailable(0, type(error).__name__, str(error)) from error
+                    timeout=aiohttp.ClientTimeout(total=self._timeout),
+                ) as answer:
+                    text = await answer.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                self._observe(method, resource.plural, 0)
+                raise Unavailable(0, type(error).__name__, str(error)) from error
         self._observe(method, resource.plural, answer.status)
         if answer.status >= 400:
-            raise _refusal(answer, text)
+            raise self._refusal(answer, text)
         try:
             content: Body = orjson.loads(text) if text else {}
         except orjson.JSONDecodeError as error:
             raise Unavailable(answer.status, type(error).__name__, f"the answer is no JSON: {error}") from error
         return content
+
+    async def _ready(self) -> None:
+        """Wait while the API server has asked this client to hold back; each waiter comes back at a time of its own."""
+        while (left := self._held_until - time.monotonic()) > 0:
+            await asyncio.sleep(spread(left))
+
+    def _refusal(self, answer: aiohttp.ClientResponse, text: bytes) -> ApiError:
+        """The error of an answer whose body may be plain text: a busy or starting API server sends no Status."""
+        try:
+            content = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            content = None
+        if not isinstance(content, dict):
+            content = {"message": text[:500].decode(errors="replace")}
+        error = error_of(answer.status, content, _seconds(answer.headers.get("Retry-After")))
+        if error.retry_after:
+            self._held_until = max(self._held_until, time.monotonic() + error.retry_after)
+        return error
 
     async def _read(self, resource: ResourceType, path: str) -> Body:
         for attempt in range(READ_TRIES):
@@ -260,7 +306,8 @@ class ApiCluster:
             except Unavailable as error:
                 if attempt == READ_TRIES - 1:
                     raise
-                await asyncio.sleep(error.retry_after or random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311
+                if not error.retry_after:  # which is waited out with every other request
+                    await asyncio.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311
         raise AssertionError("unreachable")
 
     async def get(self, resource: ResourceType, namespace: str | None, name: str) -> Body | None:
@@ -311,6 +358,7 @@ class ApiCluster:
         wanted = urlencode({key: value for key, value in query.items() if value})
         # Bookmarks come about every minute; a connection silent for much longer is dead.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
+        await self._ready()
         try:
             async with self._session.get(
                 f"{self._connection.server}{resource.path(namespace)}?{wanted}",
@@ -319,7 +367,7 @@ class ApiCluster:
             ) as answer:
                 self._observe("WATCH", resource.plural, answer.status)
                 if answer.status >= 400:
-                    raise _refusal(answer, await answer.read())
+                    raise self._refusal(answer, await answer.read())
                 rest = b""
                 async for chunk in answer.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -368,19 +416,10 @@ class ApiCluster:
             return
 
 
-def _refusal(answer: aiohttp.ClientResponse, text: bytes) -> ApiError:
-    """The error of an answer whose body may be plain text: a busy or starting API server sends no Status."""
-    try:
-        content = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        content = None
-    if not isinstance(content, dict):
-        content = {"message": text[:500].decode(errors="replace")}
-    return error_of(answer.status, content, _seconds(answer.headers.get("Retry-After")))
-
-
 def _seconds(header: str | None) -> float | None:
+    """Seconds of a Retry-After, within reason; None for none, and for what cannot be read."""
     try:
-        return float(header) if header else None
+        seconds = float(header) if header else 0.0
     except ValueError:
         return None
+    return min(seconds, LONGEST_HOLD) if seconds > 0 and not math.isnan(seconds) else None

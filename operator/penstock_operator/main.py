@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
+import secrets
 import socket
 import sys
+from collections.abc import Coroutine
 from typing import Any
 
 import kopf
@@ -20,8 +23,9 @@ from kopf._core.engines import peering
 
 from . import login, logs, metrics
 from . import settings as configuration
-from .cluster import ApiCluster
+from .cluster import ApiCluster, Connection
 from .controller.controller import Controller, utc_now
+from .controller.leadership import Leadership
 from .handlers import low_rate
 from .launch.pods import Defaults
 from .reconcile.flowdeployments import FlowDeployments
@@ -30,6 +34,9 @@ from .reconcile.workpools import WorkPools
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
+
+LEASE_TIMEOUT = 4.0  # seconds for an answer about the Lease: a leader has time for another try
+DRAIN = 12.0  # seconds that reconciles under way have after a signal; the pod has 30 in all
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -64,20 +71,38 @@ def instance() -> str:
     return os.environ.get("POD_NAME") or socket.gethostname()
 
 
+def identity() -> str:
+    """Who this process is among the operators that could hold the Lease.
+
+    A pod's name is its own, and its containers follow each other: one that was restarted takes its Lease up again at
+    once. Elsewhere two processes may share a host, so each is another.
+    """
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
 class Operator:
     """The controller, its cluster and its metrics, started and stopped by kopf."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = contextlib.AsyncExitStack()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._leadership: Leadership | None = None
         self.controller: Controller | None = None
         self.failed = asyncio.Event()
+        self.crashed = False
 
     async def start(self, info: kopf.ConnectionInfo) -> None:
         """Connect and start to watch."""
-        wanted = self._settings
-        cluster = await self._stack.enter_async_context(ApiCluster(login.connection(info), metrics.observe_call))
+        wanted, connection = self._settings, login.connection(info)
+        agent = {"User-Agent": f"penstock-operator/{instance()}"}  # who wrote what stands in the audit log
+        connection = dataclasses.replace(connection, headers={**connection.headers, **agent})
+        leadership = self._leadership = await self._elect(connection)
+        if leadership is None:
+            client = ApiCluster(connection, metrics.observe_call)
+        else:
+            client = ApiCluster(connection, leadership.observe, leadership.permit)
+        cluster = await self._stack.enter_async_context(client)
         defaults = Defaults(wanted.image, wanted.image_pull_policy, wanted.service_account)
         controller = Controller(
             cluster,
@@ -85,6 +110,7 @@ class Operator:
             namespaces=wanted.namespaces,
             instance=instance(),
             workers=wanted.workers,
+            leadership=leadership,
         )
         controller.register("Flow", Flows(cluster, utc_now).reconcile)
         controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
@@ -99,26 +125,46 @@ class Operator:
             self._stack.callback(server.server_close)
             self._stack.callback(server.shutdown)
         self.controller = controller
-        self._task = asyncio.create_task(controller.run(), name="controller")
-        self._task.add_done_callback(self._ended)
+        self._run(controller.run(), "controller")
+
+    async def _elect(self, connection: Connection) -> Leadership | None:
+        """This process' part in the election, which has begun; None when there is none."""
+        if not self._settings.lease:
+            metrics.LEADER.set(1)
+            return None
+        namespace, name = self._settings.lease.split("/")
+        client = ApiCluster(connection, metrics.observe_call, timeout=LEASE_TIMEOUT)
+        cluster = await self._stack.enter_async_context(client)
+        leadership = Leadership(cluster, namespace, name, identity(), now=utc_now)
+        self._run(leadership.run(), "leadership")
+        return leadership
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception():
-            logger.error("the controller ended", exc_info=task.exception())
+        if not task.cancelled():
+            logger.error("%s ended", task.get_name(), exc_info=task.exception())
+            self.crashed = True
         self.failed.set()
 
     def health(self) -> dict[str, float]:
         """Raises when the operator should be started anew."""
-        if self.controller is None or self._task is None or self._task.done():
+        if self.controller is None or any(task.done() for task in self._tasks):
             raise RuntimeError("the controller does not run")
         return self.controller.health()
 
     async def stop(self) -> None:
-        """End the watches; what is being written is finished by the API server or decided again by the next leader."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._task
+        """Let what is under way end, end the watches, and give the Lease back."""
+        if self.controller is not None and not self.failed.is_set():
+            await self.controller.drain(DRAIN)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._leadership is not None:
+            await self._leadership.release()
         await self._stack.aclose()
 
 
@@ -151,8 +197,8 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     return handlers
 
 
-async def run(settings: Settings) -> None:
-    """Run until a signal, or until the controller fails, which ends the process for a fresh start."""
+async def run(settings: Settings) -> bool:
+    """Run until a signal (then True), or until the controller fails, which ends the process for a fresh start."""
     operator = Operator(settings)
     where: dict[str, Any] = {"namespaces": settings.namespaces} if settings.namespaces else {"clusterwide": True}
     endpoint = f"http://0.0.0.0:{settings.probe_port}/healthz" if settings.probe_port else None
@@ -165,6 +211,7 @@ async def run(settings: Settings) -> None:
         stop_flag=operator.failed,
         **where,
     )
+    return not operator.crashed
 
 
 def main() -> None:
@@ -175,7 +222,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings))
+        if not runner.run(run(settings)):
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,16 @@ QUEUE_DEPTH = Gauge("penstock_queue_depth", "Keys that wait")
 QUEUE_AGE = Gauge("penstock_queue_oldest_seconds", "How long the oldest key has waited")
 WATCH_SILENCE = Gauge("penstock_watch_silence_seconds", "Time since the quietest watch was heard of")
 LIVE_RUNS = Gauge("penstock_live_runs", "Runs that are not settled")
+LEADER = Gauge("penstock_leader", "1 while this process acts, 0 while it stands by")
+TAKEOVER_SECONDS = Gauge(
+    "penstock_takeover_seconds", "From when this process last began to act until it had looked at everything once"
+)
+WRITES_REFUSED = Counter(
+    "penstock_writes_refused", "Writes that were not sent, for the lease was not held", ["verb", "resource"]
+)
+WRITES_LATE = Counter(
+    "penstock_writes_late", "Writes in flight while the lease ran out, and done nevertheless", ["verb", "resource"]
+)
 EVENTS_DROPPED = Gauge("penstock_events_dropped", "Events that could not be sent")
 
 

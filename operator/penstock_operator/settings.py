@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 PREFIX = "PENSTOCK_OPERATOR_"
+LEASE_TEXT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 BOUNDS = {"workers": (1, 256), "probe_port": (0, 65535), "metrics_port": (0, 65535)}
 
 
@@ -29,6 +31,9 @@ class Settings:
 
     workers: int = 16
     """Runs that are reconciled at the same time; each holds at most one API call."""
+
+    lease: str = ""
+    """Lease by which one of several operators acts, as namespace/name; empty: this is the only one, and it acts."""
 
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
@@ -75,4 +80,6 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         if getattr(settings, name) not in allowed:
             variable = PREFIX + name.upper()
             raise InvalidSetting(f"{variable}={getattr(settings, name)!r}: one of {', '.join(allowed)} is wanted")
+    if settings.lease and not LEASE_TEXT.fullmatch(settings.lease):
+        raise InvalidSetting(f"{PREFIX}LEASE={settings.lease!r}: namespace/name of a Lease is wanted")
     return settings

@@ -72,6 +72,41 @@ def test_an_operator_of_some_namespaces_has_no_cluster_role() -> None:
     assert [role["metadata"]["namespace"] for role in operators] == ["team-a", "team-b"]
 
 
+@pytest.mark.parametrize("values", [(), ("operator.watchNamespaces={team-a}",)], ids=["everywhere", "in one namespace"])
+def test_the_operator_may_touch_its_own_lease_and_no_other(values: tuple[str, ...]) -> None:
+    leases = [
+        (role["metadata"], rule.get("resourceNames"), rule["verbs"])
+        for kind in ("Role", "ClusterRole")
+        for role in of_kind(rendered(*values), kind)
+        for rule in role["rules"]
+        if "leases" in rule["resources"] and "operator" in role["metadata"]["name"]
+    ]
+    assert {(meta["name"], meta["namespace"]) for meta, _, _ in leases} == {("release-operator-lease", "system")}
+    assert [(names, verbs) for _, names, verbs in leases] == [
+        (["release-operator"], ["get", "patch"]),
+        (None, ["create"]),
+    ]
+    (deployment,) = of_kind(rendered(*values), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["PENSTOCK_OPERATOR_LEASE"] == "system/release-operator"
+
+
+def test_there_are_two_operators_of_which_one_may_be_disrupted() -> None:
+    objects = rendered()
+    (deployment,), (budget,) = of_kind(objects, "Deployment"), of_kind(objects, "PodDisruptionBudget")
+    assert deployment["spec"]["replicas"] == 2
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+    (term,) = deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert term["podAffinityTerm"]["labelSelector"] == deployment["spec"]["selector"]
+    alone = rendered("operator.replicas=1", "operator.affinity.nodeAffinity.x=y")
+    assert of_kind(alone, "PodDisruptionBudget") == []
+    assert of_kind(alone, "Deployment")[0]["spec"]["template"]["spec"]["affinity"] == {"nodeAffinity": {"x": "y"}}
+
+
 def test_no_role_has_wildcards_and_nobody_reads_secrets() -> None:
     """`view` may read all of Penstock's kinds; every other right is named."""
     for role in (*of_kind(rendered(), "ClusterRole"), *of_kind(rendered(), "Role")):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -142,3 +146,117 @@ def test_an_error_within_a_watch_is_raised_as_such() -> None:
     gone = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}\n'
     with pytest.raises(cluster.Expired, match="too old"):
         answered(http("200 OK", gone), watched)
+
+
+# What is held back.
+
+
+@asynccontextmanager
+async def server(*answers: bytes) -> AsyncIterator[tuple[str, list[float]]]:
+    """Gives these answers in turn, the last one for ever; its URL, and the times at which requests came."""
+    came: list[float] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        came.append(time.monotonic())
+        writer.write(answers[min(len(came), len(answers)) - 1])
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", came
+
+
+def client(url: str, **how: Any) -> ApiCluster:
+    return ApiCluster(Connection(url, ssl.create_default_context()), **how)
+
+
+SHORTLY = http("429 Too Many Requests", b"busy", "Retry-After: 0.4")
+FINE = http("200 OK", b'{"metadata": {"name": "pod", "resourceVersion": "1"}, "items": []}')
+
+
+def test_a_server_that_asks_for_a_pause_gets_one_from_the_whole_client() -> None:
+    async def scenario() -> None:
+        async with server(SHORTLY, FINE) as (url, came), client(url) as cluster_:
+            with pytest.raises(cluster.Unavailable):
+                await created(cluster_)
+            others = [created(cluster_), cluster_.get(cluster.PODS, "team", "pod"), created(cluster_)]
+            await asyncio.gather(*others)
+            first, *rest = came
+            assert min(rest) - first >= 0.4
+            assert len(set(rest)) == len(rest)
+
+    asyncio.run(scenario())
+
+
+def test_a_read_comes_back_by_itself_after_the_pause() -> None:
+    async def scenario() -> None:
+        async with server(SHORTLY, SHORTLY, FINE) as (url, came), client(url) as cluster_:
+            assert await cluster_.get(cluster.PODS, "team", "pod")
+            assert [round(later - sooner, 1) >= 0.4 for sooner, later in pairwise(came)] == [True, True]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("1", 1.0), ("0.5", 0.5), ("86400", 60.0), ("inf", 60.0), ("-3", None), ("nan", None), ("tomorrow", None)],
+)
+def test_only_a_reasonable_pause_is_kept(header: str, seconds: float | None) -> None:
+    with pytest.raises(cluster.Unavailable) as refusal:
+        answered(http("503 Service Unavailable", b"", f"Retry-After: {header}"), created)
+    assert refusal.value.retry_after == seconds
+
+
+def test_a_server_that_names_no_pause_holds_nobody_back() -> None:
+    """As where a limit of Events is reached: that must not keep runs from going on."""
+
+    async def scenario() -> None:
+        async with (
+            server(http("429 Too Many Requests", b"limit reached"), FINE) as (url, came),
+            client(url) as cluster_,
+        ):
+            with pytest.raises(cluster.Unavailable):
+                await created(cluster_)
+            await created(cluster_)
+            assert len(came) == 2
+            assert cluster_._held_until == 0.0
+
+    asyncio.run(scenario())
+
+
+def test_a_request_without_permission_is_not_sent() -> None:
+    def refuse(verb: str, plural: str) -> None:
+        if verb != "GET":
+            raise cluster.NotLeading(f"{verb} {plural}")
+
+    async def scenario() -> None:
+        async with server(FINE) as (url, came), client(url, permit=refuse) as cluster_:
+            with pytest.raises(cluster.NotLeading, match="POST pods"):
+                await created(cluster_)
+            await cluster_.get(cluster.PODS, "team", "pod")
+            assert len(came) == 1
+
+    asyncio.run(scenario())
+
+
+def test_permission_is_asked_for_after_all_waiting() -> None:
+    """It may end while a request waits for its turn, or for the end of a pause."""
+    allowed = [True]
+
+    def permit(verb: str, plural: str) -> None:
+        if not allowed[0]:
+            raise cluster.NotLeading(f"{verb} {plural}")
+
+    async def scenario() -> None:
+        async with server(SHORTLY, FINE) as (url, came), client(url, permit=permit) as cluster_:
+            with pytest.raises(cluster.Unavailable):
+                await created(cluster_)
+            waiting = asyncio.create_task(created(cluster_))  # type: ignore[arg-type]
+            await asyncio.sleep(0.05)
+            allowed[0] = False
+            with pytest.raises(cluster.NotLeading):
+                await waiting
+            assert len(came) == 1
+
+    asyncio.run(scenario())

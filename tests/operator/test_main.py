@@ -56,8 +56,7 @@ def test_a_controller_that_ends_ends_the_process() -> None:
         async def broken() -> None:
             raise RuntimeError("the watch loop broke")
 
-        operator._task = asyncio.create_task(broken())
-        operator._task.add_done_callback(operator._ended)
+        operator._run(broken(), "controller")
         await asyncio.wait_for(operator.failed.wait(), 5)
         with pytest.raises(RuntimeError, match="controller does not run"):
             operator.health()
@@ -79,6 +78,15 @@ def test_the_instance_is_the_pod_where_there_is_one(monkeypatch: pytest.MonkeyPa
     assert main.instance() == "penstock-operator-abc"
     monkeypatch.delenv("POD_NAME")
     assert main.instance()
+
+
+def test_a_pod_is_the_same_in_the_election_after_a_restart_and_a_process_elsewhere_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POD_NAME", "penstock-operator-abc")
+    assert main.identity() == "penstock-operator-abc"
+    monkeypatch.delenv("POD_NAME")
+    assert main.identity() != main.identity()
 
 
 @asynccontextmanager
@@ -132,7 +140,7 @@ def test_an_operator_that_started_is_healthy_and_serves_its_metrics_until_it_is_
             async with asyncio.timeout(20):
                 for informer in operator.controller.informers:
                     await informer.synced.wait()
-            assert operator.health().keys() == {"silence", "queued"}
+            assert operator.health().keys() == {"silence", "queued", "leads"}
             metrics = await asyncio.to_thread(served, port)
             assert metrics["penstock_live_runs"] == 1.0
             assert 0.0 <= metrics["penstock_queue_oldest_seconds"] < 60.0

@@ -21,6 +21,7 @@ def test_each_setting_is_read_from_its_variable_as_its_type() -> None:
         "PENSTOCK_OPERATOR_IMAGE_PULL_POLICY": "Always",
         "PENSTOCK_OPERATOR_SERVICE_ACCOUNT": "runs",
         "PENSTOCK_OPERATOR_WORKERS": "4",
+        "PENSTOCK_OPERATOR_LEASE": "penstock-system/penstock-operator",
         "PENSTOCK_OPERATOR_LOG_LEVEL": "DEBUG",
         "PENSTOCK_OPERATOR_LOG_FORMAT": "plain",
         "PENSTOCK_OPERATOR_PROBE_PORT": "0",
@@ -33,6 +34,7 @@ def test_each_setting_is_read_from_its_variable_as_its_type() -> None:
         image_pull_policy="Always",
         service_account="runs",
         workers=4,
+        lease="penstock-system/penstock-operator",
         log_level="DEBUG",
         log_format="plain",
         probe_port=0,
@@ -56,6 +58,8 @@ def test_an_empty_variable_means_the_default() -> None:
         ("PENSTOCK_OPERATOR_LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
         ("PENSTOCK_OPERATOR_LOG_FORMAT", "xml", "json, plain"),
         ("PENSTOCK_OPERATOR_IMAGE_PULL_POLICY", "Sometimes", "Always, IfNotPresent, Never"),
+        ("PENSTOCK_OPERATOR_LEASE", "penstock-operator", "namespace/name"),
+        ("PENSTOCK_OPERATOR_LEASE", "a/b/c", "namespace/name"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_what_it_takes(variable: str, value: str, wanted: str) -> None:

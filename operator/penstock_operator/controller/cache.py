@@ -135,7 +135,8 @@ class ObjectCache:
     def remember(self, body: Body) -> None:
         kind = body["kind"]
         if kind == "FlowRun" and (body.get("status") or {}).get("settled"):
-            self.drop(kind, (body["metadata"]["namespace"], body["metadata"]["name"]))
+            meta = body["metadata"]
+            self.drop(kind, (meta["namespace"], meta["name"]), meta["resourceVersion"])
             return
         self.put(kind, body)
 

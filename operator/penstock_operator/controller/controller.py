@@ -1,4 +1,8 @@
-"""Wires informers, cache, queue, due times and reconcilers together; `main` starts it, handlers feed it other kinds."""
+"""Wires informers, cache, queue, due times and reconcilers together; `main` starts it, handlers feed it other kinds.
+
+Informers fill the cache always; keys are named, decided on and written about only while this process leads. A term
+begins with what was there before it forgotten, everything listed consistently, and every key named.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,14 @@ import asyncio
 import logging
 import re
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from penstock.api import labels
 
 from .. import metrics
-from ..cluster import FLOW_RUNS, JOBS, NODES, PODS, ApiError, Cluster
+from ..cluster import FLOW_RUNS, JOBS, LOW_RATE, NODES, PODS, ApiError, Cluster, spread
 from ..core.views import PodView, parse_time
 from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
 from ..reconcile.flowruns import FlowRuns
@@ -25,16 +27,21 @@ from .cache import ObjectCache
 from .due import DueTimes
 from .events import EventPoster
 from .informer import Informer, Selection
+from .leadership import Leadership
 from .queue import KeyQueue
+from .waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 Work = tuple[str, Key]  # kind, key
+Wanted = tuple[str, str, str]  # kind, namespace, name
 Reconciler = Callable[[Key], Awaitable[Requeue | None]]
 
 SAFETY = timedelta(minutes=5)  # a run that waits for another object is looked at this often, whatever was heard
-MAX_SILENCE = 180.0
+SWEEP = 60.0  # seconds between lists of the kinds that kopf watches, which never tells of deletions it did not see
+MAX_STILLNESS = 180.0
+MAX_WORK = 600.0  # far more than one look can wait for while the API server answers
 REMEMBERED_TOUCHES = 1000
 TTL_TEXT = re.compile(r"[0-9]{1,9}")
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
@@ -63,6 +70,12 @@ def _ttl(pod: PodView) -> int:
     return int(said) if TTL_TEXT.fullmatch(said) else DEFAULT_POD_TTL
 
 
+def _is_cancelled() -> bool:
+    """Whether the task that asks is to end; else a CancelledError is one that a library let through."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Controller:
     """The operator's hot path."""
 
@@ -76,18 +89,26 @@ class Controller:
         workers: int = 16,
         watch_nodes: bool = True,
         clock: Callable[[], datetime] = utc_now,
+        leadership: Leadership | None = None,
     ) -> None:
-        self._cluster, self._clock, self._workers = cluster, clock, workers
+        """`leadership` None: there is no other operator, and this one always leads."""
+        self._cluster, self._clock, self._workers, self._leadership = cluster, clock, workers, leadership
+        self._leads = leadership is None
         self.cache = ObjectCache()
         self.queue: KeyQueue[Work] = KeyQueue()
         self.due: DueTimes[Work] = DueTimes(clock, self.queue.add)
         self.events = EventPoster(cluster, instance)
         self.revisions = Revisions(cluster)
-        self._waiting: dict[tuple[str, str, str], set[Work]] = defaultdict(set)  # kind, namespace, name -> who
-        self._touched: dict[tuple[str, str, str], float] = {}
+        self.waiting: Waiting[Work, Wanted] = Waiting()
+        self._touched: dict[Wanted, float] = {}
+        self._listed: dict[str, set[Key]] = {}  # of the kinds that kopf watches
+        self._first: set[Work | None] = set()  # keys that the term began with, and that were not looked at yet
+        self._begun = 0.0
+        self._acts = False  # workers run
         runs = FlowRuns(cluster, self.cache, self.revisions, self.events, defaults, clock)
         self._reconcilers: dict[str, Reconciler] = {"FlowRun": runs.reconcile, "Pod": self._pod_ttl}
-        where: tuple[str | None, ...] = namespaces or (None,)
+        self._where: tuple[str | None, ...] = namespaces or (None,)
+        where = self._where
         managed = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE}"
         self.informers = [
             self._informer("Pod", Selection(PODS, where, label_selector=managed)),
@@ -105,13 +126,15 @@ class Controller:
 
     def touch(self, kind: str, key: Key) -> None:
         """An object of another kind appeared, changed or went: reconcile it, and whatever waits for it."""
+        if not self._leads:
+            return
         if kind in self._reconcilers:
             self.queue.add((kind, key))
         self._touched.pop((kind, *key), None)  # so that the oldest comes first
         self._touched[(kind, *key)] = time.monotonic()
         if len(self._touched) > REMEMBERED_TOUCHES:
             self._touched.pop(next(iter(self._touched)))
-        for work in self._waiting.pop((kind, *key), ()):
+        for work in self.waiting.take((kind, *key)):
             self.queue.add(work)
 
     def _informer(self, kind: str, selection: Selection) -> Informer:
@@ -133,17 +156,22 @@ class Controller:
     def _deleted(self, kind: str, ref: tuple[str, str], version: str) -> None:
         body = self.cache.drop(kind, ref, version)
         if kind == "Node":
+            if self.cache.get("Node", Key(*ref)) is not None:
+                return
             self.cache.lose_node(ref[1], True)
             self._name_runs_on(ref[1])
         elif kind == "FlowRun":
             if self.cache.run(Key(*ref)) is None:
                 self.due.drop((kind, Key(*ref)))
+                self.waiting.drop((kind, Key(*ref)))
             self._name_relatives(Key(*ref), body)
         elif body is not None:
             self._name(kind, body)
 
     def _name(self, kind: str, body: Body) -> None:
         """Queue the keys that an object concerns."""
+        if not self._leads:
+            return
         namespace = body["metadata"].get("namespace") or ""
         if kind == "FlowRun":
             key = Key(namespace, body["metadata"]["name"])
@@ -210,34 +238,117 @@ class Controller:
         return None
 
     async def run(self) -> None:
-        """Watch and reconcile until cancelled."""
-        async with AsyncExitStack() as stack:
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            group.create_task(self.events.run(), name="events")
+        """Watch until cancelled, and reconcile while this process leads."""
+        leadership = self._leadership
+        if leadership is not None:
+            await leadership.looked.wait()
+            self._leads = leadership.leads  # then the lists that come next are the consistent ones of its first term
+        async with asyncio.TaskGroup() as group:
             for informer in self.informers:
                 group.create_task(informer.run(), name=f"informer {informer.selection.resource.plural}")
-            # Nothing is decided before everything is known: a run whose pod is not listed yet is not a run without one.
-            for informer in self.informers:
-                await informer.synced.wait()
-            logger.info("synced: %d runs, %d pods", self.cache.count("FlowRun"), self.cache.count("Pod"))
-            if self._watch_nodes:
-                await self._find_lost_nodes()
+            while leadership is not None:
+                await leadership.gained()
+                await self._term(leadership)
+            await self._act()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more keys, and let what is under way end and its Events go out, for at most so many seconds."""
+        if not self._acts:
+            return
+        self._leads = False
+        try:
+            async with asyncio.timeout(seconds):
+                await self.queue.close()
+                await self.events.sent()
+        except TimeoutError:
+            logger.warning("%d keys are still worked on after %.0f s", self.queue.working, seconds)
+
+    async def _term(self, leadership: Leadership) -> None:
+        """Act until the lease is lost."""
+        if not self._leads:
+            self._begin()
+        acts = asyncio.create_task(self._act(), name="term")
+        lost = asyncio.create_task(leadership.lost(), name="lease")
+        try:
+            await asyncio.wait((acts, lost), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._leads = self._acts = False
+            for task in (acts, lost):
+                task.cancel()
+            ends = await asyncio.gather(acts, lost, return_exceptions=True)
+        if isinstance(ends[0], Exception):
+            raise ends[0]
+
+    def _begin(self) -> None:
+        """Forget what an earlier term knew, and list anew: others have acted since."""
+        self.queue.clear()
+        self.due.clear()
+        self.events.clear()
+        self.waiting.clear()
+        self._touched.clear()
+        self._listed.clear()
+        self._first.clear()
+        self._leads = True
+        for informer in self.informers:
+            informer.relist()
+
+    async def _act(self) -> None:
+        """Name every key, then reconcile until cancelled."""
+        begun = time.monotonic()
+        # Nothing is decided before everything is known: a run whose pod is not listed yet is not a run without one.
+        for informer in self.informers:
+            await informer.synced.wait()
+        logger.info("synced: %d runs, %d pods", self.cache.count("FlowRun"), self.cache.count("Pod"))
+        if self._watch_nodes:
+            await self._find_lost_nodes()
+        await self._sweep()
+        self._first, self._begun = set(self.queue.keys()), begun
+        self._look_over(None)
+        self._acts, self._progress = True, time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.events.run(), name="events")
             group.create_task(self.due.run(), name="due times")
+            group.create_task(self._sweep_again(), name="sweep")
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"worker {number}")
+
+    async def _sweep_again(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        """List the kinds that kopf watches, and touch what came and went; all of it when a term begins."""
+        for resource in LOW_RATE:
+            try:
+                found = {
+                    Key(body["metadata"]["namespace"], body["metadata"]["name"])
+                    for namespace in self._where
+                    async for page in self._cluster.list_pages(resource, namespace)
+                    for body in page.items
+                }
+            except ApiError as error:
+                logger.warning("list of %s: %s", resource.plural, error)
+                continue
+            for key in found ^ self._listed.get(resource.kind, set()):
+                self.touch(resource.kind, key)
+            self._listed[resource.kind] = found
 
     async def _work(self) -> None:
         while True:
             work = await self.queue.take()
             kind, key = work
-            start, failed = time.monotonic(), True
+            start, failed, retry_after = time.monotonic(), True, 0.0
             try:
                 again = await self._reconcilers[kind](key)
                 failed = False
                 self._schedule(work, again, start)
             except ApiError as error:
+                retry_after = spread(error.retry_after or 0.0)
                 logger.info("%s %s/%s: %s; again later", kind, *key, error)
-            except Exception:  # one bad object never stops the others
+            except (Exception, asyncio.CancelledError) as error:  # one bad object never stops the others
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise
                 logger.exception("%s %s/%s cannot be reconciled", kind, *key)
             finally:
                 self._progress = time.monotonic()
@@ -245,9 +356,20 @@ class Controller:
                 metrics.RECONCILES.labels(kind, "failed" if failed else "done").inc()
                 delay = self.queue.done(work, failed=failed)
                 if delay is not None:
-                    self.due.at(work, self._clock() + timedelta(seconds=delay))
+                    self.due.at(work, self._clock() + timedelta(seconds=max(delay, retry_after)))
+                if self._first:
+                    self._look_over(work)
+
+    def _look_over(self, work: Work | None) -> None:
+        """Tell when everything that the term began with was looked at once."""
+        self._first -= {work}
+        if not self._first:
+            seconds = time.monotonic() - self._begun
+            metrics.TAKEOVER_SECONDS.set(seconds)
+            logger.info("everything was looked at once, %.1f s after this process began to act", seconds)
 
     def _schedule(self, work: Work, again: Requeue | None, started: float) -> None:
+        self.waiting.drop(work)
         if again is None:
             return
         if again.waits_for:
@@ -256,18 +378,22 @@ class Controller:
             if self._touched.get(wanted, 0.0) >= started:  # it came while we looked
                 self.queue.add(work)
             else:
-                self._waiting[wanted].add(work)
+                self.waiting.wait(work, wanted)
                 self.due.at(work, self._clock() + SAFETY)
         if again.at:
             self.due.at(work, again.at)
 
     def health(self) -> dict[str, float]:
-        """Figures of liveness. Raises RuntimeError when watches are silent or work stands still, never for backlog."""
-        silence = max(informer.silence() for informer in self.informers)
-        waited = self.queue.oldest_age() if not self.queue.working else 0.0
+        """Figures of liveness. Raises RuntimeError when this process' own loops stand still; neither a backlog nor an
+        API server that is away is a reason to start it anew: silence of the watches is a figure, and a metric."""
+        stillness = max(informer.stillness() for informer in self.informers)
+        if stillness > MAX_STILLNESS:
+            raise RuntimeError(f"a watch took no step for {stillness:.0f} s")
+        waited = self.queue.oldest_age() if self._acts and not self.queue.working else 0.0
         still = min(waited, time.monotonic() - self._progress)
-        if silence > MAX_SILENCE:
-            raise RuntimeError(f"no watch was heard of for {silence:.0f} s")
-        if still > MAX_SILENCE:
+        if still > MAX_STILLNESS:
             raise RuntimeError(f"keys wait, and nothing was done for {still:.0f} s")
-        return {"silence": round(silence, 1), "queued": float(len(self.queue))}
+        if self.queue.longest_work() > MAX_WORK:
+            raise RuntimeError(f"a key has been worked on for {self.queue.longest_work():.0f} s")
+        silence = max(informer.silence() for informer in self.informers)
+        return {"silence": round(silence, 1), "queued": float(len(self.queue)), "leads": float(self._leads)}

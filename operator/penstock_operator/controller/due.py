@@ -35,6 +35,11 @@ class DueTimes(Generic[K]):
         if self._heap[0][2] == key:
             self._wake.set()
 
+    def clear(self) -> None:
+        """Forget every key."""
+        self._times.clear()
+        self._heap.clear()
+
     def drop(self, key: K) -> None:
         """Forget a key."""
         self._times.pop(key, None)

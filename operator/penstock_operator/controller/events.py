@@ -14,7 +14,7 @@ from typing import Any
 
 from penstock.api import labels, names
 
-from ..cluster import EVENTS, AlreadyExists, ApiError, Cluster, Unavailable
+from ..cluster import EVENTS, AlreadyExists, ApiError, Cluster, Unavailable, spread
 from ..core.views import with_microseconds
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,16 @@ class EventPoster:
                     await idle.wait()
         self._posted.pop(run_uid, None)
 
+    async def sent(self) -> None:
+        """Return when everything queued was sent or given up."""
+        await self._queue.join()
+
+    def clear(self) -> None:
+        """Forget what is queued and what was posted; `run` must not run."""
+        self._queue = asyncio.Queue(QUEUE)
+        self._open.clear()
+        self._posted.clear()
+
     async def run(self) -> None:
         """Send until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -124,6 +134,7 @@ class EventPoster:
                     idle = self._idle.pop(uid, None)
                     if idle:
                         idle.set()
+                self._queue.task_done()
 
     async def _send(self, body: Body) -> None:
         for attempt in range(TRIES):
@@ -132,9 +143,13 @@ class EventPoster:
             except AlreadyExists:
                 return
             except Unavailable as error:
-                await asyncio.sleep(error.retry_after or 0.3 * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
+                wait = 0.3 * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311
+                await asyncio.sleep(max(spread(error.retry_after or 0.0), wait))
             except ApiError as error:
                 logger.warning("event %s: %s", body["metadata"]["name"], error)
+                break
+            except Exception:  # one that cannot be sent stops no other
+                logger.exception("event %s cannot be sent", body["metadata"]["name"])
                 break
             else:
                 return

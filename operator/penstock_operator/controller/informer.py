@@ -1,12 +1,13 @@
 """An informer: a paged LIST, then a watch, for ever; tells of every object that is, changed or is no more.
 
 A relist is compared with what was known, so that objects deleted while nobody watched are told of, too. Knows nothing
-of what the objects mean.
+of what the objects mean, and an object that its listener cannot take in keeps no other from being told of.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..cluster import ApiError, Cluster, Expired, ResourceType, Unavailable
+from ..cluster import ApiError, Cluster, Expired, ResourceType, spread
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +67,32 @@ class Informer:
         self._cluster, self.selection = cluster, selection
         self._changed, self._deleted, self._known = changed, deleted, known
         self.synced = asyncio.Event()
+        """Set while everything that was there at the time of the last `relist`, or of the start, has been told."""
         self._unsynced = set(selection.namespaces)
-        self._heard: dict[str | None, float] = {namespace: time.monotonic() for namespace in selection.namespaces}
+        self._relists = 0
+        now = time.monotonic()
+        self._heard: dict[str | None, float] = dict.fromkeys(selection.namespaces, now)
+        self._moved: dict[str | None, float] = dict.fromkeys(selection.namespaces, now)
+        self._passes: dict[str | None, asyncio.Timeout] = {}
+        self._versions: dict[str | None, str | None] = dict.fromkeys(selection.namespaces)
+        self._failures = dict.fromkeys(selection.namespaces, 0)
 
     def silence(self) -> float:
         """Seconds since anything, a bookmark or an end of watch included, was heard of the quietest namespace."""
         return time.monotonic() - min(self._heard.values())
+
+    def stillness(self) -> float:
+        """Seconds since the loop of the slowest namespace took a step, be it a failed one."""
+        return time.monotonic() - min(self._moved.values())
+
+    def relist(self) -> None:
+        """List everything anew by reads consistent with now; `synced` is set again once that has been told."""
+        self.synced.clear()
+        self._unsynced = set(self.selection.namespaces)
+        self._relists += 1
+        for under_way in self._passes.values():
+            if not under_way.expired():
+                under_way.reschedule(0.0)
 
     async def run(self) -> None:
         """List and watch until cancelled; errors are waited out with backoff."""
@@ -80,40 +101,62 @@ class Informer:
                 group.create_task(self._follow(namespace))
 
     async def _follow(self, namespace: str | None) -> None:
-        failures = 0
-        version: str | None = None
         while True:
             try:
-                if version is None:
-                    version = await self._list(namespace)
-                async for event in self._cluster.watch(
-                    self.selection.resource,
-                    namespace,
-                    resource_version=version,
-                    label_selector=self.selection.label_selector,
-                    field_selector=self.selection.field_selector,
-                ):
-                    self._heard[namespace] = time.monotonic()
-                    failures = 0
-                    version = event.object["metadata"]["resourceVersion"]
-                    if event.type == "DELETED":
-                        self._deleted(ref(event.object), version)
-                    elif event.type != "BOOKMARK":
-                        self._changed(event.object)
-                self._heard[namespace] = time.monotonic()
+                with contextlib.suppress(TimeoutError):  # so ends a pass that is to begin anew with a list
+                    async with asyncio.timeout(None) as scope:
+                        self._passes[namespace] = scope
+                        await self._pass(namespace)
             except Expired:
-                version = None
-            except (Unavailable, ApiError) as error:
-                failures += 1
+                self._versions[namespace] = None
+            except ApiError as error:
+                failures = self._failures[namespace] = self._failures[namespace] + 1
                 logger.warning("watch of %s: %s", self.selection.resource.plural, error)
                 if failures >= 3:  # the server may have lost what we resume from
-                    version = None
-                retry_after = error.retry_after or 0.0
-                await asyncio.sleep(max(retry_after, backoff(failures) * random.uniform(0.5, 1.0)))  # noqa: S311
+                    self._versions[namespace] = None
+                self._moved[namespace] = time.monotonic()
+                wait = backoff(failures) * random.uniform(0.5, 1.0)  # noqa: S311
+                await asyncio.sleep(max(spread(error.retry_after or 0.0), wait))
+
+    async def _pass(self, namespace: str | None) -> None:
+        """List, if that is needed, then watch until the watch ends."""
+        try:
+            version = self._versions[namespace]
+            if version is None or namespace in self._unsynced:
+                version = await self._list(namespace)
+            async for event in self._cluster.watch(
+                self.selection.resource,
+                namespace,
+                resource_version=version,
+                label_selector=self.selection.label_selector,
+                field_selector=self.selection.field_selector,
+            ):
+                self._heard[namespace] = self._moved[namespace] = time.monotonic()
+                self._failures[namespace] = 0
+                version = self._versions[namespace] = event.object["metadata"]["resourceVersion"]
+                if event.type == "DELETED":
+                    self._tell_deleted(ref(event.object), version)
+                elif event.type != "BOOKMARK":
+                    self._tell(event.object)
+            self._heard[namespace] = self._moved[namespace] = time.monotonic()
+        finally:
+            self._passes.pop(namespace, None)
+
+    def _tell(self, body: Body) -> None:
+        try:
+            self._changed(body)
+        except Exception:
+            logger.exception("%s %s/%s is left out", self.selection.resource.plural, *ref(body))
+
+    def _tell_deleted(self, gone: Ref, version: str) -> None:
+        try:
+            self._deleted(gone, version)
+        except Exception:
+            logger.exception("%s %s/%s: its end is left out", self.selection.resource.plural, *gone)
 
     async def _list(self, namespace: str | None) -> str:
         listed: set[Ref] = set()
-        version = "0"
+        version, relists = "0", self._relists
         async for page in self._cluster.list_pages(
             self.selection.resource,
             namespace,
@@ -121,12 +164,16 @@ class Informer:
             field_selector=self.selection.field_selector,
         ):
             version = page.resource_version
+            self._moved[namespace] = time.monotonic()
             for body in page.items:
                 listed.add(ref(body))
-                self._changed(body)
+                self._tell(body)
         for vanished in gone_since(self._known(namespace), listed):
-            self._deleted(vanished, version)
+            self._tell_deleted(vanished, version)
         self._heard[namespace] = time.monotonic()
+        self._versions[namespace] = version
+        if relists != self._relists:  # this list began before what it is to show
+            return version
         self._unsynced.discard(namespace)
         if not self._unsynced:
             self.synced.set()

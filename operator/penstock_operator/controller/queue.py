@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -25,10 +25,26 @@ class KeyQueue(Generic[K]):
     def __init__(self) -> None:
         self._waiting: deque[K] = deque()
         self._queued: dict[K, float] = {}  # key -> when it was named, for the age of the oldest
-        self._working: set[K] = set()
+        self._working: dict[K, float] = {}  # key -> since when
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
-        self._wake = asyncio.Event()
+        self._wake, self._rest = asyncio.Event(), asyncio.Event()
+        self._closed = False
+
+    def clear(self) -> None:
+        """Forget every key but those being worked on, and give out keys again."""
+        self._waiting.clear()
+        self._queued.clear()
+        self._again.clear()
+        self._failures.clear()
+        self._closed = False
+
+    async def close(self) -> None:
+        """Give out no more keys, and return once nothing is worked on."""
+        self._closed = True
+        while self._working:
+            self._rest.clear()
+            await self._rest.wait()
 
     def add(self, key: K) -> None:
         """Name a key. Queued already: nothing. Being worked on: once more afterwards."""
@@ -41,17 +57,19 @@ class KeyQueue(Generic[K]):
 
     async def take(self) -> K:
         """The next key; `done` must follow."""
-        while not self._waiting:
+        while self._closed or not self._waiting:
             self._wake.clear()
             await self._wake.wait()
         key = self._waiting.popleft()
         del self._queued[key]
-        self._working.add(key)
+        self._working[key] = time.monotonic()
         return key
 
     def done(self, key: K, *, failed: bool = False) -> float | None:
         """End the work on a key; after a failure, the seconds after which it should be named again."""
-        self._working.discard(key)
+        self._working.pop(key, None)
+        if not self._working:
+            self._rest.set()
         if key in self._again:
             self._again.discard(key)
             self.add(key)
@@ -62,6 +80,10 @@ class KeyQueue(Generic[K]):
         doubled = FIRST_BACKOFF * 2.0 ** min(count - 1, MAX_DOUBLINGS)
         return min(doubled, MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311
 
+    def keys(self) -> Iterable[K]:
+        """Keys that wait."""
+        return self._queued.keys()
+
     def __len__(self) -> int:
         return len(self._waiting)
 
@@ -69,6 +91,10 @@ class KeyQueue(Generic[K]):
     def working(self) -> int:
         """Keys being worked on."""
         return len(self._working)
+
+    def longest_work(self) -> float:
+        """Seconds that the key that is worked on longest has been, 0 when there is none."""
+        return time.monotonic() - min(self._working.values()) if self._working else 0.0
 
     def oldest_age(self) -> float:
         """Seconds the oldest queued key has waited, 0 when there is none; asked by the thread that serves metrics."""

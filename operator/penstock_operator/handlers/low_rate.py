@@ -12,9 +12,10 @@ import kopf
 
 from penstock.api import labels
 
+from ..cluster import LOW_RATE
 from ..reconcile.sources import Key
 
-KINDS = {"flows": "Flow", "flowdeployments": "FlowDeployment", "workpools": "WorkPool", "blocks": "Block"}
+KINDS = {resource.plural: resource.kind for resource in LOW_RATE}
 Touch = Callable[[str, Key], None]
 
 

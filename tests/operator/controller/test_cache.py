@@ -165,6 +165,15 @@ def test_a_run_that_was_settled_is_not_kept() -> None:
     cache.remember({**body(2, "run"), "kind": "FlowRun", "status": {"settled": True}})
     assert cache.run(Key("team", "run")) is None
     assert cache.count("FlowRun") == 0
+    assert not cache.put("FlowRun", run), "the watch is behind the operator's own write"
+    assert cache.put("FlowRun", body(3, "run", uid="uid-2")), "a namesake"
+
+
+def test_a_run_that_was_settled_drops_no_namesake_that_is_known_already() -> None:
+    cache = ObjectCache()
+    cache.put("FlowRun", body(3, "run", uid="uid-2"))
+    cache.remember({**body(2, "run"), "kind": "FlowRun", "status": {"settled": True}})
+    assert cache.count("FlowRun") == 1
 
 
 def test_a_node_is_lost_until_it_is_back() -> None:

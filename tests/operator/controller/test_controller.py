@@ -17,12 +17,22 @@ from hypothesis import strategies as st
 from builders import run_pod
 from memory_cluster import Write
 from penstock.api import labels, names, reasons
-from penstock_operator.cluster import FLOW_RUNS, NODES, PODS, ApiError, Unavailable
+from penstock_operator.cluster import FLOW_RUNS, NODES, PODS, ApiError, Unavailable, WatchEvent
 from penstock_operator.controller import controller as module
 from penstock_operator.controller import informer, queue
-from penstock_operator.controller.controller import MAX_SILENCE, REMEMBERED_TOUCHES, SAFETY, Controller, pod_deadline
+from penstock_operator.controller.controller import (
+    MAX_STILLNESS,
+    MAX_WORK,
+    REMEMBERED_TOUCHES,
+    SAFETY,
+    Controller,
+    pod_deadline,
+)
+from penstock_operator.controller.leadership import Leadership
+from penstock_operator.core.leadership import DURATION, GIVE_UP
 from penstock_operator.core.views import PodView
 from penstock_operator.launch.pods import DEFAULT_POD_TTL, TTL, Defaults
+from penstock_operator.reconcile.flowdeployments import FlowDeployments
 from penstock_operator.reconcile.sources import Key, Requeue
 from run_stage import NAMESPACE, Stage, at_once
 
@@ -527,6 +537,235 @@ def test_whatever_is_written_on_a_pod_the_operator_goes_on() -> None:
     played(scenario)
 
 
+def test_a_cancellation_that_a_library_lets_through_ends_no_worker() -> None:
+    async def scenario(play: Play) -> None:
+        came: list[Key] = []
+
+        async def reconcile(key: Key) -> None:
+            came.append(key)
+            raise asyncio.CancelledError
+
+        play.controller.register("Thing", reconcile)
+        for number in range(40):  # more than there are workers
+            play.controller.touch("Thing", Key(NAMESPACE, str(number)))
+        await play.quiet()
+        assert len(came) == 40
+        await play.launched()
+
+    played(scenario)
+
+
+def test_who_waited_and_was_deleted_is_forgotten() -> None:
+    async def scenario(play: Play) -> None:
+        play.stage.remove("FlowDeployment", "etl")
+        play.stage.submit()
+        await play.state("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        await play.quiet()
+        assert len(play.controller.waiting) == 1
+        play.stage.remove("FlowRun", "run")
+        await play.until(lambda: not len(play.controller.waiting))
+
+    played(scenario)
+
+
+def test_a_deletion_that_kopf_did_not_tell_of_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWEEP", 0.01)
+
+    async def scenario(play: Play) -> None:
+        came: list[Key] = []
+
+        async def reconcile(key: Key) -> None:
+            came.append(key)
+
+        play.controller.register("FlowDeployment", reconcile)
+        await asyncio.sleep(0.05)
+        assert came == []  # it was there at the start, before anybody asked for this kind
+        play.stage.remove("FlowDeployment", "etl")
+        await play.until(lambda: came == [Key(NAMESPACE, "etl")])
+        await asyncio.sleep(0.05)
+        assert len(came) == 1
+
+    played(scenario)
+
+
+# One of several.
+
+
+class Office(Leadership):
+    """The Lease, on the stage's cluster; a test says when to look at it."""
+
+    def __init__(self, play: Play, name: str = "me") -> None:
+        self.time = 0.0
+        super().__init__(play.cluster, "system", "operator", name, now=play.clock, clock=lambda: self.time)
+
+    async def look(self, seconds: float = 0.0) -> None:
+        self.time += seconds
+        await self._once()
+        self.looked.set()
+
+
+@asynccontextmanager
+async def standby(**stage: Any) -> AsyncIterator[tuple[Play, Office]]:
+    """An operator that stands by, for another holds the Lease."""
+    play = Play(**stage)
+    await Office(play, "another").look()
+    office = Office(play)
+    await office.look()
+    async with play.running(leadership=office) as controller:
+        controller.register("FlowDeployment", FlowDeployments(play.cluster, play.clock).reconcile)
+        play.cluster.writes.clear()
+        yield play, office
+
+
+def test_a_standby_knows_everything_and_does_nothing() -> None:
+    async def scenario() -> None:
+        async with standby() as (play, _):
+            play.stage.submit()
+            await play.until(lambda: play.controller.cache.count("FlowRun") == 1)
+            play.controller.touch("FlowDeployment", Key(NAMESPACE, "etl"))
+            await play.time_passes(3600)
+            assert [write.kind for write in play.cluster.writes] == ["FlowRun"]  # the user's
+            assert (len(play.controller.queue), len(play.controller.due)) == (0, 0)
+            assert play.controller.health()["leads"] == 0.0
+
+    asyncio.run(scenario())
+
+
+def test_a_standby_that_comes_to_lead_does_what_is_to_be_done() -> None:
+    async def scenario() -> None:
+        async with standby() as (play, office):
+            play.stage.submit()
+            await play.until(lambda: play.controller.cache.count("FlowRun") == 1)
+            await office.look(DURATION)
+            await play.state("Pending")
+            await play.until(lambda: (play.stage.get("FlowDeployment", "etl") or {}).get("status"), "its condition")
+            assert play.controller.health()["leads"] == 1.0
+
+    asyncio.run(scenario())
+
+
+def test_who_comes_to_lead_lists_before_it_acts_whatever_its_watches_told() -> None:
+    """Its watches may lag behind what the last leader did and saw."""
+
+    async def scenario() -> None:
+        play = Play()
+        async with play.running():
+            await play.claimed()
+        await Office(play, "another").look()
+        office = Office(play)
+        await office.look()
+
+        async def silent(*_: Any, **__: Any) -> AsyncIterator[WatchEvent]:
+            await asyncio.Event().wait()
+            yield WatchEvent("BOOKMARK", {})
+
+        play.cluster.watch = silent  # type: ignore[method-assign]
+        async with play.running(leadership=office) as controller:
+            play.stage.remove("Pod", "run-1")
+            await asyncio.sleep(0.01)
+            assert controller.cache.count("Pod") == 1
+            await office.look(DURATION)
+            await play.until(lambda: controller.cache.count("Pod") == 0)
+            await play.state("Crashed", reasons.POD_DELETED)
+
+    asyncio.run(scenario())
+
+
+def test_who_loses_the_lease_stops_at_once_and_begins_anew_when_it_leads_again() -> None:
+    async def scenario() -> None:
+        async with standby() as (play, office):
+            await office.look(DURATION)
+            await play.launched()
+            hung = asyncio.Event()
+
+            async def hangs(_: Key) -> None:
+                hung.set()
+                await asyncio.Event().wait()
+
+            play.controller.register("Thing", hangs)
+            play.controller.touch("Thing", THING)
+            await asyncio.wait_for(hung.wait(), PATIENCE)
+            office.time += GIVE_UP
+            await office.look()
+            await play.until(lambda: play.controller.queue.working == 0)
+            play.stage.submit("later")
+            await play.until(lambda: play.controller.cache.count("FlowRun") == 2)
+            assert (len(play.controller.queue), play.stage.get("Pod", "later-1")) == (0, None)
+            await office.look(1.0)
+            await play.until(lambda: play.stage.get("Pod", "later-1"), "the launch")
+            await play.until(lambda: not len(play.controller.events._open))
+            told = [event["metadata"]["name"] for event in play.cluster.kinds("Event")]
+            assert len(told) == 4
+
+    asyncio.run(scenario())
+
+
+def test_who_leads_from_the_start_lists_but_once() -> None:
+    async def scenario() -> None:
+        play = Play()
+        office = Office(play)
+        await office.look()
+        listed: list[str] = []
+        list_pages = play.cluster.list_pages
+
+        def counting(resource: Any, namespace: str | None = None, **how: Any) -> Any:
+            listed.append(resource.kind)
+            return list_pages(resource, namespace, **how)
+
+        play.cluster.list_pages = counting  # type: ignore[method-assign]
+        async with play.running(leadership=office):
+            await play.launched()
+        assert [kind for kind in listed if kind in ("FlowRun", "Pod", "Job", "Node")] == [
+            "Pod",
+            "Job",
+            "FlowRun",
+            "Node",
+        ]
+
+    asyncio.run(scenario())
+
+
+def test_a_controller_that_is_drained_ends_what_it_does_and_takes_nothing_more() -> None:
+    async def scenario(play: Play) -> None:
+        begun, ended, may_end = [], [], asyncio.Event()
+
+        async def slow(key: Key) -> None:
+            begun.append(key)
+            await may_end.wait()
+            ended.append(key)
+
+        play.controller.register("Thing", slow)
+        things = [Key(NAMESPACE, str(number)) for number in range(40)]
+        for thing in things:
+            play.controller.touch("Thing", thing)
+        await play.until(lambda: len(begun) == 16)
+        drained = asyncio.create_task(play.controller.drain(PATIENCE))
+        await asyncio.sleep(0.01)
+        assert not drained.done()
+        may_end.set()
+        await drained
+        await asyncio.sleep(0.01)
+        assert begun == ended == things[:16]
+
+    played(scenario)
+
+
+def test_a_drain_waits_no_longer_than_it_is_told() -> None:
+    async def scenario(play: Play) -> None:
+        hung = asyncio.Event()
+
+        async def hangs(_: Key) -> None:
+            hung.set()
+            await asyncio.Event().wait()
+
+        play.controller.register("Thing", hangs)
+        play.controller.touch("Thing", THING)
+        await asyncio.wait_for(hung.wait(), PATIENCE)
+        await asyncio.wait_for(play.controller.drain(0.05), PATIENCE)
+
+    played(scenario)
+
+
 # Finished pods.
 
 
@@ -676,42 +915,60 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return to
 
 
-def heard(controller: Controller, at: float) -> None:
+def moved(controller: Controller, at: float) -> None:
+    """Each watch took a step."""
     for each in controller.informers:
-        each._heard = dict.fromkeys(each._heard, at)
+        each._moved = dict.fromkeys(each._moved, at)
 
 
-def test_an_operator_that_hears_and_has_nothing_to_do_is_healthy(now: Callable[[float], None]) -> None:
+def test_an_operator_whose_api_server_is_away_is_alive_and_says_how_long_it_heard_nothing(
+    now: Callable[[float], None],
+) -> None:
+    """A restart would bring nothing back, and cost what is in memory."""
     controller = Play().begin()
     now(1000)
-    heard(controller, 990)
-    assert controller.health() == {"silence": 10.0, "queued": 0.0}
+    moved(controller, 990)
+    assert controller.health() == {"silence": 1000.0, "queued": 0.0, "leads": 1.0}
 
 
-def test_a_watch_that_is_silent_for_too_long_is_no_health(now: Callable[[float], None]) -> None:
+def test_a_watch_that_takes_no_step_for_too_long_is_no_health(now: Callable[[float], None]) -> None:
     controller = Play().begin()
-    now(MAX_SILENCE + 1)
-    heard(controller, MAX_SILENCE)
-    controller.informers[0]._heard = {None: 0.0}
-    with pytest.raises(RuntimeError, match="no watch was heard of for 181 s"):
+    now(MAX_STILLNESS + 1)
+    moved(controller, MAX_STILLNESS)
+    controller.informers[0]._moved = {None: 0.0}
+    with pytest.raises(RuntimeError, match="a watch took no step for 181 s"):
         controller.health()
 
 
 def test_keys_that_nobody_takes_are_no_health(now: Callable[[float], None]) -> None:
     controller = Play().begin()
+    controller._acts = True
     controller.queue.add(("FlowRun", THING))
-    now(MAX_SILENCE + 1)
-    heard(controller, MAX_SILENCE + 1)
+    now(MAX_STILLNESS + 1)
+    moved(controller, MAX_STILLNESS + 1)
     with pytest.raises(RuntimeError, match="nothing was done for 181 s"):
         controller.health()
 
 
 def test_a_key_that_was_just_named_after_a_long_rest_is_no_alarm(now: Callable[[float], None]) -> None:
     controller = Play().begin()
-    now(10 * MAX_SILENCE)
-    heard(controller, 10 * MAX_SILENCE)
+    now(10 * MAX_STILLNESS)
+    moved(controller, 10 * MAX_STILLNESS)
     controller.queue.add(("FlowRun", THING))
     assert controller.health()["queued"] == 1.0
+
+
+def test_work_that_never_ends_is_no_health(now: Callable[[float], None]) -> None:
+    async def scenario() -> None:
+        controller = Play().begin()
+        controller.queue.add(("FlowRun", THING))
+        await controller.queue.take()
+        now(MAX_WORK + 1)
+        moved(controller, MAX_WORK + 1)
+        with pytest.raises(RuntimeError, match="worked on for 601 s"):
+            controller.health()
+
+    asyncio.run(scenario())
 
 
 def test_a_backlog_is_no_alarm_while_work_goes_on(now: Callable[[float], None]) -> None:
@@ -720,8 +977,8 @@ def test_a_backlog_is_no_alarm_while_work_goes_on(now: Callable[[float], None]) 
         for number in range(1000):
             controller.queue.add(("FlowRun", Key(NAMESPACE, str(number))))
         await controller.queue.take()
-        now(10 * MAX_SILENCE)
-        heard(controller, 10 * MAX_SILENCE)
+        now(2 * MAX_STILLNESS)
+        moved(controller, 2 * MAX_STILLNESS)
         assert controller.health()["queued"] == 999.0
 
     asyncio.run(scenario())

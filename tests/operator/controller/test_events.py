@@ -357,3 +357,53 @@ def test_of_runs_without_number_only_the_latest_are_remembered(monkeypatch: pyte
         assert desk.poster.dropped == 0
 
     at_desk(scenario)
+
+
+def test_who_waits_for_all_of_them_waits_until_the_last_is_sent() -> None:
+    async def scenario() -> None:
+        cluster = MemoryCluster()
+        poster = EventPoster(cluster, "operator-1")
+        for seq in range(1, 31):
+            poster.post(flow_run("Running"), entry("Running", seq))
+        task = asyncio.create_task(poster.run())
+        await asyncio.wait_for(poster.sent(), PATIENCE)
+        assert len(cluster.kinds("Event")) == 30
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_what_was_posted_in_an_earlier_term_is_posted_again() -> None:
+    """Whether it was sent, nobody knows; its name makes it the same Event."""
+
+    async def scenario() -> None:
+        poster = EventPoster(MemoryCluster(), "operator-1")
+        poster.post(flow_run("Running"), entry("Running", 1))
+        poster.clear()
+        await asyncio.wait_for(poster.sent(), PATIENCE)  # nothing is queued
+        poster.post(flow_run("Running"), entry("Running", 1))
+        assert poster._queue.qsize() == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_event_that_cannot_be_written_down_stops_no_other() -> None:
+    async def scenario() -> None:
+        cluster = MemoryCluster()
+        poster = EventPoster(cluster, "operator-1")
+
+        def nonsense(write: Write) -> None:
+            if write.name.endswith(".1"):
+                raise TypeError("not JSON")
+
+        cluster.before = nonsense
+        task = asyncio.create_task(poster.run())
+        for seq in range(1, 20):
+            poster.post(flow_run("Running"), entry("Running", seq))
+        await asyncio.wait_for(poster.sent(), PATIENCE)
+        assert (len(cluster.kinds("Event")), poster.dropped) == (18, 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())

@@ -480,13 +480,108 @@ def test_the_wait_after_failures_doubles_up_to_ten_seconds(failures: int, second
     assert backoff(failures) == pytest.approx(seconds)
 
 
+def test_a_relist_tells_all_anew_and_what_went_unheard() -> None:
+    async def scenario() -> None:
+        server = Server()
+        await server.put("a")
+        await server.put("b")
+        follower = Follower(server)
+
+        async def silent(*_: Any, **__: Any) -> AsyncIterator[WatchEvent]:
+            await asyncio.Event().wait()
+            yield WatchEvent("BOOKMARK", {})
+
+        server.watch = silent  # type: ignore[method-assign, assignment]
+        async with follower.running():
+            await follower.heard("+a", "+b")
+            server.gone("a")
+            await server.put("c")
+            follower.informer.relist()
+            follower.informer.relist()
+            assert not follower.informer.synced.is_set()
+            await asyncio.wait_for(follower.informer.synced.wait(), PATIENCE)
+            await follower.heard("+b", "+c", "-a")
+
+    asyncio.run(scenario())
+
+
+def test_a_list_that_began_before_the_relist_does_not_count_as_one() -> None:
+    async def scenario() -> None:
+        server = Server()
+        await server.put("a")
+        follower = Follower(server)
+        server.lists = [None, lambda: follower.informer.relist()]  # while its first page is taken in
+        async with follower.running():
+            assert server.asked.count("LIST") == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_relist_in_a_backoff_comes_with_the_next_try() -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.watches = [lambda: server.lists.append(AWAY), AWAY]
+        follower = Follower(server)
+        async with follower.running():
+            server.cut()
+            await follower.until(lambda: len(server.asked) >= 3)
+            follower.informer.relist()
+            await asyncio.wait_for(follower.informer.synced.wait(), PATIENCE)
+            assert server.asked.count("LIST") >= 2
+
+    asyncio.run(scenario())
+
+
+def test_an_object_that_cannot_be_taken_in_keeps_no_other_from_being_told_of() -> None:
+    async def scenario() -> None:
+        server = Server()
+        for name in ("a", "bad", "c"):
+            await server.put(name)
+        follower = Follower(server)
+        taken_in, dropped = follower._changed, follower._deleted
+
+        def changed(body: Json) -> None:
+            if body["metadata"]["name"] == "bad":
+                raise ValueError("nonsense")
+            taken_in(body)
+
+        def deleted(gone: tuple[str, str], version: str) -> None:
+            if gone[1] == "a":
+                raise ValueError("nonsense")
+            dropped(gone, version)
+
+        follower.informer._changed, follower.informer._deleted = changed, deleted
+        async with follower.running():
+            await server.put("bad", n="1")
+            await server.put("d")
+            server.gone("a")
+            server.gone("c")
+            await follower.heard("+a", "+c", "+d", "-c")
+
+    asyncio.run(scenario())
+
+
+def test_a_step_is_a_step_also_where_the_server_is_away() -> None:
+    async def scenario() -> None:
+        server = Server()
+        follower = Follower(server)
+        async with follower.running():
+            server.watches = [AWAY] * 2
+            follower.informer._moved = follower.informer._heard = {None: 0.0}
+            server.cut()
+            await follower.until(lambda: len(server.watches) <= 1)
+            assert follower.informer.stillness() < PATIENCE
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
-    ("asked_for", "least", "most"), [(None, 2.0, 4.0), (1.0, 2.0, 4.0), (30.0, 30.0, 30.0)], ids=["", "less", "more"]
+    ("asked_for", "least", "most"), [(None, 2.0, 4.0), (1.0, 2.0, 4.0), (30.0, 30.0, 45.0)], ids=["", "less", "more"]
 )
 def test_the_server_may_ask_for_a_longer_wait(
     asked_for: float | None, least: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the wait has jitter, so that informers do not come all at once."""
+    """With jitter in any case, so that informers do not come all at once."""
     slept: list[float] = []
     sleep = asyncio.sleep
 

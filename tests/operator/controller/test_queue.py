@@ -265,3 +265,42 @@ def test_workers_never_share_a_key_and_miss_no_name(seed: int, workers: int) -> 
 
     asyncio.run(scenario())
     assert seen == truth
+
+
+def test_a_queue_that_is_closed_gives_out_nothing_and_waits_for_what_is_worked_on() -> None:
+    async def scenario() -> None:
+        queue = named("a", "b")
+        taken(queue)
+        closing = asyncio.create_task(queue.close())
+        next_one = asyncio.create_task(queue.take())
+        await asyncio.sleep(0.01)
+        assert (closing.done(), next_one.done()) == (False, False)
+        queue.done("a")
+        await asyncio.wait_for(closing, PATIENCE)
+        queue.add("c")
+        await asyncio.sleep(0.01)
+        assert not next_one.done()
+        assert list(queue.keys()) == ["b", "c"]
+        next_one.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_queue_that_is_cleared_knows_nothing_and_gives_out_keys_again() -> None:
+    queue = named("a", "b")
+    taken(queue)
+    queue.add("a")
+    at_once(asyncio.sleep(0))
+    queue.clear()
+    queue.done("a", failed=True)
+    assert len(queue) == 0
+    queue.add("b")
+    assert taken(queue) == "b"
+
+
+def test_a_closed_queue_is_open_again_once_it_is_cleared() -> None:
+    queue = named("a")
+    at_once(queue.close())
+    queue.clear()
+    queue.add("b")
+    assert taken(queue) == "b"
