@@ -26,29 +26,31 @@ _registering = allocate_lock()  # one for all: it is held for a list append
 
 
 class PenstockFuture(Generic[R]):
-    """A task run that was submitted."""
+    """A task run that was submitted. Once it is done, its id, name and final state are all that is kept of it."""
 
-    __slots__ = ("__weakref__", "_callbacks", "_final", "_run")
+    __slots__ = ("__weakref__", "_callbacks", "_final", "_name", "_run", "task_run_id")
 
     def __init__(self, run: TaskRun) -> None:
-        self._run = run
+        self.task_run_id = run.id
+        self._run: TaskRun | None = run
+        self._name = ""
         self._final: State[Any] | None = None
         self._callbacks: list[Callable[[PenstockFuture[R]], object]] | None = None
 
     @property
-    def task_run_id(self) -> str:
-        """The id of the task run."""
-        return self._run.id
-
-    @property
     def name(self) -> str:
         """The name of the task run."""
-        return self._run.name
+        run = self._run
+        return self._name if run is None else run.name
 
     @property
     def state(self) -> State[Any]:
         """The state of the run, as it is now."""
-        return self._final or self._run.state
+        run = self._run
+        if run is not None:
+            return run.state
+        assert self._final is not None
+        return self._final
 
     def done(self) -> bool:
         """Whether the run has ended, or will never start."""
@@ -62,9 +64,14 @@ class PenstockFuture(Generic[R]):
 
         lock = allocate_lock()
         lock.acquire()
-        self.add_done_callback(lambda _: lock.release())
+
+        def wake(_: PenstockFuture[R]) -> None:
+            lock.release()
+
+        self.add_done_callback(wake)
         with blocked():
-            lock.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+            if not lock.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+                self._forget(wake)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """What the task returned; raises what ended it, or returns that exception with `raise_on_failure=False`."""
@@ -87,11 +94,15 @@ class PenstockFuture(Generic[R]):
                 loop.call_soon_threadsafe(done.set)
 
         self.add_done_callback(wake)
-        with awaiting():
-            try:
-                await asyncio.wait_for(done.wait(), timeout)
-            except TimeoutError:
-                return
+        try:
+            # Not wait_for, which before Python 3.12 loses a cancellation that comes with what it waits for.
+            with awaiting():
+                async with asyncio.timeout(timeout):
+                    await done.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._forget(wake)
 
     async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """`result`, without blocking the event loop."""
@@ -115,10 +126,18 @@ class PenstockFuture(Generic[R]):
                 return
         callback(self)
 
+    def _forget(self, callback: Callable[[PenstockFuture[R]], object]) -> None:
+        """Whoever waited and does not any more leaves nothing behind."""
+        with _registering:
+            if self._callbacks is not None and callback in self._callbacks:
+                self._callbacks.remove(callback)
+
     def finish(self, state: State[Any]) -> None:
         """Called once, by the engine, with the final state."""
         with _registering:
-            self._final = state
+            if self._run is not None:
+                self._name = self._run.name
+            self._final, self._run = state, None
             callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
             try:

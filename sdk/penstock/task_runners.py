@@ -36,6 +36,8 @@ _HOMES = {
     "RayTaskRunner": "ray_task_runner",
 }
 
+LOOK_FOR_ROOM = 0.02  # seconds between two looks for room for one more, at most
+
 __all__ = [
     "DaskTaskRunner",
     "KubernetesTaskRunner",
@@ -74,6 +76,7 @@ class TaskRunner:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._open = 0
+        self._wake_at = 0  # how many may be open when whoever waits is to be woken
 
     @staticmethod
     def _default_workers() -> int:
@@ -109,7 +112,7 @@ class TaskRunner:
             raise DefinitionError(f"{type(self).__name__} is not started; use it as the task_runner of a flow")
         with self._lock:
             if self.max_in_flight is not None and not pool.employs_this_thread():
-                self._changed.wait_for(self._has_room)
+                self._wait_for_room(self.max_in_flight)
             self._open += 1
         if not after:
             pool.submit(execute)
@@ -126,14 +129,24 @@ class TaskRunner:
         for upstream in after:
             upstream.add_done_callback(one_less)
 
-    def _has_room(self) -> bool:
-        return self.max_in_flight is None or self._open < self.max_in_flight
+    def _wait_for_room(self, bound: int) -> None:
+        """Return when fewer than `bound` are open; the lock is held.
+
+        Short tasks wake whoever waits once there is room for many, for a switch between threads costs as much as such
+        a task; while tasks take long, a look now and then finds the room for one.
+        """
+        patience = 0.001
+        while self._open >= bound:
+            self._wake_at = bound - max(bound // 8, 1)
+            self._changed.wait(patience)
+            patience = min(patience * 2, LOOK_FOR_ROOM)
+        self._wake_at = 0
 
     def ended(self) -> None:
         """A job is done, its future finished."""
         with self._lock:
             self._open -= 1
-            if self.max_in_flight is not None or self._open == 0:
+            if self._open <= self._wake_at:
                 self._changed.notify_all()
 
     def drain(self, *, abandon: bool = False, grace: float | None = None) -> bool:

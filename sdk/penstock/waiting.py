@@ -84,8 +84,10 @@ class Once:
 
         self.add_callback(wake)
         try:
+            # Not wait_for, which before Python 3.12 loses a cancellation that comes with what it waits for.
             with awaiting():
-                await asyncio.wait_for(done.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await done.wait()
         except TimeoutError:
             return self._happened
         finally:

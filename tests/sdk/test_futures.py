@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 
-from penstock import as_completed, flow, task, wait
+from penstock import as_completed, flow, runtime, task, wait
+from penstock.engine.runs import TaskRun
 from penstock.errors import FutureTimedOut
+from penstock.futures import PenstockFuture
+from penstock.states import Completed, StateType
+
+LIVENESS = 60
 
 
 @task
@@ -115,6 +120,42 @@ def test_waiting_in_a_loop_does_not_block_it() -> None:
 
     assert asyncio.run(f()) == 0.1
     assert len(ticks) > 3
+
+
+@pytest.mark.parametrize("hops", range(6))
+def test_a_cancellation_that_comes_with_the_result_is_not_lost(hops: int) -> None:
+    """Whatever turn of the loop it comes in: who was told that a waiting task is cancelled finds it so."""
+
+    async def main() -> None:
+        future: PenstockFuture[int] = PenstockFuture(TaskRun(after, "after-0", {}, None, frozenset()))
+        waiting = asyncio.create_task(future.result_async(timeout=LIVENESS))
+        await asyncio.sleep(0)
+        future.finish(Completed(data=1))
+        for _ in range(hops):
+            await asyncio.sleep(0)
+        told = waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled() is told
+
+    asyncio.run(main())
+
+
+def test_a_future_that_is_done_knows_its_run_by_id_name_and_state() -> None:
+    """All that is kept of the run of a future that may live long."""
+
+    @task(task_run_name="named {seconds}")
+    def slow(seconds: float) -> str:
+        time.sleep(seconds)
+        return str(runtime.task_run.id)
+
+    @flow
+    def f() -> Any:
+        future = slow.submit(0.05)
+        before = future.task_run_id
+        found = future.result()
+        return found == before == future.task_run_id, future.name, future.state.type
+
+    assert f() == (True, "named 0.05", StateType.COMPLETED)
 
 
 def test_many_threads_may_wait_for_one_future() -> None:

@@ -20,6 +20,7 @@ from .task_life import task_life
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+    from contextvars import Context
 
     from ..context import FlowRunContext
     from ..task_runners import TaskRunner
@@ -71,7 +72,7 @@ def submit(task: Task[Any, Any], parameters: dict[str, Any], wait_for: Any) -> P
     """Hand the task to the runner of the flow it belongs to; it starts when its inputs are done."""
     flow = FLOW.get()
     runner = _runner_of(flow)
-    return _submit(task, parameters, wait_for, flow, runner)
+    return _submit(task, parameters, wait_for, flow, runner, copy_context())
 
 
 def map_over(
@@ -88,12 +89,13 @@ def map_over(
         wait_for = (sources, wait_for)
     varying, row = _columns(given)
     names = list(varying)
+    context = copy_context()  # one for all, of which each run gets a copy when it starts
     futures: PenstockFutureList[Any] = PenstockFutureList()
     try:
         for values in _rows(varying):
             row.update(zip(names, values, strict=True))
             parameters = task.signature.bind([row[i] for i in range(len(args))], {name: row[name] for name in kwargs})
-            futures.append(_submit(task, parameters, wait_for, flow, runner))
+            futures.append(_submit(task, parameters, wait_for, flow, runner, context))
     except _Uneven as uneven:
         raise MappingLengthMismatch(
             f"arguments of a map must have equally many elements, but {uneven}; the {len(futures)} runs that were "
@@ -151,33 +153,54 @@ def _submit(
     wait_for: Any,
     flow: FlowRunContext | None,
     runner: TaskRunner,
+    context: Context,
 ) -> PenstockFuture[Any]:
     run = new_run(task, parameters, flow)
-    future: PenstockFuture[Any] = PenstockFuture(run)
-    pending: list[PenstockFuture[Any]] = []
+    pending: Sequence[PenstockFuture[Any]] = ()
     if wait_for is not None or not PLAIN.issuperset(map(type, parameters.values())):
         pending = [
             held for held, _ in find((parameters, wait_for)) if isinstance(held, PenstockFuture) and not held.done()
         ]
-    reporter: Reporter = _silent if flow is None else flow.reporter
-    reporter.task_changed(run.record())
-    context = copy_context()
+    submitted = _Submitted(task, run, flow, wait_for, runner, context)
+    submitted.reporter.task_changed(run.record())
+    runner.start(submitted, pending)
+    return submitted.future
 
-    def execute() -> None:
+
+class _Submitted:
+    """A task run on its way to a worker, which calls it. One object, where a function would keep a cell for each name:
+    a map may have very many of these in flight, and the garbage collector looks at each of them again and again."""
+
+    __slots__ = ("context", "flow", "future", "reporter", "run", "runner", "task", "wait_for")
+
+    def __init__(
+        self,
+        task: Task[Any, Any],
+        run: TaskRun,
+        flow: FlowRunContext | None,
+        wait_for: Any,
+        runner: TaskRunner,
+        context: Context,
+    ) -> None:
+        self.task, self.run, self.flow, self.wait_for = task, run, flow, wait_for
+        self.runner, self.context = runner, context
+        self.reporter: Reporter = _silent if flow is None else flow.reporter
+        self.future: PenstockFuture[Any] = PenstockFuture(run)
+
+    def __call__(self) -> None:
+        """Live the run; never raises."""
+        run, runner = self.run, self.runner
         if runner.abandoned:
             state: State[Any] = State(
                 StateType.CANCELLED, None, "its flow ended before it could start", reason="Abandoned", run_id=run.id
             )
             run.state = state
-            reporter.task_changed(run.record())
+            self.reporter.task_changed(run.record())
         else:
-            state = context.run(_live, task, run, flow, wait_for, runner)
-        run.parameters = {}  # a future may live long, and a map has many
-        future.finish(state)
+            state = self.context.copy().run(_live, self.task, run, self.flow, self.wait_for, runner)
+        run.parameters = {}  # whoever keeps the run, such as a transaction, need not keep these
+        self.future.finish(state)
         runner.ended()
-
-    runner.start(execute, pending)
-    return future
 
 
 def _live(
