@@ -1,12 +1,14 @@
 """Task records on their way into TaskRunPages: counted, kept whole as long as there is room, written in batches.
 
 A page is rewritten whole when it has doubled, and at once for a failure where that leaves room for a last write within
-four times its size; it is sealed at 32 KiB. Past 2 MiB, successes are only counted; past 4 MiB, everything is.
+four times its size; it is sealed at 32 KiB. Past 2 MiB, successes are only counted; past 4 MiB, everything is. That
+bounds what is kept while the API server is away, too: pages that are full wait as they will be written.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 SEALED = 32_768
 MAX_DATA = 65_536 - 1024
 MAX_SUCCESSES, MAX_ANYTHING = 2 * 1024 * 1024, 4 * 1024 * 1024
+PACK_AT = 20_000  # more than a page takes; unpacked, a record has a few hundred bytes, on a page a few dozen
 ENCODE_AT_MOST = 2000  # records in the open page: what 32 KiB hold at 16 bytes each
 MAX_FAILURES, MAX_TASKS = 100, 1000
 MAX_NAMES = 23  # state names of a task in a summary; more are counted by type, of which there are nine
@@ -74,32 +77,31 @@ class Counts:
 
 
 class _Batch:
-    """A page as it is to be written: its first records, and what is counted of others. `failures`: up to when."""
+    """A page as it is to be written: records, and what is counted of others. `failures`: up to when.
 
-    __slots__ = ("data", "failures", "folded", "records", "sealed")
+    A sealed one may wait long for the API server; it has no records any more, only what is written of them.
+    """
+
+    __slots__ = ("content", "failures", "folded", "packed", "records", "sealed", "size")
 
     def __init__(self, records: list[TaskRecord], folded: Summary, failures: int, more: bool) -> None:
-        self.data = taskrecords.encode(records)
-        while len(self.data) > MAX_DATA:
+        data = taskrecords.encode(records)
+        while len(data) > MAX_DATA:
             records, more = records[: len(records) // 2], True
-            self.data = taskrecords.encode(records)
-        self.records, self.folded, self.failures = records, folded, failures
-        self.sealed = more or len(self.data) >= SEALED
-
-    @property
-    def size(self) -> int:
-        return len(self.records) + sum(sum(states.values()) for states in self.folded.values())
-
-    def content(self) -> dict[str, Any]:
-        summary = _copy(self.folded)
-        _count(summary, self.records)
-        return {
-            "records": len(self.records),
+            data = taskrecords.encode(records)
+        self.records, self.folded, self.failures = len(records), folded, failures
+        self.sealed = more or len(data) >= SEALED
+        self.packed = len(data)
+        self.size = len(records) + sum(sum(states.values()) for states in folded.values())
+        summary = _copy(folded)
+        _count(summary, records)
+        self.content = {
+            "records": len(records),
             "sealed": self.sealed,
             "summary": [{"task": task, "states": states} for task, states in summary.items()][:MAX_TASKS],
-            "failures": [_failure(r) for r in self.records if r.state != "Completed"][:MAX_FAILURES],
+            "failures": [_failure(r) for r in records if r.state != "Completed"][:MAX_FAILURES],
             "encoding": taskrecords.ENCODING,
-            "data": self.data,
+            "data": data,
         }
 
 
@@ -109,6 +111,7 @@ class Pages:
     def __init__(self, api: Api, assignment: Assignment) -> None:
         self._api, self._at = api, assignment
         self._lock = threading.Lock()
+        self._packing = threading.Lock()  # held by whoever makes a batch; taken before the other
         self._counts = Counts()
         self.failures = 0
         # What is on no sealed page: whole records, and those that are only counted.
@@ -119,7 +122,8 @@ class Pages:
         # Of the open page: what stands in it, and what all its writes together have held.
         self._number, self._written, self._spent, self._created = 0, 0, 0, False
         self._failures_written, self._bytes = 0, 0
-        self._sealing: _Batch | None = None  # may have arrived: a sealed page is never sent with other content
+        # To be sent, the first first. It may have arrived: a sealed page is never sent with other content.
+        self._sealed: deque[_Batch] = deque()
 
     def note(self, record: TaskRecord) -> None:
         """Take a record."""
@@ -136,8 +140,20 @@ class Pages:
             if self._bytes >= (MAX_SUCCESSES if success else MAX_ANYTHING):
                 self._folds += 1
                 _count(self._folded, (_bounded(record),))
-            else:
-                self._records.append(_bounded(record))
+                return
+            self._records.append(_bounded(record))
+            if len(self._records) < PACK_AT:
+                return
+        self._pack()
+
+    def _pack(self) -> None:
+        """Make sealed pages of what is too much to keep as it is: the API server is away, or slower than user code."""
+        while len(self._records) >= PACK_AT:
+            if self._packing.locked() and len(self._records) < 2 * PACK_AT:
+                return  # somebody is at it
+            with self._packing:
+                if len(self._records) >= PACK_AT:
+                    self._make()
 
     def _amend(self, record: TaskRecord) -> None:
         """Put the record in the place of the one of its completion, where that is on no sealed page."""
@@ -153,8 +169,10 @@ class Pages:
             return self._counts.status() if self._counts.total else {}
 
     def due(self) -> bool:
-        """Whether the open page should be written now."""
+        """Whether a page should be written now."""
         with self._lock:
+            if self._sealed:
+                return True
             size = len(self._records) + self._folds
             wanted = size >= 2 * self._written or self.failures > self._failures_written
             return size > self._written and wanted and self._spent <= 2 * size
@@ -168,49 +186,67 @@ class Pages:
                 return
 
     def _next(self) -> _Batch | None:
-        if self._sealing is not None:
-            return self._sealing
-        with self._lock:
+        with self._packing:
+            if self._sealed:
+                return self._sealed[0]
             if len(self._records) + self._folds == self._written and not self._amended:
                 return None
+            return self._make()
+
+    def _make(self) -> _Batch:
+        """The next page; one that is sealed takes its records along. Whoever calls it packs."""
+        with self._lock:
             self._amended = False
             records, folded, failures = self._records[:ENCODE_AT_MOST], _copy(self._folded), self.failures
             more = len(self._records) > len(records)
         batch = _Batch(records, folded, failures, more)
-        self._sealing = batch if batch.sealed else None
+        if batch.sealed:
+            self._take(batch)
         return batch
 
-    def _sent(self, batch: _Batch) -> None:
+    def _take(self, batch: _Batch) -> None:
+        """What the batch holds is no other page's."""
         with self._lock:
-            self._sealing, self._failures_written = None, batch.failures
-            if not batch.sealed:
-                self._written, self._spent = batch.size, self._spent + batch.size
-                return
-            del self._records[: len(batch.records)]
+            del self._records[: batch.records]
             for task, states in batch.folded.items():
                 for name, count in states.items():
                     self._folds -= count
                     self._folded[task][name] -= count
             self._folded = {t: left for t, states in self._folded.items() if (left := _nonzero(states))}
+            self._bytes += batch.packed
+            self._sealed.append(batch)
+
+    def _sent(self, batch: _Batch) -> None:
+        with self._lock:
+            self._failures_written = batch.failures
+            if not batch.sealed:
+                self._written, self._spent = batch.size, self._spent + batch.size
+                return
+            self._sealed.popleft()
             self._number, self._written, self._spent, self._created = self._number + 1, 0, 0, False
-            self._bytes += len(batch.data)
 
     def _send(self, batch: _Batch) -> None:
         name = names.task_page(self._at.name, self._at.uid, self._at.attempt, self._number)
-        content = batch.content()
+        content = batch.content
         answer = self._put(name, content)
         if answer.status in (400, 413, 422):  # without what is for people, it may pass
             answer = self._put(name, {**content, "summary": [], "failures": []})
         if answer.status < 300:
             self._created = True
         elif answer.status in (400, 413, 422):
-            batch.sealed = True  # the next page may pass
-            lost = len(batch.records)
-            say(f"{lost} task records are lost: page {name}: {answer}")
+            self._give_up(batch)
+            say(f"{batch.records} task records are lost: page {name}: {answer}")
         elif answer.busy:
             raise Unreachable(f"page {name}: {answer}")
         else:
             raise Refused(f"page {name}: {answer}")
+
+    def _give_up(self, batch: _Batch) -> None:
+        """Have an open page be over: the next one may pass."""
+        with self._packing:
+            if not batch.sealed and not self._sealed:  # else they are on a sealed one by now, which is tried itself
+                self._take(batch)
+                batch.sealed = True
 
     def _put(self, name: str, content: dict[str, Any]) -> Answer:
         """Create the page, or update it where it is there: an earlier try may have arrived without its answer."""

@@ -417,6 +417,48 @@ class TestFailures:
         for page in pod.server.pages:
             TaskRunPage.model_validate(page)
 
+    @pytest.mark.parametrize("fault", [Lost.REQUEST, Lost.ANSWER], ids=["requests are lost", "answers are lost"])
+    def test_what_waits_for_the_server_is_packed_and_complete_in_the_end(
+        self, pod: Pod, pages: Pages, monkeypatch: pytest.MonkeyPatch, fault: Fault
+    ) -> None:
+        """However long it is away: what is kept whole has a bound. Threads report all the while."""
+        monkeypatch.setattr(module, "PACK_AT", 3000)
+        noted(pages, map(record, range(10)))
+        pages.write()
+        pod.server.fault = lambda _: fault
+        threads = [
+            threading.Thread(target=noted, args=(pages, [record(n) for n in range(start, 20_000, 4)]))
+            for start in range(10, 14)
+        ]
+        for thread in threads:
+            thread.start()
+        most, tries = 0, 0
+        while any(thread.is_alive() for thread in threads) or tries < 3:
+            with pytest.raises(Unreachable):
+                pages.write()
+            most, tries = max(most, len(pages._records)), tries + 1
+        assert most <= 2 * 3000 + len(threads)
+        assert pages.due()
+        pod.server.fault = lambda _: None
+        pages.write()
+        assert sorted(kept(pod)) == sorted(f"id-{n}" for n in range(20_000))
+        assert summed(pod) == {("load", "Completed"): 20_000}
+        assert [page["sealed"] for page in pod.server.pages[:-1]] == [True] * (len(pod.server.pages) - 1)
+
+    def test_the_rooms_of_a_run_are_those_of_one_that_is_told_later(
+        self, pod: Pod, pages: Pages, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Past it, successes are only counted, though no page was written yet."""
+        monkeypatch.setattr(module, "PACK_AT", 3000)
+        monkeypatch.setattr(module, "MAX_SUCCESSES", 50_000)
+        noted(pages, map(record, range(30_000)))
+        assert pod.server.requests == []
+        pages.write()
+        pages.write()
+        assert len(kept(pod)) < 30_000
+        assert summed(pod) == {("load", "Completed"): 30_000}
+        assert sum(len(page["data"]) for page in pod.server.pages) < 50_000 + 2 * module.MAX_DATA
+
     @pytest.mark.parametrize("fault", REFUSED.values(), ids=REFUSED)
     def test_a_refusal_that_may_pass_loses_nothing(self, pod: Pod, pages: Pages, fault: Fault) -> None:
         """It is told apart from a server that does not answer: somebody must look whether it passes."""
