@@ -19,8 +19,8 @@ from .effects import Sleep as SleepFor
 from .inputs import PLAIN, blocks, data_of, find, resolve_all, to_states
 from .names import render
 from .outcome import state_of_value
-from .reporting import Opening
-from .retries import seconds_before
+from .reporting import Cancellable, Opening
+from .retries import interrupted, seconds_before
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -94,7 +94,7 @@ def flow_life(
         if flow.on_running_hooks:
             yield from run_hooks(flow.on_running_hooks, flow, run, state)
         state = yield from _attempt(flow, context, args, kwargs, collect)
-        if state.type is StateType.FAILED and retry < flow.retries:
+        if state.type is StateType.FAILED and retry < flow.retries and not interrupted(state.data, context):
             delay = seconds_before(retry, flow.delays, None)
             retry += 1
             name = StateName.RETRYING
@@ -196,8 +196,14 @@ def _end(flow: Flow[Any, Any], context: FlowRunContext, state: State[Any]) -> Ge
         hooks = flow.on_cancellation_hooks
     if state.type is not StateType.COMPLETED:
         log_failure(run, state, None)
+    told = state
+    if state.type is StateType.CRASHED and (hooks or flow.on_cancellation_hooks):
+        reporter = context.reporter
+        if isinstance(reporter, Cancellable) and (yield Blocking(reporter.being_cancelled)):
+            hooks = flow.on_cancellation_hooks
+            told = run.state = State(StateType.CANCELLING, None, state.message, state.data, run_id=run.id)
     if hooks:
-        yield from run_hooks(hooks, flow, run, state)
+        yield from run_hooks(hooks, flow, run, told)
     return state
 
 

@@ -15,7 +15,7 @@ from .ids import new_id
 from .names import random_name
 from .outcome import answer, answer_async
 from .records import FlowRunInfo, TaskRecord
-from .reporting import ChildReporter, EventReporter, Opening
+from .reporting import Cancellable, ChildReporter, EventReporter, Opening
 from .runs import FlowRun
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ class Subflow:
         self.task_changed = (self._child or parent).task_changed
         if isinstance(parent, EventReporter):
             self.event_emitted = parent.event_emitted
+        if isinstance(parent, Cancellable):
+            self.being_cancelled = parent.being_cancelled
         if isinstance(self._child, ChildReporter):
             self.child = self._child.child  # for subflows of this one
         if isinstance(self._child, Opening):

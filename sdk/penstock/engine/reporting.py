@@ -38,6 +38,14 @@ class EventReporter(Protocol):
 
 
 @runtime_checkable
+class Cancellable(Protocol):
+    """What a reporter may do besides: know why a run is interrupted."""
+
+    def being_cancelled(self) -> bool:
+        """Whether somebody asked for the run's end. May block, for a moment; False where that cannot be told."""
+
+
+@runtime_checkable
 class Opening(Protocol):
     """What the reporter of a subflow may do besides: make it known before it starts."""
 

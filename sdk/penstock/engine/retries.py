@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 from ..api.retry import MAX_DELAYS, delay_before
@@ -10,6 +11,8 @@ from ..errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from ..context import FlowRunContext
 
     Delays = float | Sequence[float]
 
@@ -32,6 +35,26 @@ def checked_delays(
         if not (delay >= 0 and math.isfinite(delay)):
             raise DefinitionError(f"{what}: retry_delay_seconds must be at least 0 and finite, got {delay}")
     return values[0] if isinstance(delays, int | float) else values
+
+
+def interrupted(error: object, flow: FlowRunContext | None) -> bool:
+    """Whether an interrupt or an exit is behind a failure: what code raises on its way out is no reason to try again.
+
+    A cancelled coroutine is none by itself (a timeout of user code's own is one), but for what cancelled its flow.
+    """
+    if flow is not None and flow.interruption is not None:
+        return True
+    asyncio = sys.modules.get("asyncio")
+    passing: tuple[type[BaseException], ...] = (Exception, GeneratorExit)
+    if asyncio is not None:
+        passing = (*passing, asyncio.CancelledError)
+    seen: set[int] = set()
+    while isinstance(error, BaseException) and id(error) not in seen:
+        if not isinstance(error, passing):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def seconds_before(retry: int, delays: Delays, jitter: float | None) -> float:

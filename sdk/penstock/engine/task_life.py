@@ -19,7 +19,7 @@ from .effects import Blocking, Call, Callback, Effect, Sleep, Wait
 from .inputs import PLAIN, blocks, data_of, find, identity, resolve_all, to_states
 from .names import render
 from .outcome import state_of_value
-from .retries import seconds_before
+from .retries import interrupted, seconds_before
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -135,7 +135,7 @@ def task_life(
             TASK.set(outside)
             if slots is not None:
                 slots.release()
-        if state.type is StateType.FAILED and retry < task.retries and (yield from _may_retry(task, run, state)):
+        if state.type is StateType.FAILED and retry < task.retries and (yield from _may_retry(task, run, state, flow)):
             delay = seconds_before(retry, task.delays, task.retry_jitter_factor)
             retry += 1
             name = StateName.RETRYING
@@ -191,7 +191,11 @@ def _futures_to_states(value: Any) -> Generator[Effect, Any, Any]:
     return to_states(value)
 
 
-def _may_retry(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> Generator[Effect, Any, bool]:
+def _may_retry(
+    task: Task[Any, Any], run: TaskRun, state: State[Any], flow: FlowRunContext | None
+) -> Generator[Effect, Any, bool]:
+    if interrupted(state.data, flow):
+        return False
     condition = task.retry_condition_fn
     if condition is None:
         return True

@@ -92,9 +92,9 @@ class Api:
             )
         return cls(host, int(port), os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
 
-    def another(self) -> Api:
+    def another(self, timeout: float | None = None) -> Api:
         """A second connection, for use in another thread."""
-        return Api(self._host, self._port, self._folder, self._timeout)
+        return Api(self._host, self._port, self._folder, self._timeout if timeout is None else timeout)
 
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
         """Ask once. Raises Unreachable.

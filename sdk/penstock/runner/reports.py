@@ -85,6 +85,10 @@ class Reports:
         if self._events.put(event):
             self._wake.set()
 
+    def being_cancelled(self) -> bool:
+        """Whether the interruption of the run is somebody's wish."""
+        return self._status.being_cancelled()
+
     def child(self, info: FlowRunInfo) -> Reporter:
         """A subflow is about to start."""
         return self._children.child(info)

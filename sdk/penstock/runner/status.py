@@ -25,6 +25,8 @@ MAX_WAIT, MAX_RETRY_AFTER = 10.0, 60.0
 # Seconds that an API server which answers may refuse what should be taken; before the claim no work would be lost.
 PATIENCE, PATIENCE_AT_CLAIM = 300.0, 30.0
 
+ASKED_FOR = 2.0  # seconds of the pod's grace that the question may take why it shall end
+
 Ops = list[dict[str, Any]]
 _NOTHING_MORE: Sequence[Ops] = ([],)
 
@@ -142,6 +144,19 @@ class RunStatus:
         except Unreachable:
             return False
         return answer.status == 200
+
+    def being_cancelled(self) -> bool:
+        """Whether somebody asked for the run's end; False where that cannot be told soon. From any thread."""
+        api = self._api.another(ASKED_FOR)
+        try:
+            answer = api.request("GET", self._at.path)
+        except Unreachable:
+            return False
+        finally:
+            api.close()
+        run = answer.body if answer.status == 200 else {}
+        state = (run.get("status") or {}).get("state") or {}
+        return (run.get("spec") or {}).get("cancel") is True or state.get("type") == StateType.CANCELLING
 
     def verify(self) -> None:
         """Return where the run is this attempt's. Raises Fenced, and Unreachable where that cannot be told."""

@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 from statistics import fmean
 
 import pytest
 
-from penstock.engine.retries import checked_delays, jittered, seconds_before
+from penstock.engine.retries import checked_delays, interrupted, jittered, seconds_before
+
+
+def raised(on_the_way_out_of: BaseException) -> Exception:
+    """What cleanup code raises."""
+    try:
+        try:
+            raise on_the_way_out_of
+        finally:
+            raise OSError("no database")
+    except OSError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "so"),
+    {
+        "a failure": (ValueError(), False),
+        "an interrupt": (KeyboardInterrupt(), True),
+        "cleanup after an interrupt": (raised(KeyboardInterrupt()), True),
+        "cleanup after an exit": (raised(SystemExit(3)), True),
+        "cleanup after a failure": (raised(ValueError()), False),
+        "a time-out of user code's own": (raised(asyncio.CancelledError()), False),
+        "a generator that is closed": (raised(GeneratorExit()), False),
+        "no exception": ("some value", False),
+    }.values(),
+)
+def test_an_interrupt_is_no_failure_to_try_again_after(error: object, so: bool) -> None:
+    assert interrupted(error, None) is so
+
+
+def test_causes_that_go_in_circles_end() -> None:
+    first, second = ValueError(), ValueError()
+    first.__cause__, second.__cause__ = second, first
+    assert not interrupted(first, None)
 
 
 def test_the_last_delay_of_a_list_repeats() -> None:

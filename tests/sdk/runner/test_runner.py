@@ -320,6 +320,15 @@ CLEANUP_FAILS = """try:
             time.sleep(60)
         finally:
             raise RuntimeError("the database is gone")"""
+TASK_CLEANUP_FAILS = """
+        @task(retries=3)
+        def fragile():
+            try:
+                time.sleep(60)
+            finally:
+                raise RuntimeError("the database is gone")
+
+        fragile()"""
 SWALLOWS = """try:
             time.sleep(60)
         except BaseException:
@@ -333,11 +342,27 @@ ASYNC = """
     async def step():
         return 1
 
-    @flow
+    @flow{options}
     async def etl():
         await step()
         print("user code", flush=True)
         {body}
+"""
+ASYNC_CLEANUP_FAILS = """try:
+            await asyncio.sleep(60)
+        finally:
+            raise ValueError"""
+HOOKED = """
+    import time
+    from penstock import flow
+
+    def told(hook):
+        return lambda flow, run, state: print(f"hook: {hook} {state.name}", flush=True)
+
+    @flow(on_cancellation=[told("cancellation")], on_crashed=[told("crashed")])
+    def etl():
+        print("user code", flush=True)
+        time.sleep(60)
 """
 
 
@@ -349,16 +374,35 @@ class TestSigterm:
             "it computes": WAITING.format(options="", body="while True: pass"),
             "it would be tried again": WAITING.format(options="(retries=3)", body="time.sleep(60)"),
             "its cleanup fails": WAITING.format(options="", body=CLEANUP_FAILS),
+            "its cleanup fails, and it would be tried again": WAITING.format(options="(retries=3)", body=CLEANUP_FAILS),
+            "the cleanup of its task fails": WAITING.format(options="(retries=3)", body=TASK_CLEANUP_FAILS),
+            "it calls into C": WAITING.format(
+                options="", body="import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000)"
+            ),
             "it waits for a task": WAITING.format(
                 options="", body="task(lambda: time.sleep(5), name='slow').submit().result()"
             ),
             "it has a deadline": WAITING.format(options="(timeout_seconds=50)", body="time.sleep(60)"),
-            "it awaits": ASYNC.format(body="await asyncio.sleep(60)"),
-            "its cleanup fails, awaiting": ASYNC.format(
-                body="try:\n            await asyncio.sleep(60)\n        finally:\n            raise ValueError"
+            "it awaits": ASYNC.format(options="", body="await asyncio.sleep(60)"),
+            "its cleanup fails, awaiting": ASYNC.format(options="", body=ASYNC_CLEANUP_FAILS),
+            "its cleanup fails, awaiting, and it would be tried again": ASYNC.format(
+                options="(retries=3)", body=ASYNC_CLEANUP_FAILS
             ),
         }.values(),
-        ids=["sleeps", "computes", "retries", "cleanup", "task", "deadline", "async", "async cleanup"],
+        ids=[
+            "sleeps",
+            "computes",
+            "retries",
+            "cleanup",
+            "cleanup and retries",
+            "cleanup of a task",
+            "C",
+            "task",
+            "deadline",
+            "async",
+            "async cleanup",
+            "async cleanup and retries",
+        ],
     )
     def test_user_code_is_interrupted_and_no_end_is_written(self, runners: Runners, flow: str) -> None:
         """What it did is reported; what it means is the operator's to say."""
@@ -392,6 +436,36 @@ class TestSigterm:
         process.terminate()
         assert process.ends() == 143
         assert "clean\n" in process.stdout
+
+    @pytest.mark.parametrize(
+        ("why", "said"),
+        [
+            ("somebody cancelled it", "hook: cancellation Cancelling"),
+            ("its pod is evicted", "hook: crashed Crashed"),
+            ("nobody says why", "hook: crashed Crashed"),
+        ],
+    )
+    def test_hooks_are_called_before_the_process_ends(self, runners: Runners, why: str, said: str) -> None:
+        """By what is behind the signal, as far as that can be told."""
+        process = runners.start(HOOKED)
+        process.until(lambda: "user code" in process.stdout)
+        if why == "somebody cancelled it":
+            runners.pod.run["spec"]["cancel"] = True
+        if why == "nobody says why":
+            runners.pod.server.fault = lambda _: Lost.REQUEST
+        process.terminate()
+        assert process.ends() == 143, process.stderr
+        assert [line for line in process.stdout.splitlines() if line.startswith("hook")] == [said]
+        assert runners.pod.status["state"]["type"] == "Running"
+
+    def test_hooks_of_a_subflow_hear_of_it_too(self, runners: Runners) -> None:
+        subflow = HOOKED + "\n    inner = etl\n\n    @flow\n    def etl():\n        inner()\n"
+        process = runners.start(subflow)
+        process.until(lambda: "user code" in process.stdout)
+        runners.pod.run["spec"]["cancel"] = True
+        process.terminate()
+        assert process.ends() == 143, process.stderr
+        assert "hook: cancellation Cancelling" in process.stdout
 
     def test_before_the_claim_it_ends_at_once(self, runners: Runners) -> None:
         """The API server is away; nothing was begun."""
