@@ -26,8 +26,10 @@ from . import settings as configuration
 from .cluster import ApiCluster, Connection
 from .controller.controller import Controller, utc_now
 from .controller.leadership import Leadership
+from .core.retention import Ceiling
 from .handlers import low_rate
 from .launch.pods import Defaults
+from .reconcile.archive import Archive
 from .reconcile.flowdeployments import FlowDeployments
 from .reconcile.flows import Flows
 from .reconcile.workpools import WorkPools
@@ -111,6 +113,8 @@ class Operator:
             instance=instance(),
             workers=wanted.workers,
             leadership=leadership,
+            ceiling=Ceiling(wanted.retention_max_runs or None, wanted.retention_max_days * 86_400 or None),
+            archive=Archive.at(cluster, wanted.archive) if wanted.archive else None,
         )
         controller.register("Flow", Flows(cluster, utc_now).reconcile)
         controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
@@ -118,6 +122,7 @@ class Operator:
         metrics.QUEUE_DEPTH.set_function(lambda: len(controller.queue))
         metrics.QUEUE_AGE.set_function(controller.queue.oldest_age)
         metrics.LIVE_RUNS.set_function(lambda: controller.cache.count("FlowRun"))
+        metrics.SETTLED_RUNS.set_function(lambda: len(controller.settled))
         metrics.EVENTS_DROPPED.set_function(lambda: controller.events.dropped)
         metrics.WATCH_SILENCE.set_function(lambda: max(i.silence() for i in controller.informers))
         if wanted.metrics_port:

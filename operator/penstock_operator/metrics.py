@@ -28,6 +28,10 @@ WRITES_REFUSED = Counter(
 WRITES_LATE = Counter(
     "penstock_writes_late", "Writes in flight while the lease ran out, and done nevertheless", ["verb", "resource"]
 )
+SETTLED_RUNS = Gauge("penstock_settled_runs", "Settled runs that are not deleted")
+RUNS_DELETED = Counter("penstock_runs_deleted", "Runs that retention deleted, by cause", ["cause"])
+RUNS_ARCHIVED = Counter("penstock_runs_archived", "Runs that are in the archive")
+ARCHIVE_FAILING = Gauge("penstock_archive_failing", "1 while the archive cannot be written, and runs stay for it")
 EVENTS_DROPPED = Gauge("penstock_events_dropped", "Events that could not be sent")
 
 

@@ -8,9 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from penstock.errors import ConfigurationError
+from penstock.results import urls
+
 PREFIX = "PENSTOCK_OPERATOR_"
 LEASE_TEXT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
-BOUNDS = {"workers": (1, 256), "probe_port": (0, 65535), "metrics_port": (0, 65535)}
+BOUNDS = {
+    "workers": (1, 256),
+    "retention_max_runs": (0, 1_000_000),
+    "retention_max_days": (0, 36_500),
+    "probe_port": (0, 65535),
+    "metrics_port": (0, 65535),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,15 @@ class Settings:
 
     lease: str = ""
     """Lease by which one of several operators acts, as namespace/name; empty: this is the only one, and it acts."""
+    retention_max_runs: int = 1000
+    """Settled runs that a namespace keeps at most; 0 for no bound. At the budget of 6 KiB a run, 6 MiB of etcd."""
+
+    retention_max_days: int = 30
+    """Days after their end at which runs are deleted whatever else is said; 0 for no bound."""
+
+    archive: str = ""
+    """URL at which runs are kept when they are deleted (s3://, gs://, az://, file://); nowhere when empty.
+    Credentials never stand in it: they come from the environment, or from the pod's identity."""
 
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
@@ -82,4 +100,9 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
             raise InvalidSetting(f"{variable}={getattr(settings, name)!r}: one of {', '.join(allowed)} is wanted")
     if settings.lease and not LEASE_TEXT.fullmatch(settings.lease):
         raise InvalidSetting(f"{PREFIX}LEASE={settings.lease!r}: namespace/name of a Lease is wanted")
+    if settings.archive:
+        try:
+            urls.parse(settings.archive, "archive")
+        except ConfigurationError as error:  # which repeats no credentials
+            raise InvalidSetting(f"{PREFIX}ARCHIVE: {error}") from None
     return settings

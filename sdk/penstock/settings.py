@@ -210,6 +210,13 @@ class Settings:
         reason="How many emitted events wait to be sent, and how many are kept on this machine.",
         of_default="A second of the API server's time; more are dropped, counted and told of.",
     )
+    archive: Setting[str | None] = Setting(
+        None,
+        _text,
+        unit="URL",
+        reason="Where `penstock runs --archived` and `show --archived` read: the archive that the operator writes.",
+        of_default="Credentials come from the environment, as each provider's own tools take them.",
+    )
     ui_url: Setting[str | None] = Setting(
         None,
         _text,

@@ -102,7 +102,8 @@ async def api_server() -> AsyncIterator[str]:
             bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "6"}}}
             await stream.write(json.dumps(bookmark).encode() + b"\n")
             await asyncio.Event().wait()
-        items = [run] if request.path.endswith("/flowruns") else []
+        live = request.path.endswith("/flowruns") and request.query.get("fieldSelector") == "status.settled!=true"
+        items = [run] if live else []
         return web.json_response({"metadata": {"resourceVersion": "5"}, "items": items})
 
     application = web.Application()
@@ -143,6 +144,7 @@ def test_an_operator_that_started_is_healthy_and_serves_its_metrics_until_it_is_
             assert operator.health().keys() == {"silence", "queued", "leads"}
             metrics = await asyncio.to_thread(served, port)
             assert metrics["penstock_live_runs"] == 1.0
+            assert metrics["penstock_settled_runs"] == 0.0
             assert 0.0 <= metrics["penstock_queue_oldest_seconds"] < 60.0
             assert 0.0 <= metrics["penstock_watch_silence_seconds"] < 60.0
             assert metrics["penstock_events_dropped"] == 0.0

@@ -22,6 +22,9 @@ def test_each_setting_is_read_from_its_variable_as_its_type() -> None:
         "PENSTOCK_OPERATOR_SERVICE_ACCOUNT": "runs",
         "PENSTOCK_OPERATOR_WORKERS": "4",
         "PENSTOCK_OPERATOR_LEASE": "penstock-system/penstock-operator",
+        "PENSTOCK_OPERATOR_RETENTION_MAX_RUNS": "50",
+        "PENSTOCK_OPERATOR_RETENTION_MAX_DAYS": "0",
+        "PENSTOCK_OPERATOR_ARCHIVE": "s3://bucket/runs",
         "PENSTOCK_OPERATOR_LOG_LEVEL": "DEBUG",
         "PENSTOCK_OPERATOR_LOG_FORMAT": "plain",
         "PENSTOCK_OPERATOR_PROBE_PORT": "0",
@@ -35,6 +38,9 @@ def test_each_setting_is_read_from_its_variable_as_its_type() -> None:
         service_account="runs",
         workers=4,
         lease="penstock-system/penstock-operator",
+        retention_max_runs=50,
+        retention_max_days=0,
+        archive="s3://bucket/runs",
         log_level="DEBUG",
         log_format="plain",
         probe_port=0,
@@ -54,6 +60,7 @@ def test_an_empty_variable_means_the_default() -> None:
         ("PENSTOCK_OPERATOR_WORKERS", "-1", "a whole number"),
         ("PENSTOCK_OPERATOR_WORKERS", "²", "a whole number"),
         ("PENSTOCK_OPERATOR_WORKERS", "0", "at least 1"),
+        ("PENSTOCK_OPERATOR_RETENTION_MAX_RUNS", "1000001", "at most 1000000"),
         ("PENSTOCK_OPERATOR_PROBE_PORT", "70000", "at most 65535"),
         ("PENSTOCK_OPERATOR_LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
         ("PENSTOCK_OPERATOR_LOG_FORMAT", "xml", "json, plain"),
@@ -68,3 +75,15 @@ def test_a_wrong_value_names_the_variable_and_what_it_takes(variable: str, value
     assert variable in str(raised.value)
     assert repr(value) in str(raised.value)
     assert wanted in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [("ftp://somewhere", "there is no archive ftp://"), ("s3://key:hush@bucket", "has credentials in it")],
+)
+def test_an_archive_that_cannot_be_is_told_without_its_credentials(url: str, wanted: str) -> None:
+    with pytest.raises(InvalidSetting) as raised:
+        settings.read({"PENSTOCK_OPERATOR_ARCHIVE": url})
+    assert str(raised.value).startswith("PENSTOCK_OPERATOR_ARCHIVE: ")
+    assert wanted in str(raised.value)
+    assert "hush" not in str(raised.value)

@@ -28,6 +28,12 @@ app.kubernetes.io/component: operator
     - flowruns/status
     - workpools/status
   verbs: [patch]
+- apiGroups: [penstock.dev] # retention
+  resources: [flowruns]
+  verbs: [delete]
+- apiGroups: [penstock.dev] # for the archive
+  resources: [taskrunpages]
+  verbs: [list]
 - apiGroups: [penstock.dev] # the word by which the admission policies know who may write the status of any run
   resources: [flowruns/status]
   verbs: [operate]
@@ -45,7 +51,7 @@ app.kubernetes.io/component: operator
   verbs: [get, create]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list] # the latter for the archive
 {{- end }}
 
 {{- define "penstock.ofRuns" -}}

@@ -109,6 +109,10 @@ class ObjectCache:
                 self._children_of.pop((ref[0], parent), None)
         return body
 
+    def parents(self, namespace: str) -> Iterable[str]:
+        """Names of the runs that made those of the namespace that are under way."""
+        return [name for where, name in self._children_of if where == namespace]
+
     def lose_node(self, name: str, lost: bool) -> None:
         """Note that a node is gone, or back."""
         (self._lost_nodes.add if lost else self._lost_nodes.discard)(name)

@@ -18,17 +18,22 @@ from penstock.api import labels
 
 from .. import metrics
 from ..cluster import FLOW_RUNS, JOBS, LOW_RATE, NODES, PODS, ApiError, Cluster, spread
+from ..core.retention import DEFAULT_CEILING, Ceiling
 from ..core.views import PodView, parse_time
 from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
+from ..reconcile.archive import Archive
 from ..reconcile.flowruns import FlowRuns
+from ..reconcile.retention import Retention
 from ..reconcile.revisions import Revisions
 from ..reconcile.sources import Key, Requeue
 from .cache import ObjectCache
 from .due import DueTimes
 from .events import EventPoster
+from .housekeeping import Housekeeping
 from .informer import Informer, Selection
 from .leadership import Leadership
 from .queue import KeyQueue
+from .settled import SettledRuns
 from .waiting import Waiting
 
 logger = logging.getLogger(__name__)
@@ -42,6 +47,7 @@ SAFETY = timedelta(minutes=5)  # a run that waits for another object is looked a
 SWEEP = 60.0  # seconds between lists of the kinds that kopf watches, which never tells of deletions it did not see
 MAX_STILLNESS = 180.0
 MAX_WORK = 600.0  # far more than one look can wait for while the API server answers
+RETENTION = "retention"  # a task of the housekeeping
 REMEMBERED_TOUCHES = 1000
 TTL_TEXT = re.compile(r"[0-9]{1,9}")
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
@@ -88,6 +94,8 @@ class Controller:
         instance: str = "operator",
         workers: int = 16,
         watch_nodes: bool = True,
+        ceiling: Ceiling = DEFAULT_CEILING,
+        archive: Archive | None = None,
         clock: Callable[[], datetime] = utc_now,
         leadership: Leadership | None = None,
     ) -> None:
@@ -115,6 +123,18 @@ class Controller:
             self._informer("Job", Selection(JOBS, where, label_selector=managed)),
             self._informer("FlowRun", Selection(FLOW_RUNS, where, field_selector="status.settled!=true")),
         ]
+        self.settled = SettledRuns(self.cache, clock, lambda namespace: self.housekeeping.soon(RETENTION, namespace))
+        retention = Retention(cluster, self.settled, ceiling, archive, clock)
+        self.housekeeping = Housekeeping({RETENTION: retention.reconcile}, clock)
+        self.informers.append(
+            Informer(
+                cluster,
+                Selection(FLOW_RUNS, where, field_selector="status.settled=true"),
+                changed=self.settled.put,
+                deleted=self.settled.drop,
+                known=self.settled.refs,
+            )
+        )
         self._watch_nodes = watch_nodes and not namespaces
         if self._watch_nodes:
             self.informers.append(self._informer("Node", Selection(NODES)))
@@ -130,6 +150,8 @@ class Controller:
             return
         if kind in self._reconcilers:
             self.queue.add((kind, key))
+        if kind == "FlowDeployment":
+            self.housekeeping.soon(RETENTION, key.namespace)
         self._touched.pop((kind, *key), None)  # so that the oldest comes first
         self._touched[(kind, *key)] = time.monotonic()
         if len(self._touched) > REMEMBERED_TOUCHES:
@@ -309,6 +331,7 @@ class Controller:
             group.create_task(self.events.run(), name="events")
             group.create_task(self.due.run(), name="due times")
             group.create_task(self._sweep_again(), name="sweep")
+            group.create_task(self.housekeeping.run(), name="housekeeping")
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"worker {number}")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 ENCODING = "columns+json+zlib+base64/1"
+MAX_DECODED = 4 * 2**20  # bytes of JSON; a page that is sealed in time unpacks to a tenth of it
 FIELDS = ("id", "task", "key", "name", "state", "state_name", "attempts", "created", "started", "ended", "upstream")
 _TABLED = frozenset(("task", "key", "state", "state_name"))
 _TIMES = ("created", "started", "ended")
@@ -55,7 +56,11 @@ def encode(records: Iterable[Any]) -> str:
 def decode(data: str) -> list[dict[str, Any]]:
     """The records of a page, as dictionaries with the fields of a task record. Raises ValueError on damaged data."""
     try:
-        body = json.loads(zlib.decompress(base64.b64decode(data, validate=True)))
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(base64.b64decode(data, validate=True), MAX_DECODED)
+        if not unpacker.eof:
+            raise ValueError(f"incomplete, or larger than {MAX_DECODED} bytes")
+        body = json.loads(text)
         table, columns, origin = body["table"], body["columns"], body["origin"]
         ids = [columns["id"][0] + rest for rest in columns["id"][1:]]
         rows: list[dict[str, Any]] = []

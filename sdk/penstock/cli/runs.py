@@ -6,8 +6,9 @@ import click
 
 from ..api import labels
 from ..client import Client
+from .archived import ArchivedRuns, archive_options
 from .lookup import DEPLOYMENT, RUN, missing, plain
-from .options import output_option, with_client
+from .options import cluster_options, open_client, output_option
 from .rendering import Body, run_table, show_all, state_of, utc_now
 from .suggestions import instead
 
@@ -17,10 +18,37 @@ from .suggestions import instead
 @click.option("-s", "--state", "states", multiple=True, help="Only runs in this state, by type or name. Repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many, the newest.")
 @output_option("json", "yaml", "name", "wide")
-@with_client
-def command(client: Client, deployment: str | None, states: tuple[str, ...], limit: int, output: str | None) -> None:
+@cluster_options
+@archive_options
+def command(
+    deployment: str | None,
+    states: tuple[str, ...],
+    limit: int,
+    output: str | None,
+    archived: ArchivedRuns | None,
+    **where: str | None,
+) -> None:
     """List runs, the newest last."""
     name = plain(DEPLOYMENT, deployment) if deployment else None
+    if archived is not None:
+        found = archived.latest(name, states, limit)[::-1]
+        if not found:
+            click.echo(f"No such runs {archived.place}.", err=True)
+    else:
+        with open_client(**where) as client:
+            found = _listed(client, name, states, limit)
+    if output in ("json", "yaml", "name"):
+        text = show_all(
+            ({"apiVersion": labels.API_VERSION, "kind": RUN.kind, **run} for run in found), output
+        )  # items of a list say neither
+    else:
+        text = run_table(found, utc_now(), wide=output == "wide")
+    if text:
+        click.echo(text)
+
+
+def _listed(client: Client, name: str | None, states: tuple[str, ...], limit: int) -> list[Body]:
+    """The newest runs in the cluster, the newest last; says when there are more, or none."""
     every = client.list(RUN.plural, field_selector=f"spec.deploymentRef.name={name}" if name else "")
     found = [run for run in every if not states or _words(run) & {state.lower() for state in states}]
     found.sort(key=lambda run: (run["metadata"]["creationTimestamp"], run["metadata"]["name"]))
@@ -29,14 +57,7 @@ def command(client: Client, deployment: str | None, states: tuple[str, ...], lim
         click.echo(_why_none(client, every, name, states), err=True)
     if len(shown) < len(found):
         click.echo(f"The newest {len(shown)} of {len(found)} runs; --limit shows more.", err=True)
-    if output in ("json", "yaml", "name"):
-        text = show_all(
-            ({"apiVersion": labels.API_VERSION, "kind": RUN.kind, **run} for run in shown), output
-        )  # items of a list say neither
-    else:
-        text = run_table(shown, utc_now(), wide=output == "wide")
-    if text:
-        click.echo(text)
+    return shown
 
 
 def _words(run: Body) -> set[str]:

@@ -9,8 +9,9 @@ from datetime import datetime
 import click
 
 from ..client import Client
+from .archived import ArchivedRuns, archive_options
 from .lookup import RUN, find
-from .options import output_option, with_client
+from .options import cluster_options, open_client, output_option
 from .rendering import COLOURS, Body, age, show, state_of, table, untold, utc_now
 
 MAX_FAILURES = 20
@@ -19,11 +20,17 @@ MAX_FAILURES = 20
 @click.command("show")
 @click.argument("run")
 @output_option("json", "yaml", unset="for people")
-@with_client
-def command(client: Client, run: str, output: str | None) -> None:
+@cluster_options
+@archive_options
+def command(run: str, output: str | None, archived: ArchivedRuns | None, **where: str | None) -> None:
     """Show everything about a run."""
-    body = find(client, RUN, run)
-    click.echo(show(body, output) if output else "\n".join(lines(body, pages_of(client, body))))
+    if archived is not None:
+        body, pages = archived.run(run)
+    else:
+        with open_client(**where) as client:
+            body = find(client, RUN, run)
+            pages = [] if output else pages_of(client, body)
+    click.echo(show(body, output) if output else "\n".join(lines(body, pages)))
 
 
 def pages_of(client: Client, run: Body) -> list[Body]:

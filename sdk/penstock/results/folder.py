@@ -73,6 +73,17 @@ class Folder:
         except OSError as error:
             raise _unavailable(error) from error
 
+    def names(self, path: str) -> tuple[list[str], list[str]]:
+        """Read the folder; what is being written is not there yet."""
+        try:
+            with os.scandir(self._file(path)) as found:
+                seen = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            return [], []
+        except OSError as error:
+            raise _unavailable(error) from error
+        return [name for name, folder in seen if folder], [name for name, folder in seen if not folder]
+
     def delete(self, path: str) -> None:
         """Remove the file."""
         try:

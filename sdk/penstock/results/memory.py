@@ -25,6 +25,13 @@ class Memory:
         """Hold the bytes."""
         _held[str(self.url.child(path))] = data
 
+    def names(self, path: str) -> tuple[list[str], list[str]]:
+        """What lies directly below."""
+        root = f"{self.url.child(path)}/"
+        below = [key.removeprefix(root).partition("/") for key in list(_held) if key.startswith(root)]
+        folders = {name for name, slash, _ in below if slash}
+        return sorted(folders), sorted(name for name, slash, _ in below if not slash)
+
     def delete(self, path: str) -> None:
         """Let go of the bytes."""
         _held.pop(str(self.url.child(path)), None)

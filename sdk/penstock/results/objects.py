@@ -71,6 +71,15 @@ class Objects:
         except self._failures as error:
             raise self._unavailable(error) from None
 
+    def names(self, path: str) -> tuple[list[str], list[str]]:
+        """List the prefix."""
+        try:
+            found = self._obstore.list_with_delimiter(self._store, self._path(path))
+        except self._failures as error:
+            raise self._unavailable(error) from None
+        folders, objects = found["common_prefixes"], (about["path"] for about in found["objects"])
+        return sorted(map(_last, folders)), sorted(map(_last, objects))
+
     def delete(self, path: str) -> None:
         """Delete the object."""
         try:
@@ -83,6 +92,10 @@ class Objects:
         """The library's own error is not chained: it repeats request headers and answers, keys among them."""
         lasting = isinstance(error, self._lasting) or _REFUSED.search(str(error))
         return StorageUnavailable(_said(error), transient=not lasting)
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 _REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")

@@ -38,3 +38,7 @@ class Split:
         """The key first."""
         self._keys.delete(path)
         self._values.delete(path)
+
+    def names(self, path: str) -> tuple[list[str], list[str]]:
+        """Of the keys."""
+        return self._keys.names(path)

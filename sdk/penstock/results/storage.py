@@ -1,4 +1,5 @@
-"""The seam between records and the places they are kept in: bytes under a path. Called by `store` alone.
+"""The seam between records and the places they are kept in: bytes under a path. Called by `store` and
+`penstock.archive`.
 
 A place neither retries nor waits: it says by `StorageUnavailable.transient` whether trying again may help.
 """
@@ -23,6 +24,9 @@ class Storage(Protocol):
 
     def put(self, path: str, data: bytes) -> None:
         """Put the bytes there, in place of what there was. Raises StorageUnavailable."""
+
+    def names(self, path: str) -> tuple[list[str], list[str]]:
+        """Names of the folders and of the files directly below, each sorted. Raises StorageUnavailable."""
 
     def delete(self, path: str) -> None:
         """Take away what is there, if anything is. Raises StorageUnavailable."""

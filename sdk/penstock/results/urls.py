@@ -47,7 +47,7 @@ class StorageUrl:
         return StorageUrl(self.scheme, self.bucket, folder, self.options), name
 
 
-def parse(url: str) -> StorageUrl:
+def parse(url: str, what: str = "result storage") -> StorageUrl:
     """The parts of a store's URL, or of a plain path. Raises ConfigurationError, which repeats no credentials."""
     if "://" not in url:
         from pathlib import Path
@@ -56,16 +56,16 @@ def parse(url: str) -> StorageUrl:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ConfigurationError(f"the URL of the result storage cannot be read: {error}") from None
+        raise ConfigurationError(f"the URL of the {what} cannot be read: {error}") from None
     scheme = parts.scheme
     if scheme not in OPTIONS:
         known = ", ".join(f"{name}://" for name in OPTIONS)
-        raise ConfigurationError(f"there is no result storage {scheme}://; there are {known} and plain paths")
-    where = f"the {scheme}:// URL of the result storage"
+        raise ConfigurationError(f"there is no {what} {scheme}://; there are {known} and plain paths")
+    where = f"the {scheme}:// URL of the {what}"
     if "@" in parts.netloc:
         raise ConfigurationError(
             f"{where} has credentials in it: take them out and give them by environment "
-            f"(AWS_ACCESS_KEY_ID and its like), or in a pool by spec.results.secretRef"
+            f"(AWS_ACCESS_KEY_ID and its like), or in a pool by the secretRef beside the URL"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(set(options).difference(OPTIONS[scheme]))
