@@ -21,7 +21,7 @@ import builders
 from api_client import ApiClient, Refused
 from archive_contract import ArchiveContract
 from command_line import CommandLine
-from penstock.api import taskrecords
+from penstock.api import names, taskrecords
 from penstock.archive.reading import Archive as Reading
 from penstock.results.storage import Storage, open_storage
 from penstock.results.urls import parse
@@ -31,7 +31,7 @@ from penstock_operator.controller.controller import Controller
 from penstock_operator.core.retention import Ceiling
 from penstock_operator.core.views import format_time
 from penstock_operator.launch.pods import Defaults
-from penstock_operator.reconcile import retention
+from penstock_operator.reconcile import copies, retention
 from penstock_operator.reconcile.archive import Archive
 from penstock_operator.reconcile.sources import Key
 from storage_servers import AzureServer, S3Server
@@ -346,6 +346,51 @@ def test_the_operators_account_may_do_all_that_retention_asks_for(
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         answer = admin.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review)
         assert answer["status"]["allowed"], (resource, verb)
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "ControllerRevision"])
+def test_the_operators_account_deletes_only_copies_of_its_own(office: Office, policies: None, kind: str) -> None:
+    version = {"ConfigMap": "v1", "ControllerRevision": "apps/v1"}[kind]
+    plural = f"{kind.lower()}s"
+    root = f"/{'api' if version == 'v1' else 'apis'}/{version}/namespaces/{office.namespace}/{plural}"
+    operator = {"Impersonate-User": "system:serviceaccount:penstock-system:penstock-operator"}
+    operator["Impersonate-Group"] = "system:serviceaccounts"
+    for name, labels in (("theirs", {}), ("own", {"app.kubernetes.io/managed-by": "penstock"})):
+        meta = {"name": name, "namespace": office.namespace, "labels": labels}
+        body = {"apiVersion": version, "kind": kind, "metadata": meta}
+        body |= {"data": {}} if kind == "ConfigMap" else {"data": {}, "revision": 1}
+        office.admin.request("POST", root, json=body)
+    with pytest.raises(Refused, match="deletes only what it has made"):
+        office.admin.request("DELETE", f"{root}/theirs", headers=operator)
+    office.admin.request("DELETE", f"{root}/own", headers=operator)
+    office.admin.request("DELETE", f"{root}/theirs")  # everybody else as ever
+
+
+def test_copies_that_no_run_names_go_in_time(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "UNREFERENCED", timedelta(seconds=4))
+    monkeypatch.setattr(copies, "AGAIN", timedelta(seconds=1))
+    digest = names.content_digest("x")
+    made = {"name": names.code_config_map(digest), "namespace": office.namespace}
+    made |= {"labels": {"app.kubernetes.io/managed-by": "penstock"}}  # type: ignore[dict-item]
+    made |= {"annotations": {"penstock.dev/code-digest": digest}}  # type: ignore[dict-item]
+    office.admin.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": made, "data": {"flow.py": "x"}})
+    run = office.ended("run")
+    status = run["status"]
+    status["resolved"]["code"]["configMap"] = made["name"]
+    office.admin.merge("FlowRun", office.namespace, "run", {"status": status}, "status")
+
+    def kept() -> bool:
+        items = office.admin.list("ConfigMap", office.namespace)["items"]
+        return made["name"] in [item["metadata"]["name"] for item in items]
+
+    async def scenario() -> None:
+        async with office.operator():
+            await asyncio.sleep(8)
+            assert kept()
+            office.admin.delete("FlowRun", office.namespace, "run")
+            await office.until(lambda: not kept(), "the deletion of the code")
+
+    played(scenario)
 
 
 def test_what_is_under_a_name_of_an_earlier_run_is_not_deleted(office: Office) -> None:

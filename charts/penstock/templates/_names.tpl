@@ -44,11 +44,11 @@ app.kubernetes.io/component: operator
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
-  resources: [configmaps]
-  verbs: [get, create]
+  resources: [configmaps] # of code; a policy keeps the deletions to these
+  verbs: [get, list, create, delete]
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, create]
+  verbs: [get, list, create, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, list] # the latter for the archive

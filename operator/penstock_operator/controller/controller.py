@@ -22,6 +22,7 @@ from ..core.retention import DEFAULT_CEILING, Ceiling
 from ..core.views import PodView, parse_time
 from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
 from ..reconcile.archive import Archive
+from ..reconcile.copies import Copies
 from ..reconcile.flowruns import FlowRuns
 from ..reconcile.retention import Retention
 from ..reconcile.revisions import Revisions
@@ -47,7 +48,7 @@ SAFETY = timedelta(minutes=5)  # a run that waits for another object is looked a
 SWEEP = 60.0  # seconds between lists of the kinds that kopf watches, which never tells of deletions it did not see
 MAX_STILLNESS = 180.0
 MAX_WORK = 600.0  # far more than one look can wait for while the API server answers
-RETENTION = "retention"  # a task of the housekeeping
+RETENTION, COPIES = "retention", "copies"  # tasks of the housekeeping
 REMEMBERED_TOUCHES = 1000
 TTL_TEXT = re.compile(r"[0-9]{1,9}")
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
@@ -125,7 +126,10 @@ class Controller:
         ]
         self.settled = SettledRuns(self.cache, clock, lambda namespace: self.housekeeping.soon(RETENTION, namespace))
         retention = Retention(cluster, self.settled, ceiling, archive, clock)
-        self.housekeeping = Housekeeping({RETENTION: retention.reconcile}, clock)
+        copies = Copies(cluster, self.revisions, self.settled, clock)
+        self.housekeeping = Housekeeping({RETENTION: retention.reconcile, COPIES: copies.reconcile}, clock)
+        for namespace in where:
+            self.housekeeping.soon(COPIES, namespace or "")
         self.informers.append(
             Informer(
                 cluster,

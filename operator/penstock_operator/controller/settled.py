@@ -79,6 +79,21 @@ class SettledRuns:
                     found.add(known[name].uid)
         return frozenset(found)
 
+    def references(self, namespace: str | None) -> set[Ref]:
+        """Implements `reconcile.copies.References`: also of the runs that are under way."""
+        found = {
+            (run.namespace, name)
+            for where, runs in self._runs.items()
+            if namespace in (None, where)
+            for run in runs.values()
+            for name in run.references
+        }
+        for body in self._cache.objects("FlowRun"):
+            where = body["metadata"]["namespace"]
+            if namespace in (None, where):
+                found |= {(where, name) for name in retention.references(RunView(body))}
+        return found
+
     def archived(self, run: Settled) -> bool:
         return run.uid in self._archived
 

@@ -1,10 +1,12 @@
 """Immutable copies of what a run was launched from: specs of pools and deployments as ControllerRevisions, source text
 as content-addressed ConfigMaps. So an edit never changes a run under way, and a run stays small.
 
-They have no ownerReferences: who deletes a pool or a deployment does not take its runs' rules away."""
+They have no ownerReferences: who deletes a pool or a deployment does not take its runs' rules away. `copies` deletes
+those that no run names; what is kept and what is let go is told apart here, since a run names its copies only after."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from penstock.api import labels, names
@@ -13,6 +15,7 @@ from ..cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, AlreadyExists, Cluster,
 from .sources import Body
 
 KNOWN = 4096
+LATELY = 600.0  # seconds from keeping a copy to the write that names it, at the very most
 
 
 class Revisions:
@@ -22,12 +25,15 @@ class Revisions:
         self._cluster = cluster
         self._specs: dict[tuple[str, str], Body] = {}
         self._code: set[tuple[str, str, str]] = set()
+        self._used: dict[tuple[str, str], float] = {}  # namespace and name of a copy -> when it was kept last
+        self._going: set[tuple[str, str]] = set()
 
     async def keep(self, kind: str, body: Body) -> None:
         """Make sure that the object's current generation is kept. Raises AlreadyExists when its name is taken."""
         meta = body["metadata"]
         name = names.revision(kind, meta["name"], meta["uid"], meta.get("generation") or 0)
         key = (meta["namespace"], name)
+        self._use(key)
         if key in self._specs:
             return
         revision = {
@@ -65,6 +71,7 @@ class Revisions:
         What was kept for a flow is not kept for a namesake of later: a namespace may be deleted and made anew.
         """
         key = (namespace, flow_uid, digest)
+        self._use((namespace, names.code_config_map(digest)))
         if key in self._code:
             return
         config_map = {
@@ -83,6 +90,36 @@ class Revisions:
         if len(self._code) >= KNOWN:
             self._code.clear()
         self._code.add(key)
+
+    def let_go(self, namespace: str, name: str) -> bool:
+        """Forget a copy that is about to be deleted; False when somebody keeps it just now. `gone` must follow.
+
+        In between, who wants to keep it is refused with Conflict, and comes again.
+        """
+        key = (namespace, name)
+        if time.monotonic() - self._used.get(key, -LATELY) < LATELY:
+            return False
+        self._going.add(key)
+        self._specs.pop(key, None)
+        self._code = {code for code in self._code if (code[0], names.code_config_map(code[2])) != key}
+        return True
+
+    def gone(self, namespace: str, name: str) -> None:
+        """Its deletion is over, whatever came of it."""
+        self._going.discard((namespace, name))
+
+    def clear(self) -> None:
+        """Forget what was seen: others have acted since."""
+        self._specs.clear()
+        self._code.clear()
+
+    def _use(self, key: tuple[str, str]) -> None:
+        if key in self._going:
+            raise Conflict(409, "Conflict", f"{key[1]} is being deleted, and made anew afterwards")
+        now = time.monotonic()
+        if len(self._used) >= KNOWN:
+            self._used = {known: when for known, when in self._used.items() if now - when < LATELY}
+        self._used[key] = now
 
     async def _create(self, resource: ResourceType, body: Body, same: Callable[[Body], bool]) -> Body:
         """The object, created or there already. Raises AlreadyExists when another has its name."""

@@ -1,0 +1,162 @@
+"""Copies go an hour after the last run that named them, and never from under one that is about to."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from memory_cluster import Write
+from penstock.api import labels, names
+from penstock_operator.cluster import CONFIG_MAPS, FLOW_RUNS, Conflict, Unavailable
+from penstock_operator.controller.settled import SettledRuns
+from penstock_operator.reconcile import revisions
+from penstock_operator.reconcile.copies import AGAIN, UNREFERENCED, Copies
+from penstock_operator.reconcile.revisions import Revisions
+from run_stage import NAMESPACE, SOURCE, Stage, at_once
+
+Json = dict[str, Any]
+DIGEST = names.content_digest(SOURCE)
+CODE = names.code_config_map(DIGEST)
+
+
+class Attic:
+    """A stage on which a run was launched, so that there are copies, and the operator's view of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stage = Stage()
+        self.seconds = 0.0
+        monkeypatch.setattr(revisions.time, "monotonic", lambda: self.seconds)
+        self.revisions = Revisions(self.stage.cluster)
+        self.stage.runs._revisions = self.revisions
+        self.stage.submit()
+        self.stage.reconcile()
+        self.settled = SettledRuns(self.stage.cache, self.stage.clock)
+        self.copies = Copies(self.stage.cluster, self.revisions, self.settled, self.stage.clock)
+
+    def look(self, after: timedelta = timedelta()) -> None:
+        self.seconds += after.total_seconds()
+        self.stage.clock.advance(after.total_seconds())
+        self.stage.hear()
+        again = asyncio.run(self.copies.reconcile(""))
+        assert again is not None
+        assert again.at == self.stage.clock() + AGAIN
+
+    def remove_run(self) -> None:
+        self.stage.cluster.remove(FLOW_RUNS, NAMESPACE, "run")
+
+    def left(self) -> list[str]:
+        found = [*self.stage.cluster.kinds("ConfigMap"), *self.stage.cluster.kinds("ControllerRevision")]
+        return sorted(body["metadata"]["name"].partition("-")[0] for body in found)
+
+
+@pytest.fixture
+def attic(monkeypatch: pytest.MonkeyPatch) -> Attic:
+    return Attic(monkeypatch)
+
+
+ALL = ["flowdeployment", "penstock", "workpool"]
+
+
+def test_what_a_run_under_way_names_stays(attic: Attic) -> None:
+    attic.look()
+    attic.look(2 * UNREFERENCED)
+    assert attic.left() == ALL
+
+
+def test_what_a_settled_run_names_stays_until_it_is_deleted(attic: Attic) -> None:
+    body = attic.stage.cluster.set_status(FLOW_RUNS, NAMESPACE, "run", settled=True)
+    attic.settled.put(body)
+    attic.look()
+    attic.look(2 * UNREFERENCED)
+    assert attic.left() == ALL
+    attic.remove_run()
+    attic.settled.drop((NAMESPACE, "run"))
+    attic.look()
+    assert attic.left() == ALL
+    attic.look(UNREFERENCED - timedelta(seconds=1))
+    assert attic.left() == ALL
+    attic.look(timedelta(seconds=1))
+    assert attic.left() == ["flowdeployment"]  # whose deployment may want to go back to it
+
+
+def test_a_new_run_makes_anew_what_is_gone(attic: Attic) -> None:
+    attic.remove_run()
+    attic.look()
+    attic.look(UNREFERENCED)
+    assert attic.left() == ["flowdeployment"]
+    attic.stage.submit("again")
+    attic.stage.reconcile("again")
+    assert attic.left() == ALL
+
+
+def test_a_run_that_nothing_is_remembered_of_keeps_its_copies(attic: Attic) -> None:
+    """The consistent list decides."""
+    attic.stage.cluster.set_status(FLOW_RUNS, NAMESPACE, "run", settled=True)  # and the watch of such runs lags
+    attic.look()
+    attic.look(UNREFERENCED)
+    assert attic.left() == ALL
+    attic.remove_run()
+    attic.look()
+    attic.look(UNREFERENCED - timedelta(seconds=1))
+    assert attic.left() == ALL  # the hour began anew
+
+
+def test_what_is_being_kept_for_a_run_that_does_not_name_it_yet_stays(attic: Attic) -> None:
+    attic.remove_run()
+    attic.look()
+    attic.seconds += UNREFERENCED.total_seconds()
+    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", DIGEST, SOURCE))
+    attic.stage.clock.advance(UNREFERENCED.total_seconds())
+    attic.look()
+    assert attic.left() == ["flowdeployment", "penstock"]
+
+
+def test_a_copy_is_not_kept_while_it_is_deleted(attic: Attic) -> None:
+    attic.remove_run()
+    attic.look()
+    refusals = []
+
+    def during(write: Write) -> None:
+        if (write.verb, write.name) == ("delete", CODE):
+            with pytest.raises(Conflict, match="is being deleted"):
+                at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", DIGEST, SOURCE))
+            refusals.append(write)
+
+    attic.stage.cluster.before = during
+    attic.look(UNREFERENCED)
+    assert len(refusals) == 1
+    assert CODE not in [body["metadata"]["name"] for body in attic.stage.cluster.kinds("ConfigMap")]
+    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", DIGEST, SOURCE))
+    assert CODE in [body["metadata"]["name"] for body in attic.stage.cluster.kinds("ConfigMap")]
+
+
+def test_a_deletion_that_fails_is_tried_again_and_holds_nobody_up(attic: Attic) -> None:
+    attic.remove_run()
+    attic.look()
+
+    def refuse(write: Write) -> None:
+        if write.verb == "delete":
+            raise Unavailable(503, "Busy", "later")
+
+    attic.stage.cluster.before = refuse
+    with pytest.raises(Unavailable):
+        attic.look(UNREFERENCED)
+    attic.stage.cluster.before = lambda _: None
+    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", DIGEST, SOURCE))
+    attic.look(timedelta(minutes=20))
+    assert attic.left() == ["flowdeployment"]
+
+
+def test_config_maps_of_others_are_left_alone(attic: Attic) -> None:
+    managed = {labels.MANAGED_BY: labels.MANAGED_BY_VALUE}
+    for name, notes in (("mine", {}), ("penstock-code-mine", {labels.CODE_DIGEST: DIGEST})):
+        meta = {"name": name, "labels": managed, "annotations": notes}
+        at_once(attic.stage.cluster.create(CONFIG_MAPS, NAMESPACE, {"metadata": meta}))
+    attic.remove_run()
+    attic.look()
+    attic.look(UNREFERENCED)
+    found = [body["metadata"]["name"] for body in attic.stage.cluster.kinds("ConfigMap")]
+    assert sorted(found) == ["mine", "penstock-code-mine"]
