@@ -105,3 +105,16 @@ def test_ten_thousand_runs_fit_in_memory() -> None:
     names = sum(len(run.name) + len(run.uid) + 2 * 49 for run in memory.runs.of("team"))  # made before the count began
     print(f"{(size + names) / 2000:.0f} bytes a settled run")
     assert (size + names) / 2000 < BUDGET
+
+
+def test_the_copies_that_any_run_names_are_told() -> None:
+    memory = Memory()
+    memory.runs.put(body("a"))
+    other = body("b", settled=False)
+    other["metadata"]["namespace"] = "other"
+    other["status"]["resolved"] = {"code": {"kind": "source", "configMap": "code"}}
+    memory.cache.put("FlowRun", other)
+    mine = {("team", "flowdeployment-etl-x-3"), ("team", "workpool-default-x-2"), ("team", "penstock-code-abc")}
+    assert memory.runs.references("team") == mine
+    assert memory.runs.references("other") == {("other", "code")}
+    assert memory.runs.references(None) == {*mine, ("other", "code")}
