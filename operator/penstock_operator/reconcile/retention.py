@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 100  # runs that are archived, and that are deleted, before the next namespace has its turn
 AT_ONCE = 4
+PAUSE = timedelta(seconds=2)  # between the batches of a namespace, so that tens of thousands of old runs hurt nobody
 AGAIN = timedelta(minutes=5)  # a namespace is looked at this often, whatever was heard
 EVENTS_LAST = timedelta(minutes=50)  # a run that ended in it is archived at once: Kubernetes drops Events after an hour
 FIRST_BACKOFF, MAX_BACKOFF = 5.0, 300.0  # seconds
@@ -76,14 +77,14 @@ class Retention:
         if failures:
             raise failures[0]
         if done and (plan.more or len(plan.delete) > BATCH):
-            return Requeue(now)
+            return Requeue(self._clock() + PAUSE)
         times = [now + AGAIN]
         if plan.next is not None:
             times.append(datetime.fromtimestamp(plan.next, UTC))
         if self._closed_until is not None:
             times.append(self._closed_until)
         elif self._archive is not None and any(not self._runs.archived(run) for run in self._fresh(runs, now)):
-            times.append(now)
+            times.append(now + PAUSE)
         return Requeue(min(times))
 
     async def _histories(self, namespace: str) -> Mapping[str, History]:

@@ -20,7 +20,7 @@ from penstock_operator.core.retention import Ceiling
 from penstock_operator.core.views import format_time
 from penstock_operator.reconcile import retention as module
 from penstock_operator.reconcile.archive import Archive
-from penstock_operator.reconcile.retention import AGAIN, BATCH, MAX_BACKOFF, Retention
+from penstock_operator.reconcile.retention import AGAIN, BATCH, MAX_BACKOFF, PAUSE, Retention
 from penstock_operator.reconcile.sources import Requeue
 from run_stage import Clock, at_once
 
@@ -125,9 +125,9 @@ def test_many_runs_go_in_batches_the_oldest_first() -> None:
     scene = Scene(Ceiling(5, None))
     for n in range(BATCH + 25):
         scene.ended(f"r{n:03}", ago=1000 - n)
-    assert within(scene.look(), scene.clock) == 0
+    assert within(scene.look(), scene.clock) == PAUSE.total_seconds()
     assert scene.deleted() == [f"r{n:03}" for n in range(BATCH)]
-    assert within(scene.look(), scene.clock) > 0
+    assert within(scene.look(), scene.clock) == AGAIN.total_seconds()
     assert scene.left() == [f"r{n:03}" for n in range(BATCH + 20, BATCH + 25)]
 
 
@@ -136,7 +136,7 @@ def test_what_a_run_owns_goes_first_and_in_the_next_pass_its_owner() -> None:
     owner = scene.ended("owner", ttlSecondsAfterFinished=0)
     parent = {"name": "owner", "uid": owner["metadata"]["uid"], "awaited": True}
     scene.ended("kid", parent=parent)
-    assert within(scene.look(), scene.clock) == 0
+    assert within(scene.look(), scene.clock) == PAUSE.total_seconds()
     scene.look()
     assert scene.deleted() == ["kid", "owner"]
 
