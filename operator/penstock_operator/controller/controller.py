@@ -128,17 +128,14 @@ class Controller:
         retention = Retention(cluster, self.settled, ceiling, archive, clock)
         copies = Copies(cluster, self.revisions, self.settled, clock)
         self.housekeeping = Housekeeping({RETENTION: retention.reconcile, COPIES: copies.reconcile}, clock)
-        for namespace in where:
-            self.housekeeping.soon(COPIES, namespace or "")
-        self.informers.append(
-            Informer(
-                cluster,
-                Selection(FLOW_RUNS, where, field_selector="status.settled=true"),
-                changed=self.settled.put,
-                deleted=self.settled.drop,
-                known=self.settled.refs,
-            )
+        self._settled_informer = Informer(
+            cluster,
+            Selection(FLOW_RUNS, where, field_selector="status.settled=true"),
+            changed=self.settled.put,
+            deleted=self.settled.drop,
+            known=self.settled.refs,
         )
+        self.informers.append(self._settled_informer)
         self._watch_nodes = watch_nodes and not namespaces
         if self._watch_nodes:
             self.informers.append(self._informer("Node", Selection(NODES)))
@@ -314,6 +311,8 @@ class Controller:
         self._touched.clear()
         self._listed.clear()
         self._first.clear()
+        self.housekeeping.clear()
+        self.revisions.clear()
         self._leads = True
         for informer in self.informers:
             informer.relist()
@@ -323,7 +322,8 @@ class Controller:
         begun = time.monotonic()
         # Nothing is decided before everything is known: a run whose pod is not listed yet is not a run without one.
         for informer in self.informers:
-            await informer.synced.wait()
+            if informer is not self._settled_informer:  # the longest list, which nothing under way rests on
+                await informer.synced.wait()
         logger.info("synced: %d runs, %d pods", self.cache.count("FlowRun"), self.cache.count("Pod"))
         if self._watch_nodes:
             await self._find_lost_nodes()
@@ -335,9 +335,16 @@ class Controller:
             group.create_task(self.events.run(), name="events")
             group.create_task(self.due.run(), name="due times")
             group.create_task(self._sweep_again(), name="sweep")
-            group.create_task(self.housekeeping.run(), name="housekeeping")
+            group.create_task(self._keep_house(), name="housekeeping")
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"worker {number}")
+
+    async def _keep_house(self) -> None:
+        """Look after runs that have ended, once all of them are known: a count of some of them would be none."""
+        await self._settled_informer.synced.wait()
+        for namespace in self._where:
+            self.housekeeping.soon(COPIES, namespace or "")
+        await self.housekeeping.run()
 
     async def _sweep_again(self) -> None:
         while True:

@@ -36,6 +36,11 @@ class Housekeeping:
         """Something changed there."""
         self.due.at((task, namespace), self._clock() + GATHER)
 
+    def clear(self) -> None:
+        """Forget what an earlier term has left; each namespace is named anew."""
+        self.queue.clear()
+        self.due.clear()
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:

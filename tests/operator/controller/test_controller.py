@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import builders
 from builders import run_pod
 from memory_cluster import Write
 from penstock.api import labels, names, reasons
@@ -644,6 +645,57 @@ def test_a_standby_that_comes_to_lead_does_what_is_to_be_done() -> None:
     asyncio.run(scenario())
 
 
+def test_a_standby_counts_settled_runs_and_deletes_them_only_when_it_leads() -> None:
+    async def scenario() -> None:
+        async with standby() as (play, office):
+            play.stage.submit()
+            play.cluster.set_status(
+                FLOW_RUNS, NAMESPACE, "run", **builders.flow_run("Completed", settled=True)["status"]
+            )
+            play.controller.settled._changed(NAMESPACE)
+            await play.until(lambda: len(play.controller.settled) == 1, "that it is counted")
+            play.clock.advance(365 * 86_400)
+            play.controller.housekeeping.due.fire(play.clock())
+            await play.quiet()
+            assert play.stage.get("FlowRun", "run") is not None
+            await office.look(DURATION)
+            await play.until(lambda: play.controller.cache.count("FlowRun") == 0)
+
+            def gone() -> bool:
+                play.clock.advance(1)
+                play.controller.housekeeping.due.fire(play.clock())
+                return play.stage.get("FlowRun", "run") is None
+
+            await play.until(gone, "its deletion")
+
+    asyncio.run(scenario())
+
+
+def test_runs_under_way_do_not_wait_for_the_list_of_those_that_have_ended() -> None:
+    """It is the longest, and nothing that is under way rests on it; retention waits for it, for it counts."""
+
+    async def scenario() -> None:
+        play = Play()
+        play.stage.submit()
+        controller = play.begin()
+        never = asyncio.Event()
+
+        async def endless(_: str | None) -> str:
+            await never.wait()
+            return "0"
+
+        controller._settled_informer._list = endless  # type: ignore[method-assign]
+        looked: list[str] = []
+        controller.housekeeping.run = lambda: looked.append("looked")  # type: ignore[assignment,return-value]
+        task = asyncio.create_task(controller.run())
+        await play.until(lambda: play.stage.get("Pod", "run-1"), "the launch")
+        assert not looked
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
 def test_who_comes_to_lead_lists_before_it_acts_whatever_its_watches_told() -> None:
     """Its watches may lag behind what the last leader did and saw."""
 
@@ -719,6 +771,7 @@ def test_who_leads_from_the_start_lists_but_once() -> None:
             "Pod",
             "Job",
             "FlowRun",
+            "FlowRun",  # those under way, and those that have ended
             "Node",
         ]
 
