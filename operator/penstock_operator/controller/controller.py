@@ -27,6 +27,7 @@ from ..reconcile.flowruns import FlowRuns
 from ..reconcile.retention import Retention
 from ..reconcile.revisions import Revisions
 from ..reconcile.sources import Key, Requeue
+from . import unreconciled
 from .cache import ObjectCache
 from .due import DueTimes
 from .events import EventPoster
@@ -113,6 +114,8 @@ class Controller:
         self._listed: dict[str, set[Key]] = {}  # of the kinds that kopf watches
         self._first: set[Work | None] = set()  # keys that the term began with, and that were not looked at yet
         self._begun = 0.0
+        self._broken: dict[Work, Exception] = {}  # objects that could not even be taken into the cache
+        self.unreconciled = unreconciled.Unreconciled(cluster, instance, clock)
         self._acts = False  # workers run
         runs = FlowRuns(cluster, self.cache, self.revisions, self.events, defaults, clock)
         self._reconcilers: dict[str, Reconciler] = {"FlowRun": runs.reconcile, "Pod": self._pod_ttl}
@@ -164,8 +167,8 @@ class Controller:
         return Informer(
             self._cluster,
             selection,
-            changed=lambda body: self._changed(kind, body),
-            deleted=lambda ref, version: self._deleted(kind, ref, version),
+            changed=lambda body: self._take_in(kind, body),
+            deleted=lambda ref, version: self._let_go(kind, ref, version),
             known=lambda namespace: self.cache.refs(kind, namespace),
         )
 
@@ -373,17 +376,24 @@ class Controller:
             work = await self.queue.take()
             kind, key = work
             start, failed, retry_after = time.monotonic(), True, 0.0
+            told = kind == "FlowRun" and unreconciled.failed(self.cache.run(key))
             try:
+                if work in self._broken:
+                    raise self._broken[work]
                 again = await self._reconcilers[kind](key)
                 failed = False
+                if told:
+                    await self.unreconciled.clear(key)
                 self._schedule(work, again, start)
             except ApiError as error:
                 retry_after = spread(error.retry_after or 0.0)
                 logger.info("%s %s/%s: %s; again later", kind, *key, error)
+                await self._complain(work, error)
             except (Exception, asyncio.CancelledError) as error:  # one bad object never stops the others
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                     raise
                 logger.exception("%s %s/%s cannot be reconciled", kind, *key)
+                await self._complain(work, error)
             finally:
                 self._progress = time.monotonic()
                 metrics.RECONCILE_SECONDS.labels(kind).observe(self._progress - start)
@@ -393,6 +403,28 @@ class Controller:
                     self.due.at(work, self._clock() + timedelta(seconds=max(delay, retry_after)))
                 if self._first:
                     self._look_over(work)
+
+    def _take_in(self, kind: str, body: Body) -> None:
+        """An object that cannot be taken in is told of by the looks at it, which fail from now on."""
+        work = (kind, Key(body["metadata"].get("namespace") or "", body["metadata"]["name"]))
+        self._broken.pop(work, None)
+        try:
+            self._changed(kind, body)
+        except Exception as error:
+            if kind not in self._reconcilers:
+                raise
+            self._broken[work] = error
+            if self._leads:
+                self.queue.add(work)
+
+    def _let_go(self, kind: str, ref: tuple[str, str], version: str) -> None:
+        self._broken.pop((kind, Key(*ref)), None)
+        self._deleted(kind, ref, version)
+
+    async def _complain(self, work: Work, error: BaseException) -> None:
+        """Say on the object what is wrong with it, when that is no passing trouble."""
+        if self.queue.failures(work) and not unreconciled.passes(error):
+            await self.unreconciled.tell(*work, error)
 
     def _look_over(self, work: Work | None) -> None:
         """Tell when everything that the term began with was looked at once."""

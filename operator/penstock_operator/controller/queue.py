@@ -80,6 +80,10 @@ class KeyQueue(Generic[K]):
         doubled = FIRST_BACKOFF * 2.0 ** min(count - 1, MAX_DOUBLINGS)
         return min(doubled, MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311
 
+    def failures(self, key: K) -> int:
+        """How often the work on a key has failed in a row."""
+        return self._failures.get(key, 0)
+
     def keys(self) -> Iterable[K]:
         """Keys that wait."""
         return self._queued.keys()

@@ -122,11 +122,11 @@ def patch(run: RunView, change: Change, now: datetime) -> list[Body]:
     if not fields and not removed:
         return []
     fields["observedGeneration"] = run.generation
-    if not run.status:
-        fields.setdefault("attempt", 0)
+    if "state" not in run.status:  # it may have a condition, of how it could not be reconciled
+        kept = {name: value for name, value in run.status.items() if name not in removed}
         return [
             {"op": "test", "path": "/metadata/resourceVersion", "value": run.metadata["resourceVersion"]},
-            {"op": "add", "path": "/status", "value": fields},
+            {"op": "add", "path": "/status", "value": {"attempt": 0, **kept, **fields}},
         ]
     return [
         {"op": "test", "path": "/metadata/uid", "value": run.uid},

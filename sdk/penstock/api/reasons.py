@@ -56,8 +56,12 @@ TIMED_OUT = "TimedOut"
 CANCEL_REQUESTED = "CancelRequested"
 CANCELLED = "Cancelled"
 
+# Any object.
+RECONCILE_FAILED = "ReconcileFailed"  # something in it, or a defect of the operator, breaks every look at it
+
 # Condition types.
 READY = "Ready"
+RECONCILED = "Reconciled"  # False: the operator cannot look at the run without an error
 RESOLVED = "Resolved"  # False: something the run names is missing
 POD_READY = "PodReady"  # False: why the pod of the current attempt does not run
 SETTLED = "Settled"

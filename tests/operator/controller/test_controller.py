@@ -524,6 +524,65 @@ def test_a_key_that_fails_comes_again_with_a_growing_delay_and_stops_no_other(er
     played(scenario)
 
 
+def test_a_run_that_breaks_its_reconciler_says_so_until_it_goes_on() -> None:
+    async def scenario(play: Play) -> None:
+        reconcile, broken = play.controller._reconcilers["FlowRun"], [True]
+
+        async def breaks(key: Key) -> Requeue | None:
+            if key.name == "bad" and broken[0]:
+                raise KeyError("poolType")
+            return await reconcile(key)
+
+        play.controller.register("FlowRun", breaks)
+        play.stage.submit("bad")
+        await play.quiet()
+        assert play.stage.condition("Reconciled", "bad") is None  # once may be by chance
+        await play.time_passes(1)
+        assert play.stage.condition("Reconciled", "bad") == ("False", reasons.RECONCILE_FAILED)
+        await play.launched()
+        broken[0] = False
+        await play.time_passes(60)
+        assert play.stage.condition("Reconciled", "bad") == ("True", "Reconciled")
+        assert play.stage.state("bad") == ("Pending", reasons.LAUNCHED)
+
+    played(scenario)
+
+
+def test_an_object_that_cannot_even_be_kept_is_told_of_and_stops_no_other() -> None:
+    async def scenario(play: Play) -> None:
+        put = play.controller.cache.put
+
+        def picky(kind: str, body: Json) -> bool:
+            if body["metadata"]["name"] == "bad" and not body["spec"].get("cancel"):
+                raise TypeError("nonsense")
+            return put(kind, body)
+
+        play.controller.cache.put = picky  # type: ignore[method-assign]
+        play.stage.submit("bad")
+        await play.launched()
+        await play.time_passes(1)
+        assert play.stage.condition("Reconciled", "bad") == ("False", reasons.RECONCILE_FAILED)
+        play.stage.edit("FlowRun", "bad", cancel=True)
+        await play.until(lambda: play.stage.run("bad").get("state"))
+        await play.quiet()
+        assert play.stage.condition("Reconciled", "bad") == ("True", "Reconciled")
+
+    played(scenario)
+
+
+def test_a_server_that_is_away_is_no_ones_fault() -> None:
+    async def scenario(play: Play) -> None:
+        recorded(play, [Unavailable(503, "", "away")])
+        play.controller.register("FlowRun", play.controller._reconcilers["Thing"])
+        play.stage.submit()
+        await play.quiet()
+        await play.time_passes(60)
+        await play.time_passes(60)
+        assert play.stage.condition("Reconciled") is None
+
+    played(scenario)
+
+
 def test_whatever_is_written_on_a_pod_the_operator_goes_on() -> None:
     """Annotations are everybody's."""
 
