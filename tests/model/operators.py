@@ -19,7 +19,7 @@ from memory_cluster import Logged, Write, _event, copied, selected
 from penstock_operator.cluster import Unavailable
 from penstock_operator.controller import controller as module
 from penstock_operator.controller.controller import Controller
-from penstock_operator.controller.informer import gone_since, ref
+from penstock_operator.controller.informer import Informer, gone_since, ref
 from penstock_operator.launch.pods import Defaults
 from run_stage import PostedEvents, at_once
 
@@ -69,7 +69,9 @@ class Operator:
         self.stop()
         with mock.patch.object(module, "EventPoster", return_value=self.posted):
             self.controller = Controller(self.world.cluster, Defaults("registry.example/penstock:1"), clock=self.now)
-        self._informers = {i.selection.resource.kind: i for i in self.controller.informers}
+        self._informers: dict[str, Informer] = {}
+        for informer in self.controller.informers:  # the first of a kind is that of what is under way
+            self._informers.setdefault(informer.selection.resource.kind, informer)
         self._positions = dict.fromkeys(KINDS, 0)
         for kind in KINDS:
             self.relist(kind)
