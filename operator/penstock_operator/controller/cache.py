@@ -13,6 +13,7 @@ from typing import Any
 from penstock.api import labels
 
 from ..reconcile.sources import Key
+from .bodies import Bodies
 
 Body = dict[str, Any]
 Ref = tuple[str, str]
@@ -44,7 +45,7 @@ class ObjectCache:
     """Bodies by kind, namespace and name; pods also by their run, runs also by their parent."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, dict[Ref, Body]] = defaultdict(dict)
+        self._objects: dict[str, Bodies] = defaultdict(Bodies)
         self._pods_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._children_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._lost_nodes: set[str] = set()
