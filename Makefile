@@ -62,6 +62,11 @@ test-e2e: install ## Tests on a real node
 model: venv ## The model of a run's life: 100,000 steps of misfortune (STEPS=n for more)
 	PENSTOCK_MODEL_STEPS=$(or $(STEPS),100000) $(BIN)/python -m pytest tests/model -s
 
+.PHONY: chaos
+chaos: install ## Hundreds of runs while the node's parts are killed and cut off (SEED=n RUNS=n GAP=seconds)
+	PENSTOCK_CHAOS_SEED=$(SEED) PENSTOCK_CHAOS_RUNS=$(or $(RUNS),300) PENSTOCK_CHAOS_GAP=$(or $(GAP),7) \
+	  $(BIN)/python -m pytest tests/chaos -s
+
 .PHONY: check
 check: venv ## Lint, types, import contracts and generated files
 	$(BIN)/ruff check .
@@ -91,6 +96,12 @@ lock: $(UV) ## Pin the newest allowed versions of all dependencies
 .PHONY: bench
 bench: install ## Run the benchmarks; each prints ratios against a peer measured in the same run
 	$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -s --timeout 1800
+
+.PHONY: bench-operator
+bench-operator: venv ## Throughput, latency and memory of the operator, with pods that kwok simulates (no root)
+	@$(CLUSTER) binaries --kwok >/dev/null
+	$(BIN)/python -m pytest tests/bench/bench_operator.py -o python_files='bench_*.py' -o python_functions='bench_*' \
+	  -s --timeout 3600
 
 ##@ Cluster
 
