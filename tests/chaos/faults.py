@@ -1,0 +1,184 @@
+"""What goes wrong, and when: one seed decides, and `Injector` does it to the parts of this checkout's own node.
+
+Targets that are there only at that moment (a run's pod, an operator) are picked by a number of the plan, so that the
+same seed hits the same kind of thing at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from api_client import ApiClient, Refused
+from penstock.api import labels
+from penstock_cluster import processes, supervisor, traces
+from penstock_cluster.layout import Layout
+
+Json = dict[str, Any]
+
+SYSTEM, LEASE = "penstock-system", "penstock-operator"
+LEASE_SECONDS = 15.0
+KINDS = {  # with their weights
+    "delete a run's pod": 5,
+    "kill a run's process": 5,
+    "delete an operator's pod": 2,
+    "kill an operator's process": 1,
+    "stop the leader past its lease": 1,
+    "kill kube-apiserver": 2,
+    "kill etcd": 2,
+    "cut off kube-apiserver": 2,
+    "cut off etcd": 1,
+    "kill kube-controller-manager": 1,
+    "kill kube-scheduler": 1,
+    "kill kubelet": 1,
+    "kill containerd": 1,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens so many seconds after the start; `pick` chooses among what is there, `lasts` is for cuts."""
+
+    at: float
+    kind: str
+    pick: float
+    lasts: float
+
+    def __str__(self) -> str:
+        return f"{self.at:7.1f} s  {self.kind}"
+
+
+def plan(seed: int, seconds: float, gap: float) -> list[Fault]:
+    """The faults of a seed, one each `gap` seconds on average."""
+    chance, found, at = random.Random(f"faults {seed}"), list[Fault](), 0.0
+    while (at := at + chance.uniform(gap / 2, gap * 3 / 2)) < seconds:
+        kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
+        lasts = LEASE_SECONDS * 1.7 if "lease" in kind else chance.uniform(2, 12)
+        found.append(Fault(at, kind, chance.random(), lasts))
+    return found
+
+
+@dataclass
+class Injector:
+    """Does what a plan says. `log` is what was done, for whoever has to play a failure again."""
+
+    layout: Layout
+    admin: ApiClient
+    namespace: str
+    log: list[str] = field(default_factory=list)
+    stopped: dict[int, float] = field(default_factory=dict)  # pid -> when it is to go on
+    leaders: list[tuple[str, float]] = field(default_factory=list)  # identity of those that were stopped, when woken
+
+    def do(self, fault: Fault) -> None:
+        """One fault; where there is nothing to hit, nothing happens."""
+        words = fault.kind.split()
+        if fault.kind == "delete a run's pod":
+            done = self._delete(self.namespace, self._pods(self.namespace, labels.MANAGED_BY), fault.pick)
+        elif fault.kind == "kill a run's process":
+            done = self._kill(self._processes("penstock.runner"), fault.pick)
+        elif fault.kind == "delete an operator's pod":
+            done = self._delete(SYSTEM, self._pods(SYSTEM, "app.kubernetes.io/name=penstock"), fault.pick)
+        elif fault.kind == "kill an operator's process":
+            done = self._kill(self._processes("penstock_operator.main"), fault.pick)
+        elif fault.kind == "stop the leader past its lease":
+            done = self._stop_leader(fault.lasts)
+        elif words[0] == "kill":
+            done = self._kill([pid for pid in (self._part(words[-1]),) if pid], 0.0)
+        else:
+            done = self._stop(self._part(words[-1]), fault.lasts)
+        self.log.append(f"{fault}: {done}")
+
+    def tick(self) -> None:
+        """Let those go on whose time it is."""
+        for pid, until in list(self.stopped.items()):
+            if time.monotonic() >= until:
+                self._go_on(pid)
+
+    def heal(self) -> None:
+        """Let everything go on."""
+        for pid in list(self.stopped):
+            self._go_on(pid)
+
+    def _go_on(self, pid: int) -> None:
+        del self.stopped[pid]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+    # Processes of the node.
+
+    def _part(self, name: str) -> int | None:
+        return next((pid for part, pid, _ in supervisor.table(self.layout.state) if part == name), None)
+
+    def _processes(self, module: str) -> list[int]:
+        """The processes of containers of this cluster that run a Python module, by pid."""
+        contained: set[int] = set()
+        for root in traces.hierarchies():
+            for folder, _, _ in os.walk(root / self.layout.cgroup):  # which passes over groups that vanish meanwhile
+                with contextlib.suppress(OSError):
+                    contained |= {int(word) for word in (Path(folder) / "cgroup.procs").read_text().split()}
+        return sorted(pid for pid in contained if module in processes.command(pid))
+
+    def _kill(self, pids: list[int], pick: float) -> str:
+        if not pids:
+            return "nothing to kill"
+        pid = pids[int(pick * len(pids))]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return f"pid {pid}"
+
+    def _stop(self, pid: int | None, seconds: float) -> str:
+        if pid is None or pid in self.stopped:
+            return "nothing to stop"
+        os.kill(pid, signal.SIGSTOP)
+        self.stopped[pid] = time.monotonic() + seconds
+        return f"pid {pid} for {seconds:.1f} s"
+
+    def _stop_leader(self, seconds: float) -> str:
+        """Only where another can take over, or it would be nothing but a pause."""
+        lease = self._ask(lambda: self.admin.get("Lease", SYSTEM, LEASE))
+        holder = ((lease or {}).get("spec") or {}).get("holderIdentity")
+        operators = self._processes("penstock_operator.main")
+        mine = [pid for pid in operators if _environment(pid).get("POD_NAME") == holder]
+        if not holder or len(operators) < 2 or not mine:
+            return "there is no leader with another beside it"
+        done = self._stop(mine[0], seconds)
+        self.leaders.append((holder, time.time() + seconds))
+        return f"{holder}, {done}"
+
+    # Objects.
+
+    def _pods(self, namespace: str, selector: str) -> list[str]:
+        found = self._ask(lambda: self.admin.list("Pod", namespace, labelSelector=selector)) or {"items": []}
+        living = [pod for pod in found["items"] if pod["status"].get("phase") in ("Pending", "Running")]
+        return sorted(pod["metadata"]["name"] for pod in living if "deletionTimestamp" not in pod["metadata"])
+
+    def _delete(self, namespace: str, pods: list[str], pick: float) -> str:
+        if not pods:
+            return "no pod to delete"
+        name = pods[int(pick * len(pods))]
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}"
+        self._ask(lambda: self.admin.request("DELETE", path))
+        return name
+
+    def _ask(self, request: Callable[[], Json]) -> Json | None:
+        """The answer, None where the API server is away: the fault then misses."""
+        with contextlib.suppress(httpx.HTTPError, Refused, ValueError):
+            return request()
+        return None
+
+
+def _environment(pid: int) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair)
