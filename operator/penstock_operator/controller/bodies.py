@@ -1,4 +1,4 @@
-"""Objects by namespace and name, kept as the JSON they came as: `cache` holds thousands of them and reads one at a time.
+"""Objects by namespace and name, kept as the JSON they came as: `cache` holds thousands, and reads one at a time.
 
 As Python's own dicts a run takes 6 KiB and its pod 10; as text, a fifth of that, for some 10 µs a read.
 """
