@@ -150,9 +150,10 @@ class Injector:
         mine = [pid for pid in operators if _environment(pid).get("POD_NAME") == holder]
         if not holder or len(operators) < 2 or not mine:
             return "there is no leader with another beside it"
-        done = self._stop(mine[0], seconds)
+        if mine[0] in self.stopped:
+            return f"{holder} is stopped already"
         self.leaders.append((holder, time.time() + seconds))
-        return f"{holder}, {done}"
+        return f"{holder}, {self._stop(mine[0], seconds)}"
 
     # Objects.
 

@@ -203,7 +203,8 @@ def test_all_that_must_hold_does_after_everything_was_killed(chaos: Chaos) -> No
     restarts = {name: count for name, _, count in supervisor.table(Layout(ROOT).state) if count}
     print(f"restarts of the node's parts: {restarts}")
     if chaos.injector.leaders:
-        audit = [json.loads(line) for line in (ROOT / ".cluster/audit.log").open()]
+        logs = sorted((ROOT / ".cluster").glob("audit*.log"))  # the older one, where it was rotated, and the current
+        audit = [json.loads(line) for log in logs for line in log.read_text().splitlines() if line.endswith("}")]
         for leader, woken in chaos.injector.leaders:
             found = writes_after_waking(audit, leader, woken)
             print(f"leader {leader}, stopped past its lease, once woken: {dict(found) or 'no write'}")
