@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .annotations import quote as quote
     from .annotations import unmapped as unmapped
     from .context import tags as tags
+    from .flow_runs import apause_flow_run as apause_flow_run
+    from .flow_runs import aresume_flow_run as aresume_flow_run
+    from .flow_runs import asuspend_flow_run as asuspend_flow_run
     from .flow_runs import pause_flow_run as pause_flow_run
     from .flow_runs import resume_flow_run as resume_flow_run
     from .flow_runs import suspend_flow_run as suspend_flow_run
@@ -25,13 +28,20 @@ if TYPE_CHECKING:
     from .tasks import Task as Task
     from .tasks import exponential_backoff as exponential_backoff
     from .tasks import task as task
+    from .transactions import Transaction as Transaction
+
+    __version__: str
 
 _HOMES = {
     "Flow": "flows",
     "State": "states",
     "Task": "tasks",
+    "Transaction": "transactions",
     "allow_failure": "annotations",
+    "apause_flow_run": "flow_runs",
+    "aresume_flow_run": "flow_runs",
     "as_completed": "futures",
+    "asuspend_flow_run": "flow_runs",
     "exponential_backoff": "tasks",
     "flow": "flows",
     "get_run_logger": "logging",
@@ -53,6 +63,7 @@ _MODULES = frozenset(
         "blocks",
         "cache_policies",
         "concurrency",
+        "context",
         "deployments",
         "events",
         "errors",
@@ -61,6 +72,7 @@ _MODULES = frozenset(
         "flows",
         "futures",
         "input",
+        "locking",
         "logging",
         "results",
         "runtime",
@@ -71,6 +83,7 @@ _MODULES = frozenset(
         "tasks",
         "testing",
         "transactions",
+        "utilities",
         "variables",
     }
 )
@@ -79,8 +92,12 @@ __all__ = [
     "Flow",
     "State",
     "Task",
+    "Transaction",
     "allow_failure",
+    "apause_flow_run",
+    "aresume_flow_run",
     "as_completed",
+    "asuspend_flow_run",
     "exponential_backoff",
     "flow",
     "get_run_logger",
@@ -101,6 +118,10 @@ def __getattr__(name: str) -> Any:
 
     if name in _MODULES:
         return import_module(f".{name}", __name__)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("penstock")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

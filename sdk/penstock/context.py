@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from .errors import MissingContext
 from .results.options import ResultOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from .engine.reporting import Reporter
     from .engine.runs import FlowRun, TaskRun
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .transactions import Transaction
     from .visualization import Drawing
 
-__all__ = ["FlowRunContext", "TaskRunContext", "tags"]
+__all__ = ["FlowRunContext", "TaskRunContext", "get_run_context", "tags"]
 
 
 class FlowRunContext:
@@ -37,6 +38,16 @@ class FlowRunContext:
         self.results = ResultOptions()  # how results are kept, unless a task says otherwise
         self.key: str | None = None  # of a subflow's result: the same in every try of its parent
         self.calls: dict[str, int] = {}  # calls so far, by task name: they number the task runs
+
+    @property
+    def flow_run(self) -> FlowRun:
+        """The flow run, by Prefect's name."""
+        return self.run
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the flow run was given."""
+        return self.run.parameters
 
     def interrupt(self, error: BaseException) -> None:
         """Take note of what a signal handler raised, before the coroutine is cancelled for it."""
@@ -62,6 +73,11 @@ class TaskRunContext:
         """The task run, by Prefect's name."""
         return self.run
 
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the task run was given."""
+        return self.run.parameters
+
     @staticmethod
     def get() -> TaskRunContext | None:
         """The task run that the current code belongs to."""
@@ -74,6 +90,15 @@ FLOW: ContextVar[FlowRunContext | None] = ContextVar("penstock_flow_run", defaul
 TASK: ContextVar[TaskRunContext | None] = ContextVar("penstock_task_run", default=None)
 TRANSACTION: ContextVar[Transaction | None] = ContextVar("penstock_transaction", default=None)
 TAGS: ContextVar[frozenset[str]] = ContextVar("penstock_tags", default=frozenset())
+
+
+def get_run_context() -> FlowRunContext | TaskRunContext:
+    """The task run that the current code belongs to, else the flow run. Raises MissingContext outside of both."""
+    task, flow = TASK.get(), FLOW.get()
+    context = task or flow
+    if context is None:
+        raise MissingContext("get_run_context() works inside of a flow or task run; elsewhere there is none")
+    return context
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from functools import cached_property
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
+from . import options as rules
 from .engine.retries import checked_delays
 from .errors import DefinitionError
 from .parameters import Signature
@@ -89,14 +90,14 @@ class Definition(Generic[P, R]):
             fn = fn.__func__
         if not callable(fn):
             raise DefinitionError(f"@{kind} wants a function, not {fn!r}")
-        name = given["name"] or self._default_name(fn)
+        name = given["name"]
+        if not name or not isinstance(name, str):
+            name = self._default_name(fn)
         what = f"{kind} {name!r}"
-        if not isinstance(given["retries"], int) or given["retries"] < 0:
-            raise DefinitionError(f"{what}: retries must be a whole number of at least 0, not {given['retries']!r}")
-        if given["timeout_seconds"] is not None and not given["timeout_seconds"] >= 0:
-            raise DefinitionError(
-                f"{what}: timeout_seconds must be at least 0 (0: no limit), not {given['timeout_seconds']!r}"
-            )
+        if options:
+            rules.check(what, options)
+        if given["retries"] is None:
+            given["retries"] = 0
         code = fn if inspect.isroutine(fn) or inspect.isclass(fn) or hasattr(fn, "func") else fn.__call__
         if given["result_storage"] is not None or given["result_serializer"] is not None:
             from .results.options import check
@@ -165,7 +166,7 @@ class Definition(Generic[P, R]):
         """The same function with other options; those not named stay as they are."""
         self._refuse_unknown(options)
         mine = vars(self)
-        kept = {option: mine[option] for option in self.OPTIONS}
+        kept = {option: mine.get(option) for option in self.OPTIONS}
         kept.update((hook, mine[f"{hook}_hooks"]) for hook in self.HOOKS)
         changed = type(self)(self.fn, **{**kept, **options})
         vars(changed).update(_binds=mine["_binds"], signature=self.signature)
@@ -241,6 +242,12 @@ def imported_definition(module: str, qualname: str) -> Any:
     return found
 
 
-def call_options(kwargs: dict[str, Any]) -> tuple[bool, Any]:
-    """Take `return_state` and `wait_for`, which no function may have, out of a call's keywords."""
-    return bool(kwargs.pop("return_state", False)), kwargs.pop("wait_for", None)
+def call_options(definition: Definition[Any, Any], kwargs: dict[str, Any]) -> tuple[bool, Any]:
+    """Take `return_state` and `wait_for`, which no function may have, out of a call's keywords.
+
+    Raises InvalidParameters where they cannot be.
+    """
+    return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None)
+    if return_state is not False or wait_for is not None:
+        rules.check_call(f"{type(definition).__name__.lower()} {definition.name!r}", return_state, wait_for)
+    return return_state, wait_for

@@ -20,15 +20,52 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-__all__ = ["Event", "emit_event", "emitted_events"]
+__all__ = ["Event", "RelatedResource", "Resource", "emit_event", "emitted_events"]
 
 RESOURCE_ID = "penstock.resource.id"
+RESOURCE_NAME = "penstock.resource.name"
+RESOURCE_ROLE = "penstock.resource.role"
 FOLLOWS_WITHIN = 300.0  # seconds: an event further from the one it follows is told apart from it anyway
 
 MAX_NAME, MAX_ID = 128, 64
 MAX_LABELS, MAX_LABEL, MAX_VALUE = 32, 128, 1024
 MAX_RELATED = 16
 MAX_RESOURCE_BYTES, MAX_RELATED_BYTES, MAX_PAYLOAD_BYTES = 8_192, 16_384, 32_768
+
+
+class Resource(dict[str, str]):
+    """What an event is about: labels, of which `penstock.resource.id` says which one it is.
+
+    Raises InvalidEvent where that is missing, or there are too many.
+    """
+
+    def __init__(self, *labels: Any, **more: str) -> None:
+        super().__init__(*labels, **more)
+        _check_labels("resource", self)
+
+    @property
+    def id(self) -> str:
+        """Which one it is."""
+        return self[RESOURCE_ID]
+
+    @property
+    def name(self) -> str | None:
+        """What people call it."""
+        return self.get(RESOURCE_NAME)
+
+
+class RelatedResource(Resource):
+    """What else has to do with an event; `penstock.resource.role` says what."""
+
+    def __init__(self, *labels: Any, **more: str) -> None:
+        super().__init__(*labels, **more)
+        if not self.get(RESOURCE_ROLE):
+            raise InvalidEvent(f"related: needs {RESOURCE_ROLE!r}, which says what it is to the event")
+
+    @property
+    def role(self) -> str:
+        """What it is to the event."""
+        return self[RESOURCE_ROLE]
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def _plain(value: Any, model: type[Any] | None) -> Any:
 
 
 def _enter(context: FlowRunContext, state: State[Any]) -> None:
-    context.run.state = state
+    context.run.enter(state)
     context.reporter.flow_changed(state)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 from .context import DRAWING
 from .definitions import Definition, P, R, call_options
 from .engine import flow_runs
-from .errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,17 +45,28 @@ class Flow(Definition[P, R]):
         super().__init__(fn, **options)
         runner: Any = self.task_runner
         if isinstance(runner, type):
-            runner = vars(self)["task_runner"] = runner()
-        if runner is not None and not hasattr(runner, "duplicate"):
-            raise DefinitionError(f"flow {self.name!r}: task_runner must be a TaskRunner, not {runner!r}")
-        blocks: Any = self.blocks or ()
-        if isinstance(blocks, str) or not all(isinstance(name, str) and name for name in blocks):
-            raise DefinitionError(f"flow {self.name!r}: blocks must be names, such as blocks=['prod'], not {blocks!r}")
-        vars(self)["blocks"] = tuple(name.rpartition("/")[2] for name in blocks)  # `type/name` as `Block.load` takes it
+            vars(self)["task_runner"] = runner()
+        names = [name.rpartition("/")[2] for name in self.blocks or ()]  # `type/name` as `Block.load` takes it
+        vars(self)["blocks"] = tuple(names)
+        if vars(self)["version"] is None:
+            del vars(self)["version"]  # so that it is worked out when somebody asks
 
     @staticmethod
     def _default_name(fn: Any) -> str:
         return Definition._default_name(fn).replace("_", "-")
+
+    @cached_property
+    def version(self) -> str | None:  # type: ignore[override] # worked out, where it was not said
+        """What the decorator says; else a hash of the file that the function is in, None where there is none."""
+        import inspect
+        from hashlib import sha256
+        from pathlib import Path
+
+        try:
+            file = inspect.getsourcefile(inspect.unwrap(self.fn))
+            return None if file is None else sha256(Path(file).read_bytes()).hexdigest()[:32]
+        except (OSError, TypeError):
+            return None
 
     @cached_property
     def annotated(self) -> bool:
@@ -82,7 +92,7 @@ class Flow(Definition[P, R]):
             from .visualization import draw_subflow
 
             return draw_subflow(drawing, self, args, kwargs)  # type: ignore[no-any-return]
-        return_state, wait_for = call_options(kwargs)
+        return_state, wait_for = call_options(self, kwargs)
         return flow_runs.call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
 
     def visualize(self, *args: P.args, **kwargs: P.kwargs) -> Graph:

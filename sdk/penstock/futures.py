@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from .engine.runs import TaskRun
     from .states import State
 
-__all__ = ["DoneAndNotDone", "PenstockFuture", "PenstockFutureList", "as_completed", "wait"]
+__all__ = [
+    "DoneAndNotDone",
+    "PenstockFuture",
+    "PenstockFutureList",
+    "as_completed",
+    "resolve_futures_to_results",
+    "resolve_futures_to_states",
+    "wait",
+]
 
 R = TypeVar("R")
 
@@ -202,3 +210,27 @@ def as_completed(futures: Iterable[PenstockFuture[R]], timeout: float | None = N
         except Empty:
             raise FutureTimedOut(f"{left} of {len(every)} futures are not done after {timeout} s") from None
         yield future
+
+
+def resolve_futures_to_results(value: Any) -> Any:
+    """`value` with each future in it, in whatever container, replaced by its result. Waits for all of them.
+
+    Raises UpstreamNotReady where one of their runs did not complete, and is not wrapped in `allow_failure`.
+    """
+    from .engine.inputs import data_of, visit
+
+    def result(held: Any, tolerant: bool) -> Any:
+        if not isinstance(held, PenstockFuture):
+            return held
+        held.wait()
+        return data_of(held, tolerant)
+
+    return visit(value, result)
+
+
+def resolve_futures_to_states(value: Any) -> Any:
+    """`value` with each future in it, in whatever container, replaced by its final state. Waits for all of them."""
+    from .engine.inputs import find, to_states
+
+    wait(held for held, _ in find(value) if isinstance(held, PenstockFuture))
+    return to_states(value)

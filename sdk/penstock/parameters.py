@@ -111,12 +111,16 @@ _BUILTIN: dict[str, Any] = {
 
 
 def validate(signature: Signature, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """`parameters` coerced by their annotations (`"5"` for `int` is 5); raises `InvalidParameters` naming each path."""
+    """`parameters` coerced by their annotations (`"5"` for `int` is 5); raises `InvalidParameters` naming each path.
+
+    A list, set or dict is a new one at each level that its annotation names, as pydantic makes it; other objects are
+    the caller's own.
+    """
     wrong: list[tuple[str, str]] = []
     valid: dict[str, Any] = {}
     for name, value, annotation in _annotated(signature, parameters):
         if fits(value, annotation):
-            valid[name] = value
+            valid[name] = _own(value, annotation)
             continue
         valid[name] = _coerced(name, value, annotation, wrong)
     if wrong:
@@ -158,6 +162,22 @@ def fits(value: Any, annotation: Any) -> bool:
     return False
 
 
+def _own(value: Any, annotation: Any) -> Any:
+    """`value`, which fits, with the containers that `annotation` names copied."""
+    if type(value) not in _CONTAINERS or annotation is Any or annotation is inspect.Parameter.empty:
+        return value
+    arguments: tuple[Any, ...] = getattr(annotation, "__args__", ())
+    origin = getattr(annotation, "__origin__", None)
+    if isinstance(annotation, UnionType) or str(origin) == "typing.Union":
+        return _own(value, next(argument for argument in arguments if fits(value, argument)))
+    if origin is list:
+        return [_own(item, arguments[0]) for item in value]
+    if origin is dict:
+        return {key: _own(item, arguments[1]) for key, item in value.items()}
+    return value.copy()
+
+
+_CONTAINERS = frozenset({list, dict, set})
 _EXACT = frozenset({int, str, float, bool, bytes, dict, list, set, tuple, frozenset})
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .results.store import StoredResult
 
 __all__ = [
+    "AwaitingConcurrencySlot",
     "AwaitingRetry",
     "Cancelled",
     "Cancelling",
@@ -37,8 +38,11 @@ __all__ = [
     "StateName",
     "StateType",
     "Suspended",
+    "aget_state_exception",
     "aggregate",
+    "araise_state_exception",
     "exception_to_state",
+    "get_state_exception",
     "raise_state_exception",
 ]
 
@@ -228,6 +232,11 @@ def AwaitingRetry(scheduled_time: datetime | None = None, **fields: Any) -> Stat
     return Scheduled(scheduled_time, name=StateName.AWAITING_RETRY, **fields)
 
 
+def AwaitingConcurrencySlot(scheduled_time: datetime | None = None, **fields: Any) -> State[Any]:  # noqa: N802
+    """A run that waits for others to end, for there may be only so many at a time."""
+    return Scheduled(scheduled_time, name=StateName.AWAITING_CONCURRENCY_SLOT, **fields)
+
+
 def Late(scheduled_time: datetime | None = None, **fields: Any) -> State[Any]:  # noqa: N802
     """A run whose time has passed before it could start."""
     return Scheduled(scheduled_time, name=StateName.LATE, **fields)
@@ -311,6 +320,23 @@ def state_exception(state: State[Any]) -> BaseException:
     if kind is errors.UnfinishedRun:
         return kind(state.message or f"the run is {state.name}: it has no result yet")
     return kind(state.message or (data if isinstance(data, str) else f"the run is {state.name}"))
+
+
+def get_state_exception(state: State[Any]) -> BaseException:
+    """What ended a run that did not complete. Raises ValueError for one that Completed, or has not ended."""
+    if state.type is StateType.COMPLETED or state.type not in TERMINAL:
+        raise ValueError(f"the run is {state.name}: no exception ended it")
+    return state_exception(state)
+
+
+async def aget_state_exception(state: State[Any]) -> BaseException:
+    """`get_state_exception`, for code that awaits; nothing is read, so nothing blocks."""
+    return get_state_exception(state)
+
+
+async def araise_state_exception(state: State[Any]) -> None:
+    """`raise_state_exception`, for code that awaits."""
+    raise_state_exception(state)
 
 
 def raise_state_exception(state: State[Any]) -> None:

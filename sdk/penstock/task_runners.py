@@ -62,7 +62,7 @@ class TaskRunner:
     def __init__(self, max_workers: int | None = None, *, max_in_flight: int | None = None) -> None:
         bounds: dict[str, Any] = {"max_workers": max_workers, "max_in_flight": max_in_flight}
         for name, value in bounds.items():
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise DefinitionError(
                     f"{type(self).__name__}: {name} must be a whole number of at least 1, not {value!r}"
                 )

@@ -63,34 +63,16 @@ class Task(Definition[P, R]):
 
     def __init__(self, fn: Any, **options: Any) -> None:
         super().__init__(fn, **options)
-        if isinstance(self.tags, str):
-            raise DefinitionError(f"task {self.name!r}: tags must be a collection of strings, not {self.tags!r}")
         vars(self)["tags"] = frozenset(self.tags or ())
-        if self.retry_jitter_factor is not None and not self.retry_jitter_factor >= 0:
-            raise DefinitionError(
-                f"task {self.name!r}: retry_jitter_factor must be at least 0, not {self.retry_jitter_factor!r}"
-            )
-        if self.retry_condition_fn is not None and not callable(self.retry_condition_fn):
-            raise DefinitionError(
-                f"task {self.name!r}: retry_condition_fn must be a function of (task, task_run, state)"
-            )
         self._settle_results()
 
     def _settle_results(self) -> None:
-        """Check the options about results, and work out whether they ask for any to be kept."""
+        """Work out whether the options ask for results to be kept."""
         what = f"task {self.name!r}"
         policy = self.cache_policy
         expiration: Any = self.cache_expiration
-        if policy is not ... and policy is not None and not hasattr(policy, "compute_key"):
-            raise DefinitionError(f"{what}: cache_policy must be a CachePolicy such as INPUTS, not {policy!r}")
-        if self.cache_key_fn is not None and not callable(self.cache_key_fn):
-            raise DefinitionError(f"{what}: cache_key_fn must be a function of (context, parameters)")
         if hasattr(expiration, "total_seconds"):
-            expiration = vars(self)["cache_expiration"] = expiration.total_seconds()
-        if expiration is not None and not expiration > 0:
-            raise DefinitionError(f"{what}: cache_expiration must be more than 0 seconds, not {expiration!r}")
-        if self.result_storage_key is not None and not isinstance(self.result_storage_key, str):
-            raise DefinitionError(f"{what}: result_storage_key must be a str, not {self.result_storage_key!r}")
+            vars(self)["cache_expiration"] = expiration.total_seconds()
         wants_policy = policy is not ... and policy is not None and not getattr(policy, "never", False)
         asks = wants_policy or any(
             option is not None
@@ -144,14 +126,14 @@ class Task(Definition[P, R]):
         """Run the task here and give its value (`return_state=True`: its state); an async task is awaited."""
         if (drawing := DRAWING.get()) is not None:
             return drawing.call(self, args, kwargs)  # type: ignore[no-any-return]
-        return_state, wait_for = call_options(kwargs)
+        return_state, wait_for = call_options(self, kwargs)
         return task_runs.call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
 
     def submit(self, *args: Any, **kwargs: Any) -> PenstockFuture[R]:
         """Hand the task to the flow's task runner and go on; with `return_state=True`, wait for its state."""
         if (drawing := DRAWING.get()) is not None:
             return drawing.submit(self, args, kwargs)  # type: ignore[no-any-return]
-        return_state, wait_for = call_options(kwargs)
+        return_state, wait_for = call_options(self, kwargs)
         future = task_runs.submit(self, self.signature.bind(args, kwargs), wait_for)
         if return_state:
             future.wait()
@@ -165,7 +147,7 @@ class Task(Definition[P, R]):
         """
         if (drawing := DRAWING.get()) is not None:
             return drawing.map(self, args, kwargs)  # type: ignore[return-value]
-        return_state, wait_for = call_options(kwargs)
+        return_state, wait_for = call_options(self, kwargs)
         futures = task_runs.map_over(self, args, kwargs, wait_for)
         if return_state:
             futures.wait()

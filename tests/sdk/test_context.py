@@ -9,13 +9,38 @@ from typing import Any
 import pytest
 
 from penstock import flow, tags, task
-from penstock.context import FLOW, TAGS, TASK, FlowRunContext, TaskRunContext
+from penstock.context import FLOW, TAGS, TASK, FlowRunContext, TaskRunContext, get_run_context
+from penstock.errors import MissingContext
 from penstock.runtime import flow_run, task_run
 
 
 def test_outside_of_runs_there_is_no_context() -> None:
     assert FlowRunContext.get() is None
     assert TaskRunContext.get() is None
+    with pytest.raises(MissingContext, match="works inside of a flow or task run"):
+        get_run_context()
+
+
+def test_the_run_context_is_that_of_the_innermost_run() -> None:
+    @task
+    def inner(n: int) -> Any:
+        context = get_run_context()
+        assert isinstance(context, TaskRunContext)
+        return context.task_run.name, dict(context.parameters), below()
+
+    @flow
+    def below() -> Any:
+        context = get_run_context()
+        assert isinstance(context, FlowRunContext)
+        return context.flow_run.flow_name
+
+    @flow
+    def outer(m: int) -> Any:
+        context = get_run_context()
+        assert isinstance(context, FlowRunContext)
+        return context.flow_run.flow_name, dict(context.parameters), inner(2)
+
+    assert outer(1) == ("outer", {"m": 1}, ("inner-0", {"n": 2}, "below"))
 
 
 def test_inside_there_is_the_run(recorder: Any) -> None:

@@ -222,7 +222,8 @@ class TestPickled:
 
 
 def test_what_calls_keep_for_themselves_is_taken_out() -> None:
-    given = {"x": 1, "return_state": 1, "wait_for": [2]}
-    assert call_options(given) == (True, [2])
+    load = task(lambda: None, name="load")
+    given = {"x": 1, "return_state": True, "wait_for": [2]}
+    assert call_options(load, given) == (True, [2])
     assert given == {"x": 1}
-    assert call_options(given) == (False, None)
+    assert call_options(load, given) == (False, None)

@@ -11,7 +11,7 @@ import pytest
 
 from penstock import flow, task
 from penstock.errors import InvalidEvent
-from penstock.events import Event, emit_event, emitted_events
+from penstock.events import Event, RelatedResource, Resource, emit_event, emitted_events
 from penstock.task_runners import ProcessPoolTaskRunner
 
 THING = {"penstock.resource.id": "thing"}
@@ -26,6 +26,18 @@ def test_an_event_is_logged_and_kept(caplog: pytest.LogCaptureFixture) -> None:
     assert (event.event, event.resource, event.payload, event.related) == ("a.happened", THING, {"n": 1}, ())
     assert event.occurred.tzinfo is UTC
     assert event.id != emit_event("a.happened", THING).id
+
+
+def test_resources_are_labels_that_are_checked_when_they_are_made() -> None:
+    thing = Resource({**THING, "penstock.resource.name": "The thing"})
+    other = RelatedResource({**THING, "penstock.resource.role": "owner"})
+    assert (thing.id, thing.name, Resource(THING).name, other.role) == ("thing", "The thing", None, "owner")
+    event = emit_event("a.happened", thing, related=[other])
+    assert (event.resource, event.related) == (thing, (other,))
+    with pytest.raises(InvalidEvent, match=r"resource: needs 'penstock\.resource\.id'"):
+        Resource({"a": "b"})
+    with pytest.raises(InvalidEvent, match=r"related: needs 'penstock\.resource\.role'"):
+        RelatedResource(THING)
 
 
 def test_an_id_may_be_given() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -691,3 +692,25 @@ def test_submitted_tasks_end_before_their_flow_does(recorder: Any) -> None:
 
     recorder.run(f)
     assert recorder.last("slow-0").state_name == "Completed"
+
+
+def test_the_version_of_a_flow_is_a_hash_of_its_file(tmp_path: Path) -> None:
+    """As long as nobody says another; a function that no file has, has none."""
+
+    def of(text: str) -> Any:
+        path = tmp_path / "etl.py"
+        path.write_text(text)
+        namespace: dict[str, Any] = {"__name__": "etl"}
+        exec(compile(text, str(path), "exec"), namespace)
+        return namespace["etl"].version
+
+    text = "from penstock import flow\n@flow\ndef etl(): ...\n"
+    first = of(text)
+    assert len(first) == 32
+    assert (of(text), of(text + "# more")) == (first, of(text + "# more"))
+    assert of(text + "# more") != first
+    assert flow(lambda: 1, version="2").version == "2"
+    assert flow(lambda: 1).with_options(retries=1).version == flow(lambda: 1).version
+    namespace: dict[str, Any] = {}
+    exec("from penstock import flow\n@flow\ndef etl(): ...", namespace)
+    assert namespace["etl"].version is None

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from penstock import as_completed, flow, runtime, task, wait
+from penstock import allow_failure, as_completed, flow, runtime, task, wait
 from penstock.engine.runs import TaskRun
-from penstock.errors import FutureTimedOut
-from penstock.futures import PenstockFuture
+from penstock.errors import FutureTimedOut, UpstreamNotReady
+from penstock.futures import PenstockFuture, resolve_futures_to_results, resolve_futures_to_states
 from penstock.states import Completed, StateType
 
 LIVENESS = 60
@@ -183,3 +183,19 @@ def test_a_list_of_futures_waits_as_one() -> None:
         return futures.result(), [future.name for future in futures]
 
     assert f() == ([0.0, 0.3], ["after-0", "after-1"])
+
+
+def test_futures_in_containers_become_results_or_states() -> None:
+    @flow
+    def f() -> Any:
+        good, bad = after.submit(0), broken.submit()
+        assert resolve_futures_to_results({"a": [good], good: 1, "b": 2}) == {"a": [0], 0: 1, "b": 2}
+        assert resolve_futures_to_results("plain") == "plain"
+        states = resolve_futures_to_states([good, {"b": bad}])
+        assert (states[0].is_completed(), states[1]["b"].is_failed()) == (True, True)
+        with pytest.raises(UpstreamNotReady, match="broken-0 is Failed"):
+            resolve_futures_to_results([good, bad])
+        assert isinstance(resolve_futures_to_results([allow_failure(bad)])[0], ValueError)
+        return 1
+
+    assert f() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
@@ -138,3 +139,42 @@ def test_annotations_that_cannot_be_resolved_say_what_to_do() -> None:
 )
 def test_fits_is_sure_or_says_no(value: Any, annotation: Any, expected: bool) -> None:
     assert fits(value, annotation) is expected
+
+
+ALIASED: dict[str, tuple[Any, Any, bool]] = {
+    "no annotation": (inspect.Parameter.empty, [1], True),
+    "Any": (Any, [1], True),
+    "list": (list, [1], False),
+    "list[int]": (list[int], [1], False),
+    "dict": (dict, {"a": 1}, False),
+    "dict[str, int]": (dict[str, int], {"a": 1}, False),
+    "set": (set, {1}, False),
+    "list | None": (list | None, [1], False),
+    "a model": (Row, Row(id=1), True),
+}
+
+
+@pytest.mark.parametrize("name", ALIASED)
+def test_what_the_caller_still_holds(name: str) -> None:
+    """A container that an annotation names is a copy, as pydantic makes it; all else is the caller's."""
+    annotation, given, same = ALIASED[name]
+
+    def f(x: Any) -> None: ...
+
+    f.__annotations__ = {} if annotation is inspect.Parameter.empty else {"x": annotation}
+    assert coerced(f, x=given)["x"] == given
+    assert (coerced(f, x=given)["x"] is given) is same
+
+
+def test_copies_go_as_deep_as_the_annotation() -> None:
+    rows: list[Any] = [[1], [2]]
+
+    def deep(x: list[list[int]]) -> None: ...
+
+    def shallow(x: list[Any]) -> None: ...
+
+    def within(x: dict[str, list[int]]) -> None: ...
+
+    assert coerced(deep, x=rows)["x"][0] is not rows[0]
+    assert coerced(shallow, x=rows)["x"][0] is rows[0]
+    assert coerced(within, x={"a": rows[0]})["x"]["a"] is not rows[0]

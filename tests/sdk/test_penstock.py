@@ -82,3 +82,17 @@ def test_errors_have_prefects_module_as_well() -> None:
     assert {name for name in public if getattr(exceptions, name, None) is not getattr(errors, name)} == set()
     assert exceptions.MissingContextError is errors.MissingContext
     assert exceptions.ParameterTypeError is errors.InvalidParameters
+
+
+def test_names_that_prefect_has_in_other_places() -> None:
+    from penstock import annotations, logging
+    from penstock.logging import loggers
+    from penstock.utilities import annotations as theirs
+
+    assert all(
+        getattr(theirs, name) is getattr(annotations, name) for name in annotations.__all__ if name in dir(theirs)
+    )
+    assert theirs.BaseAnnotation is annotations.Annotation
+    assert loggers.get_run_logger is logging.get_run_logger
+    assert loggers.flow_run_logger is loggers.task_run_logger is logging.run_logger
+    assert penstock.__version__.count(".") >= 2

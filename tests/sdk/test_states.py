@@ -19,7 +19,20 @@ from penstock.errors import (
     UnfinishedRun,
     WorkerLost,
 )
-from penstock.states import Completed, Failed, State, StateType, aggregate, exception_to_state
+from penstock.states import (
+    Cancelled,
+    Completed,
+    Failed,
+    Pending,
+    Running,
+    State,
+    StateType,
+    aget_state_exception,
+    aggregate,
+    araise_state_exception,
+    exception_to_state,
+    get_state_exception,
+)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +125,16 @@ def test_an_aggregate_counts_what_went_wrong() -> None:
 def test_a_state_shows_what_matters() -> None:
     assert repr(Completed()) == "Completed()"
     assert repr(Failed(name="TimedOut", message="slow")) == "Failed(name='TimedOut', message='slow')"
+
+
+def test_the_exception_of_a_state_can_be_had() -> None:
+    error = ValueError("no")
+    assert get_state_exception(Failed(data=error)) is error
+    assert isinstance(get_state_exception(Cancelled()), CancelledRun)
+    assert asyncio.run(aget_state_exception(Failed(data=[Completed(), Failed(data=error)]))) is error
+    for state in (Completed(data=1), Running(), Pending()):
+        with pytest.raises(ValueError, match="no exception ended it"):
+            get_state_exception(state)
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(araise_state_exception(Failed(data=error)))
+    asyncio.run(araise_state_exception(Completed()))

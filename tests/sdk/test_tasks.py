@@ -499,7 +499,7 @@ class TestRetries:
         ("options", "message"),
         [
             ({"retry_delay_seconds": [1, -1]}, "retry_delay_seconds"),
-            ({"retry_delay_seconds": [1.0] * 51}, "51 entries"),
+            ({"retry_delay_seconds": [1.0] * 51}, "a list of at most 50"),
             ({"retry_jitter_factor": -1}, "retry_jitter_factor"),
             ({"retry_condition_fn": "always"}, "retry_condition_fn"),
             ({"tags": "one"}, "tags"),

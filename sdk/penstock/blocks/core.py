@@ -28,7 +28,27 @@ __all__ = ["Block"]
 _types: dict[str, type[Block]] = {}
 
 
-class Block(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # it has no public name
+
+
+class _BlockClass(ModelMetaclass):
+    """Makes blocks: what does not fit a field is an error of ours, for it is the user's configuration that is wrong."""
+
+    def __call__(self, *args: Any, **fields: Any) -> Any:
+        try:
+            return super().__call__(*args, **fields)
+        except ValidationError as error:
+            block: Any = self
+            raise InvalidResource(
+                f"block of type {block.get_block_type_slug()}: {problems(error)}; "
+                f"give {self.__name__}(...) what its fields' types say"
+            ) from None
+
+
+class Block(BaseModel, metaclass=_BlockClass):
     """A typed piece of configuration with a name. No error of it, and no repr, shows a secret."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)

@@ -89,7 +89,7 @@ def flow_life(
         run.run_count += 1
         context.calls = {}
         state: State[Any] = State(StateType.RUNNING, name, run_id=run.id)
-        run.state = state
+        run.enter(state)
         reporter.flow_changed(state)
         if flow.on_running_hooks:
             yield from run_hooks(flow.on_running_hooks, flow, run, state)
@@ -101,7 +101,7 @@ def flow_life(
             log_failure(run, state, delay)
             if delay > 0:
                 due = time.time() + delay
-                run.state = State(
+                waiting: State[Any] = State(
                     StateType.SCHEDULED,
                     StateName.AWAITING_RETRY,
                     state.message,
@@ -109,6 +109,7 @@ def flow_life(
                     scheduled=due,
                     run_id=run.id,
                 )
+                run.enter(waiting)
                 reporter.flow_changed(run.state)
                 yield SleepFor(delay)
             continue
@@ -183,7 +184,7 @@ def _take_inputs(parameters: Mapping[str, Any], wait_for: Any) -> Generator[Effe
 
 def _end(flow: Flow[Any, Any], context: FlowRunContext, state: State[Any]) -> Generator[Effect, Any, State[Any]]:
     run = context.run
-    run.state = state
+    run.enter(state)
     if state.type is StateType.PAUSED and not isinstance(state.data, list | tuple | set | frozenset):
         return state  # suspended: it is no end
     run.ended = time.time()

@@ -7,11 +7,12 @@ the same object; a large list of plain values costs one pass in C.
 from __future__ import annotations
 
 import copy
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..annotations import Annotation, allow_failure, opaque, quote
 from ..api.states import StateName, StateType
-from ..errors import UpstreamNotReady
+from ..errors import InvalidParameters, UpstreamNotReady
 from ..futures import PenstockFuture
 from ..states import State, state_exception
 
@@ -25,7 +26,10 @@ PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
 
 
 def visit(value: Any, replace: Replace, *, tolerant: bool = False, unwrap: bool = True, inside: Any = ()) -> Any:
-    """`value` with every future and state in it put through `replace(it, failure is allowed)`."""
+    """`value` with every future and state in it put through `replace(it, failure is allowed)`.
+
+    Looked into are lists, tuples, sets, deques, keys and values of dictionaries, dataclasses and pydantic models.
+    """
     kind = type(value)
     if kind in PLAIN:
         return value
@@ -44,21 +48,25 @@ def visit(value: Any, replace: Replace, *, tolerant: bool = False, unwrap: bool 
     def deeper(item: Any) -> Any:
         return visit(item, replace, tolerant=tolerant, unwrap=unwrap, inside=inside)
 
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, _ITERABLES):
         if PLAIN.issuperset(map(type, value)):
             return value
         return _rebuilt_sequence(value, [deeper(item) for item in value])
     if isinstance(value, dict):
-        if PLAIN.issuperset(map(type, value.values())):
+        if PLAIN.issuperset(map(type, value.values())) and PLAIN.issuperset(map(type, value)):
             return value
-        return _with_items(value, {key: deeper(item) for key, item in value.items()})
-    names = getattr(kind, "__dataclass_fields__", None) or vars(value)
+        return _with_items(value, [(deeper(key), deeper(item)) for key, item in value.items()])
+    extra = getattr(value, "__pydantic_extra__", None) or {}
+    names = getattr(kind, "__dataclass_fields__", None) or {**vars(value), **extra}
     fields = {name: item for name in names if type(item := getattr(value, name, None)) not in PLAIN}
     return _with_fields(value, fields, {name: deeper(item) for name, item in fields.items()})
 
 
+_ITERABLES = (list, tuple, set, frozenset, deque)
+
+
 def _is_container(value: Any, kind: type) -> bool:
-    return isinstance(value, list | tuple | set | frozenset | dict) or (
+    return isinstance(value, (*_ITERABLES, dict)) or (
         not isinstance(value, type) and (hasattr(kind, "__dataclass_fields__") or hasattr(kind, "__pydantic_fields__"))
     )
 
@@ -72,24 +80,46 @@ def _rebuilt_sequence(value: Any, items: list[Any]) -> Any:
         return value
     if hasattr(value, "_fields"):  # a named tuple
         return type(value)(*items)
+    if isinstance(value, deque):
+        return deque(items, value.maxlen)
     kind = list if isinstance(value, list) and type(value) is not list else type(value)  # a subclass may want more
-    return kind(items)
+    try:
+        return kind(items)
+    except TypeError as error:
+        raise _not_hashable(error, kind) from None
 
 
-def _with_items(value: dict[Any, Any], items: dict[Any, Any]) -> Any:
-    if _same(value.values(), items.values()):
+def _with_items(value: dict[Any, Any], items: list[tuple[Any, Any]]) -> Any:
+    same_keys = _same(value, (key for key, _ in items))
+    if same_keys and _same(value.values(), (item for _, item in items)):
         return value
     changed = copy.copy(value)  # keeps a defaultdict's factory, an OrderedDict's order
-    changed.update(items)
+    if not same_keys:
+        changed.clear()
+    try:
+        changed.update(items)
+    except TypeError as error:
+        raise _not_hashable(error, type(value)) from None
     return changed
+
+
+def _not_hashable(error: TypeError, kind: type) -> InvalidParameters:
+    return InvalidParameters(
+        f"a result of an upstream run cannot stand in a {kind.__name__}, where its future stood: {error}; "
+        "pass the future in a list, or as a value"
+    )
 
 
 def _with_fields(value: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
     if _same(old.values(), new.values()):
         return value
     changed = copy.copy(value)
+    extra = getattr(changed, "__pydantic_extra__", None) or {}
     for name, item in new.items():
-        object.__setattr__(changed, name, item)  # frozen dataclasses are values too
+        if name in extra:
+            extra[name] = item
+        else:
+            object.__setattr__(changed, name, item)  # frozen dataclasses are values too
     return changed
 
 

@@ -44,6 +44,8 @@ class FlowRunInfo:
     deployment: str | None = None
     deployment_id: str | None = None
     flow_name: str | None = None
+    flow_id: str | None = None  # uid of the Flow, where there is one
+    work_pool: str | None = None
     attempt: int = 1
     run_count: int = 0  # flow retries and starts of earlier attempts
     scheduled_start_time: datetime | None = None

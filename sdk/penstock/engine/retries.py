@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..api.retry import MAX_DELAYS, delay_before
+from ..api.retry import delay_before
 from ..errors import DefinitionError
+from ..options import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,21 +21,22 @@ if TYPE_CHECKING:
 def checked_delays(
     what: str, delays: float | Sequence[float] | Callable[[int], Sequence[float]] | None, retries: int
 ) -> Delays:
-    """The delays of a definition as a number or a tuple; a function is asked once, with the number of retries."""
+    """The delays of a definition as a number or a tuple; a function is asked once, with the number of retries.
+
+    Raises DefinitionError for a function that raises, or returns what no delays can be.
+    """
     if callable(delays):
-        delays = delays(retries)
-    if delays is None:
-        delays = 0.0
-    if isinstance(delays, int | float):
-        values: tuple[float, ...] = (float(delays),)
-    else:
-        values = tuple(float(delay) for delay in delays)
-        if len(values) > MAX_DELAYS:
-            raise DefinitionError(f"{what}: retry_delay_seconds has {len(values)} entries, at most {MAX_DELAYS} may be")
-    for delay in values:
-        if not (delay >= 0 and math.isfinite(delay)):
-            raise DefinitionError(f"{what}: retry_delay_seconds must be at least 0 and finite, got {delay}")
-    return values[0] if isinstance(delays, int | float) else values
+        asked: Any = delays
+        try:
+            delays = asked(retries)
+        except Exception as error:
+            raise DefinitionError(
+                f"{what}: retry_delay_seconds: {asked!r} raised {type(error).__name__}: {error}; it is called with the "
+                "number of retries, and returns a list of seconds"
+            ) from error
+        check(what, {"retry_delay_seconds": repr(delays) if callable(delays) else delays})
+    plain: Any = 0.0 if delays is None else delays
+    return float(plain) if isinstance(plain, int | float) else tuple(map(float, plain))
 
 
 def interrupted(error: object, flow: FlowRunContext | None) -> bool:

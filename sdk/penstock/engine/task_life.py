@@ -54,6 +54,8 @@ def task_life(
             )
             _change(run, reporter, state)
             return state
+        except Exception as error:  # a stored input that cannot be read, a result that fits no place
+            return (yield from _end(task, run, reporter, exception_to_state(error, run_id=run.id)))
     if task.task_run_name is not None:
         TASK.set(TaskRunContext(task, run, log_prints))  # a function that makes the name may ask penstock.runtime
         try:
@@ -163,11 +165,15 @@ def task_life(
 
 def _take_inputs(run: TaskRun, reporter: Reporter, wait_for: Any) -> Generator[Effect, Any, None]:
     """Wait for what the run is given, and put the results in place; raises `UpstreamNotReady`."""
-    inputs = find(run.parameters)
+    by_name = {name: found for name, value in run.parameters.items() if (found := find(value))}
+    inputs = [held for found in by_name.values() for held in found]
     waited = find(wait_for) if wait_for is not None else []
     if inputs or waited:
         every = [held for held, _ in (*inputs, *waited)]
         run.upstream = tuple(dict.fromkeys(i for held in every if (i := identity(held)) is not None))
+        run.inputs = {name: tuple(identity(held) for held, _ in found) for name, found in by_name.items()}
+        if waited:
+            run.inputs["wait_for"] = tuple(identity(held) for held, _ in waited)
         pending = [held for held in every if isinstance(held, PenstockFuture) and not held.done()]
         if pending:
             reporter.task_changed(run.record())
@@ -224,6 +230,9 @@ def _end(
 
 
 def _change(run: TaskRun, reporter: Reporter, state: State[Any]) -> None:
+    before = run.state
+    if before.type is StateType.RUNNING:
+        run.ran += max(state.time - before.time, 0.0)
     run.state = state
     reporter.task_changed(run.record())
 

@@ -113,7 +113,9 @@ def new_run(task: Task[Any, Any], parameters: dict[str, Any], flow: FlowRunConte
         return run
     number = flow.calls.get(task.name, 0)
     flow.calls[task.name] = number + 1
-    return TaskRun(task, f"{task.name}-{number}", parameters, flow.run.id, tags)
+    run = TaskRun(task, f"{task.name}-{number}", parameters, flow.run.id, tags)
+    run.number = number
+    return run
 
 
 def _life(
@@ -198,7 +200,7 @@ class _Submitted:
             self.reporter.task_changed(run.record())
         else:
             state = self.context.copy().run(_live, self.task, run, self.flow, self.wait_for, runner)
-        run.parameters = {}  # whoever keeps the run, such as a transaction, need not keep these
+        run.parameters, run.inputs = {}, None  # whoever keeps the run, such as a transaction, need not keep these
         self.future.finish(state)
         runner.ended()
 

@@ -66,7 +66,5 @@ def check(what: str, storage: Any, serializer: Any) -> None:
             serializer_of(serializer)
         if isinstance(storage, str):
             parse(storage)
-        elif storage is not None and not hasattr(storage, "__fspath__") and not hasattr(storage, "record_at"):
-            raise ConfigurationError(f"result_storage must be a URL, a path or a ResultStore, not {storage!r}")
     except ConfigurationError as error:
         raise DefinitionError(f"{what}: {error}") from None

@@ -87,13 +87,15 @@ def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> 
     except LoadError as error:
         _explain(error)
         return State(StateType.FAILED, message=str(error), reason=error.reason)
-    parent = spec.get("parent") or {}
+    parent, resolved = spec.get("parent") or {}, status.get("resolved") or {}
     info = FlowRunInfo(
         id=assignment.uid,
         name=assignment.name,
         namespace=assignment.namespace,
         deployment=assignment.deployment,
-        deployment_id=((status.get("resolved") or {}).get("deployment") or {}).get("uid"),
+        deployment_id=(resolved.get("deployment") or {}).get("uid"),
+        flow_id=(resolved.get("flow") or {}).get("uid"),
+        work_pool=(resolved.get("pool") or {}).get("name"),
         attempt=assignment.attempt,
         run_count=status.get("runCount") or 0,
         scheduled_start_time=_time(spec.get("scheduledTime")),

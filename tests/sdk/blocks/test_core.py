@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import SecretStr, field_validator
 
 from penstock import flow
 from penstock.blocks import Block, Secret, SecretDict, core
@@ -166,10 +166,28 @@ class Picky(Block):
         return value
 
 
+class Fleet(Block):
+    main: Warehouse
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: Warehouse(host=3, password=SecretStr("")), "block of type warehouse: host: Input should be a valid"),
+        (lambda: Warehouse(password=SecretStr("")), "block of type warehouse: host: Field required"),
+        (lambda: Lake(host="db", port="x", password=SecretStr("")), "block of type data-lake: port: .*give Lake"),
+        (lambda: Fleet(main={"host": 3, "password": "x"}), r"block of type fleet: main\.host: .*give Fleet\(\.\.\.\)"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named_with_its_block(make: Any, problem: str) -> None:
+    with pytest.raises(InvalidResource, match=problem):
+        make()
+
+
 def test_no_error_shows_a_secret() -> None:
-    with pytest.raises(ValidationError) as direct:
+    with pytest.raises(InvalidResource) as direct:
         Picky(password=SecretStr(SECRET))
-    assert SECRET not in str(direct.value)
+    assert SECRET not in "".join(traceback.format_exception(direct.value))
     Picky.model_construct(password=SecretStr(SECRET)).save("short")
     with pytest.raises(
         InvalidResource, match="block short: password: Value error, must be longer; save it again"
@@ -236,7 +254,7 @@ def test_a_flow_says_which_blocks_it_reads() -> None:
 
 @pytest.mark.parametrize("blocks", ["prod", [1], [""], [Warehouse]])
 def test_blocks_of_a_flow_are_names(blocks: Any) -> None:
-    with pytest.raises(DefinitionError, match="blocks must be names, such as"):
+    with pytest.raises(DefinitionError, match="blocks must be a list of names, such as"):
 
         @flow(blocks=blocks)
         def outer() -> None: ...

@@ -644,8 +644,11 @@ class TestDeclarations:
         [
             ({"cache_policy": "INPUTS"}, "cache_policy must be a CachePolicy"),
             ({"cache_key_fn": "x"}, "cache_key_fn must be a function"),
-            ({"cache_expiration": timedelta(0)}, "cache_expiration must be more than 0"),
-            ({"result_storage_key": 5}, "result_storage_key must be a str"),
+            (
+                {"cache_expiration": timedelta(0)},
+                "cache_expiration must be a timedelta or a number",
+            ),
+            ({"result_storage_key": 5}, "result_storage_key must be a template"),
             ({"result_storage": "ftp://x"}, "no result storage ftp://"),
             ({"result_storage": 5}, "result_storage must be a URL, a path or a ResultStore"),
             ({"result_serializer": "yaml"}, "no serializer 'yaml'"),
