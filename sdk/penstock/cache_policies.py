@@ -14,6 +14,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from .context import FLOW
 from .errors import ConfigurationError, UnhashableInput
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class FlowParameters(CachePolicy):
 
 
 class RunId(CachePolicy):
-    """The flow run: its retries and its attempts in pods find each other's results, other runs do not."""
+    """The flow run: its retries, its attempts in pods and the runs that retry it find each other's results."""
 
     def compute_key(
         self,
@@ -177,7 +178,10 @@ class RunId(CachePolicy):
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
     ) -> str | None:
-        """The flow run's id; outside of flows the task run's own."""
+        """What the flow run keeps its results under; outside of flows the task run's own id."""
+        flow = FLOW.get()
+        if flow is not None and flow.run.id == task_ctx.run.flow_run_id:
+            return flow.run.results_id
         return task_ctx.run.flow_run_id or task_ctx.run.id
 
 

@@ -24,6 +24,7 @@
     ├── InvalidEvent               an event is too large or incomplete: nothing was emitted
     ├── FlowPauseTimeout           nobody answered a pause in time (also a `TimeoutError`)
     ├── NotPausedError             a run was to be resumed that waits for nobody
+    ├── NotRetryable               a run was to be retried that goes on, or is a part of another
     ├── InvalidRunInput            an answer or a message does not fit the model that it is for
     ├── FlowRunWaitTimeout         a flow run elsewhere did not end in the time its caller gave (also a `TimeoutError`)
     ├── UnsupportedHere            this cannot be done where the code runs; the message says where it can
@@ -183,6 +184,12 @@ class NotPausedError(PenstockError):
     """A run was to be resumed that does not wait for anybody here."""
 
     reason = "NotPaused"
+
+
+class NotRetryable(PenstockError):
+    """A run was to be retried that has not ended, or that is a subflow or a task of another."""
+
+    reason = "NotRetryable"
 
 
 class InvalidRunInput(PenstockError, ValueError):

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 __all__ = [
     "apause_flow_run",
     "aresume_flow_run",
+    "aretry_flow_run",
     "asuspend_flow_run",
     "await_for_flow_run",
     "pause_flow_run",
     "resume_flow_run",
+    "retry_flow_run",
     "suspend_flow_run",
     "wait_for_flow_run",
 ]
@@ -108,6 +110,32 @@ def _wait_for_flow_run(
     return run
 
 
+def _retry_flow_run(
+    flow_run_id: FlowRun | str,
+    timeout: float | None = None,
+    poll_interval: float = 5.0,
+    *,
+    name: str | None = None,
+    namespace: str | None = None,
+) -> FlowRun:
+    """Make a run that retries one that has ended, by its name, and give it as it is when it has ended.
+
+    Same code and parameters; tasks that kept their results where pods share them are not run again. `name` is
+    the new run's. After `timeout` seconds it is given as it is then and goes on; 0 does not wait. Raises NotRetryable.
+    """
+    from .run_retries import retry
+
+    if isinstance(flow_run_id, FlowRun):
+        namespace, flow_run_id = flow_run_id.namespace, flow_run_id.name
+    with connect(namespace) as client:
+        body, warned = retry(client, client.get("flowruns", flow_run_id), name)
+    if warned:
+        from .logging import get_logger
+
+        get_logger("flow_runs").warning("Retry of %s: %s", flow_run_id, warned)
+    return FlowRun.of(body if timeout == 0 else wait_for_end(body, timeout, poll_interval, connect))
+
+
 def _context(what: str) -> FlowRunContext:
     context = FLOW.get()
     if context is None:
@@ -154,3 +182,4 @@ pause_flow_run, apause_flow_run = both_ways(_pause_flow_run)
 suspend_flow_run, asuspend_flow_run = both_ways(_suspend_flow_run)
 resume_flow_run, aresume_flow_run = both_ways(_resume_flow_run)
 wait_for_flow_run, await_for_flow_run = both_ways(_wait_for_flow_run)
+retry_flow_run, aretry_flow_run = both_ways(_retry_flow_run)

@@ -190,14 +190,14 @@ class KubernetesTaskRunner(TaskRunner):
 def shared_store(url: str | None) -> ResultStore:
     """The result store that other pods reach as well. Raises DefinitionError, with the remedy."""
     from .api import labels
+    from .api.sharing import shared
     from .results.store import ResultStore
 
     found = url or os.environ.get(labels.ENV_RESULTS)
     if not found:
         raise DefinitionError(f"KubernetesTaskRunner needs a result store that pods can reach: {STORE_REMEDY}")
     store = ResultStore.from_url(found)
-    local = store.url.startswith(("file:", "memory:"))
-    if local and not (store.url.startswith("file:") and os.environ.get(labels.ENV_RESULTS_SHARED) == "true"):
+    if not shared(store.url, os.environ.get(labels.ENV_RESULTS_SHARED) == "true"):
         raise DefinitionError(
             f"KubernetesTaskRunner: other pods cannot reach the result store {store.url}: {STORE_REMEDY}"
         )

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from installation import penstock
+from shared_folder import shared
 
-__all__ = ["penstock"]
+__all__ = ["penstock", "shared"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

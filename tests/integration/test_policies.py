@@ -308,8 +308,18 @@ SECRET = [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key
         ({"workPool": "privileged"}, "does not choose the pool"),
         ({"task": {"entrypoint": "flow:load"}, "pod": {"env": SECRET}}, "no references to Secrets"),
         ({"pod": {"image": "registry.example/own:1"}}, "image of its own tasks only"),
+        (
+            {"retryOf": {"name": "other", "uid": "u"}, "infrastructure": "Pool"},
+            "a run retries no other runs|its own subflows",
+        ),
     ],
-    ids=["another flow in a pod of its own", "another pool", "a Secret in its environment", "an image of its own"],
+    ids=[
+        "another flow in a pod of its own",
+        "another pool",
+        "a Secret in its environment",
+        "an image of its own",
+        "the results of another run",
+    ],
 )
 def test_a_child_has_no_rights_that_its_parent_lacks(spec: Json, message: str, cell: Cell) -> None:
     """Or a run could read the Secrets of its namespace by what its children are given."""
@@ -317,3 +327,30 @@ def test_a_child_has_no_rights_that_its_parent_lacks(spec: Json, message: str, c
     with pytest.raises(Refused, match=message) as refusal:
         pod.client.create(child("run", run["metadata"]["uid"], cell.namespace, **spec))
     assert refusal.value.code == 403
+
+
+def test_a_pod_does_not_take_over_the_results_of_another_run(cell: Cell) -> None:
+    """Neither by a run that retries another, though of a deployment it may start, nor in its own status."""
+    run, pod = cell.run(), cell.pod("run-1")
+    body = child("run", run["metadata"]["uid"], cell.namespace, retryOf={"name": "other", "uid": "u"})
+    del body["spec"]["flowRef"], body["spec"]["infrastructure"]
+    body["spec"]["deploymentRef"] = {"name": "etl"}
+    with pytest.raises(Refused, match="a run retries no other runs; a person does") as refusal:
+        pod.client.create(body)
+    assert refusal.value.code == 403
+    cell.claim(pod)
+    resolved = {**run["status"]["resolved"], "resultsOf": "other"} if "resolved" in run["status"] else None
+    with pytest.raises(Refused, match="the operator's to write") as refusal:
+        cell.write(pod, {"resolved": resolved or {**builders.resolved(), "resultsOf": "other"}})
+    assert refusal.value.code == 403
+
+
+def test_a_retry_is_of_a_whole_run_and_stays_it(cell: Cell) -> None:
+    of = {"name": "other", "uid": "u"}
+    body = child("run", "u", cell.namespace, retryOf=of)
+    with pytest.raises(Refused, match="a whole run is retried, no task and no subflow"):
+        cell.admin.create(body)
+    del body["spec"]["infrastructure"], body["spec"]["parent"], body["metadata"]["ownerReferences"]
+    cell.admin.create(body)
+    with pytest.raises(Refused, match="retryOf is immutable"):
+        cell.admin.merge("FlowRun", cell.namespace, "child", {"spec": {"retryOf": {"uid": "v"}}})

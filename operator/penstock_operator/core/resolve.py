@@ -46,6 +46,7 @@ class Resolution:
     parameters: Body
     blocks: tuple[Body, ...] = ()
     revised: bool = False  # pool and deployment are revisions that are kept already
+    said: str = ""  # what the run's history says of it
 
 
 Outcome = Waiting | Refused | Resolution
@@ -79,8 +80,8 @@ def block_names(flow: Body) -> list[str]:
     return list(dict.fromkeys(flow["spec"].get("blocks") or ()))
 
 
-def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, blocks: tuple[Body, ...] = ()) -> Outcome:
-    """The outcome for a run whose references were all found."""
+def held_back(deployment: Body | None, pool: Body) -> Waiting | None:
+    """What the run waits for where its deployment or its pool takes none for now."""
     for body, kind, reason in (
         (deployment, "FlowDeployment", reasons.DEPLOYMENT_SUSPENDED),
         (pool, "WorkPool", reasons.POOL_SUSPENDED),
@@ -96,6 +97,14 @@ def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, block
             "WorkPool",
             pool["metadata"]["name"],
         )
+    return None
+
+
+def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, blocks: tuple[Body, ...] = ()) -> Outcome:
+    """The outcome for a run whose references were all found."""
+    waiting = held_back(deployment, pool)
+    if waiting:
+        return waiting
     wrong = parameters.problems(flow["spec"].get("parameters"), run_parameters(run, deployment))
     if wrong:
         return Refused(reasons.INVALID_PARAMETERS, "; ".join(wrong))
@@ -179,8 +188,7 @@ def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body, b
     )
     status: Body = {
         "flow": _reference("Flow", flow),
-        "pool": _reference("WorkPool", pool, revised=True),
-        "poolType": pool["spec"]["type"],
+        **pool_facts(pool),
         "entrypoint": spec["entrypoint"],
         "code": code,
     }
@@ -193,6 +201,11 @@ def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body, b
     if blocks:
         status["blocks"] = [_reference("Block", block, revised=True) for block in blocks]
     return Resolution(status, pool, deployment, text, run_parameters(run, deployment), blocks)
+
+
+def pool_facts(pool: Body) -> Body:
+    """What a run remembers of its pool."""
+    return {"pool": _reference("WorkPool", pool, revised=True), "poolType": pool["spec"]["type"]}
 
 
 def _reference(kind: str, body: Body, *, revised: bool = False) -> Body:

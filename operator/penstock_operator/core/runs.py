@@ -224,7 +224,7 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
     if retry_at and retry_at > now:
         return Decision(due=retry_at)
     number = run.attempt + 1
-    accepted = () if run.type else (Entry(S.SCHEDULED, reasons.ACCEPTED, ""),)
+    accepted = () if run.type else (Entry(S.SCHEDULED, reasons.ACCEPTED, outcome.said),)
     pending = Entry(S.PENDING, reasons.LAUNCHED, f"attempt {number}: waiting for its pod to start")
     fields: Body = {"attempt": number}
     if outcome.status != run.resolved:

@@ -26,7 +26,7 @@ from ..cluster import (
     NotFound,
     ResourceType,
 )
-from ..core import changes, resolve, runs
+from ..core import changes, resolve, retried, runs
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
 from ..core.policy import policy
@@ -180,6 +180,31 @@ class FlowRuns:
             kept, kept_pool = await self._revised(parent, "deployment"), await self._revised(parent, "pool")
             if kept_pool is not None:
                 return References(resolve.as_its_parent(run, parent, kept, kept_pool), kept, kept_pool)
+        if "retryOf" in run.spec:
+            return await self._retried(run)
+        return await self._resolve_anew(run)
+
+    async def _retried(self, run: RunView) -> References:
+        """What the run that it retries was launched with; resolved anew where that can no longer be had."""
+        body = await self._cluster.get(FLOW_RUNS, run.namespace, run.spec["retryOf"]["name"])
+        old = None if body is None else RunView(body)
+        refused = retried.refused(run, old)
+        if refused or old is None:
+            return References(refused, None, None)
+        reference, kept = old.resolved.get("deployment"), await self._revised(old, "deployment")
+        if not old.resolved or (reference and kept is None):
+            found = await self._resolve_anew(run)
+            if found.outcome is None:
+                return found
+            return found._replace(outcome=retried.with_results(found.outcome, old))
+        name = retried.pool_name(run, old)
+        pool = await self._cluster.get(WORK_POOLS, run.namespace, name)
+        if pool is None:
+            return References(resolve.missing("WorkPool", name), kept, None)
+        deployment = await self._cluster.get(FLOW_DEPLOYMENTS, run.namespace, reference["name"]) if reference else None
+        return References(retried.as_before(run, old, kept, deployment, pool), kept, pool["spec"])
+
+    async def _resolve_anew(self, run: RunView) -> References:
         deployment: Body | None = None
         reference = run.spec.get("deploymentRef")
         if reference:

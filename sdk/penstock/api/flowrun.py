@@ -71,6 +71,15 @@ class ParentReference(Model):
     """Whether the parent waits for it; such children end with the parent."""
 
 
+class RetriedRun(Model):
+    """The run that this one retries."""
+
+    name: ObjectName
+    """Name of a FlowRun that has ended."""
+    uid: Uid
+    """Its uid, so that a namesake is not taken for it."""
+
+
 class TaskOfRun(Model):
     """A single task to run in a pod of its own, or in the background."""
 
@@ -100,7 +109,20 @@ class FlowRunSpec(Model):
             "spec: set exactly one of deploymentRef, flowRef",
         ),
         *immutable(
-            "deploymentRef", "flowRef", "parameters", "scheduledTime", "workPool", "parent", "infrastructure", "task"
+            "deploymentRef",
+            "flowRef",
+            "parameters",
+            "scheduledTime",
+            "workPool",
+            "parent",
+            "infrastructure",
+            "task",
+            "retryOf",
+        ),
+        Rule(
+            "!has(self.retryOf) || !(has(self.task) || has(self.infrastructure) && self.infrastructure == 'Parent')",
+            "retryOf: a whole run is retried, no task and no subflow",
+            ".retryOf",
         ),
         Rule(
             "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
@@ -136,6 +158,8 @@ class FlowRunSpec(Model):
     """Pool (default) launches it; Parent runs it in its parent's process."""
     task: TaskOfRun | None = None
     """Run this single task instead of the whole flow."""
+    retry_of: RetriedRun | None = None
+    """Retry this run: same code and parameters; what its tasks kept in a shared result store is used again."""
     pod: PodOverrides | None = None
     """Changes to the pool's pod template; only what the pool allows."""
     infra_retries: InfraRetries | None = None
@@ -263,6 +287,8 @@ class Resolved(Model):
     """How the flow wants its results kept."""
     blocks: Annotated[list[ResolvedReference], Field(max_length=64)] | None = None
     """The blocks that the flow declares; mounted in each attempt."""
+    results_of: Uid | None = None
+    """uid of the run whose results it finds, as retries of one run do; its own when unset."""
 
 
 class ClaimedPod(Model):

@@ -20,6 +20,7 @@ COMMANDS = {
     "cancel": "Ask runs to end.",
     "deploy": "Apply the manifests of the flows in a file.",
     "logs": "Show the logs of a run.",
+    "retry": "Run again what has ended, without the tasks whose results were kept.",
     "run": "Start a run, here or in the cluster.",
     "runs": "List runs.",
     "show": "Show everything about a run.",

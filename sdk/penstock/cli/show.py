@@ -49,6 +49,8 @@ def lines(run: Body, pages: list[Body]) -> list[str]:
         f"{owner + ':':<12} {(spec.get('deploymentRef') or spec.get('flowRef'))['name']}",
         f"State:       {click.style(name, fg=COLOURS.get(state.get('type', '')))}{_because(state)}",
     ]
+    if "retryOf" in spec:
+        found.append(f"Retry of:    {spec['retryOf']['name']}")
     if state.get("message"):
         found.append(f"Message:     {state['message']}")
     for condition in untold(run):

@@ -95,10 +95,23 @@ class _Started:
         else:
             self._reporter = Subflow(parent.reporter, flow, info)
         self.context = _context(flow, parameters, self._reporter, info)
-        if parent is not None and self.context.results.persist:
+        if parent is not None:
+            self._name_call(parent)
+
+    def _name_call(self, parent: FlowRunContext) -> None:
+        """Say which call of its parent it is: worked out when something is kept, for parameters can be large."""
+        name = f"flow {self.flow.name}"
+        number = parent.calls.get(name, 0)
+        parent.calls[name] = number + 1
+
+        def call() -> str | None:
             from .keeping import subflow_key
 
-            self.context.key = subflow_key(parent, flow.name, parameters)
+            return subflow_key(parent.run, self.flow.name, number, self.parameters)
+
+        self.context.run.call = call
+        if self.context.results.persist:
+            self.context.key = call()
 
     def life(self, wait_for: Any, *, collect: bool) -> Life:
         return flow_life(self.flow, self.context, self.parameters, wait_for=wait_for, collect=collect)

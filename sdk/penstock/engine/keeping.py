@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..tasks import Task
     from .effects import Effect
     from .reporting import Reporter
+    from .runs import FlowRun
 
 _COLLECTIONS = (list, tuple, set, frozenset)
 
@@ -256,15 +257,15 @@ def keep(
     return state
 
 
-def subflow_key(parent: FlowRunContext, flow_name: str, parameters: dict[str, Any]) -> str | None:
-    """The key under which the next run of a subflow is kept: the same in every try of its parent."""
+def subflow_key(parent: FlowRun, flow_name: str, number: int, parameters: dict[str, Any]) -> str | None:
+    """What names the `number`-th call of a subflow in every try of its parent; None where that cannot be told.
+
+    Its own result is kept under it, and its tasks' results as those of a run are under its id.
+    """
     from ..results.hashing import hash_of
 
-    name = f"flow {flow_name}"
-    number = parent.calls.get(name, 0)
-    parent.calls[name] = number + 1
     try:
-        return f"{parent.run.id}-{flow_name}-{number}-{hash_of(parameters)[:16]}"
+        return f"{parent.results_id}-{flow_name}-{number}-{hash_of(parameters)[:16]}"
     except Exception:
         return None
 

@@ -54,5 +54,6 @@ class FlowRunInfo:
     parent_name: str | None = None
     parent_deployment_id: str | None = None
     root_id: str | None = None
+    results_id: str | None = None  # whose results it finds again: those of the run it retries; None: its own
     labels: Mapping[str, str] = field(default_factory=dict)
     job_variables: Mapping[str, Any] = field(default_factory=dict)  # changes to the pod that the run asked for

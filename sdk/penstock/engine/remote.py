@@ -11,6 +11,7 @@ import logging
 import pickle
 import threading
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, TASK, FlowRunContext, TaskRunContext
@@ -49,7 +50,8 @@ def request(effect: Call) -> dict[str, Any]:
     }
     if flow is not None:
         run = flow.run
-        asked["flow"] = (run.flow_name, flow.flow.version, run.info, dict(run.parameters), run.run_count)
+        info = run.info if run.call is None else replace(run.info, results_id=run.results_id)
+        asked["flow"] = (run.flow_name, flow.flow.version, info, dict(run.parameters), run.run_count)
         asked["results"] = flow.results
     try:
         dumps(asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..states import State, StateType
@@ -10,7 +11,7 @@ from .ids import new_id
 from .records import TaskRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
     from ..tasks import Task
@@ -166,6 +167,7 @@ class FlowRun(_Run):
         self.started: float | None = None
         self.ended: float | None = None
         self.ran = 0.0  # seconds in Running, of tries that have ended
+        self.call: Callable[[], str | None] | None = None  # of a subflow: which call of its parent's it is
         self.state: State[Any] = State(StateType.PENDING, run_id=info.id)
 
     def identify(self, info: FlowRunInfo) -> None:
@@ -173,6 +175,11 @@ class FlowRun(_Run):
         if self.name == self.info.name:
             self.name = info.name
         self.info, self.id = info, info.id
+
+    @cached_property
+    def results_id(self) -> str:
+        """Under which its tasks keep their results: the same in every attempt, and in a run that retries this one."""
+        return self.info.results_id or (self.call() if self.call is not None else None) or self.id
 
     def enter(self, state: State[Any]) -> None:
         """The run is in this state from now on."""

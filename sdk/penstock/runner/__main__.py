@@ -102,6 +102,7 @@ def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> 
         tags=tuple(spec.get("tags") or ()),
         parent_id=parent.get("uid"),
         parent_name=parent.get("name"),
+        results_id=resolved.get("resultsOf"),
         root_id=(run["metadata"].get("annotations") or {}).get(labels.ROOT_UID) or assignment.uid,
         labels=run["metadata"].get("labels") or {},
         job_variables=spec.get("pod") or {},

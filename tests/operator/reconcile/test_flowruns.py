@@ -858,3 +858,114 @@ def test_a_run_whose_node_is_lost_is_crashed_though_its_pod_stays() -> None:
     assert stage.state() == ("Crashed", "NodeLost")
     stage.reconcile()
     assert stage.run()["settled"] is True
+
+
+# Retries of whole runs.
+
+
+def retryable(state: str = "Failed", **options: Any) -> Stage:
+    """A stage whose run has ended, and which has a retry of it."""
+    stage = running(**options)
+    stage.enter(state, "Exception")
+    stage.end_pod()
+    stage.reconcile()
+    return stage
+
+
+def retry(stage: Stage, name: str = "again", of: str = "run", **spec: Any) -> None:
+    old = stage.get("FlowRun", of)
+    assert old is not None
+    stage.submit(name, retryOf={"name": of, "uid": old["metadata"]["uid"]}, **spec)
+
+
+def test_a_retry_is_launched_with_what_the_old_run_had_whatever_was_edited_since() -> None:
+    stage = retryable()
+    stage.edit("Flow", "etl", code={"source": {"text": SOURCE + "# new\n"}})
+    stage.edit("FlowDeployment", "etl", parameters={"n": 7})
+    retry(stage)
+    stage.taken()
+    stage.reconcile("again")
+    assert stage.taken() == ["patch FlowRun again status", "create Pod again-1"]
+    old, new = stage.get("FlowRun", "run"), stage.run("again")
+    assert old is not None
+    assert new["resolved"] == {**old["status"]["resolved"], "resultsOf": old["metadata"]["uid"]}
+    assert new["parameters"] == {"n": 1}
+    assert new["history"][0]["message"].startswith("retry of run; WorkPool default has no result store")
+
+
+def test_a_retry_of_a_retry_finds_the_results_of_the_first() -> None:
+    stage = retryable(pool={"results": {"url": "s3://bucket"}})
+    uid = (stage.get("FlowRun", "run") or {})["metadata"]["uid"]
+    retry(stage)
+    stage.reconcile("again")
+    stage.start_pod("again-1")
+    stage.claim("again-1", "again")
+    stage.enter("Failed", "Exception", "again")
+    retry(stage, "third", "again")
+    stage.reconcile("third")
+    assert stage.run("third")["resolved"]["resultsOf"] == uid
+    assert stage.run("third")["history"][0]["message"] == "retry of again"
+
+
+def test_a_retry_of_a_run_that_goes_on_is_refused() -> None:
+    stage = running()
+    retry(stage)
+    stage.reconcile("again")
+    assert stage.state("again") == ("Failed", "NotRetryable")
+    assert stage.names("Pod") == ["run-1"]
+
+
+def test_a_retry_whose_revisions_are_gone_takes_things_as_they_are_now() -> None:
+    stage = retryable()
+    stage.remove("ControllerRevision", revision(stage, "FlowDeployment", "etl"))
+    stage.restart()  # it remembers revisions
+    stage.edit("FlowDeployment", "etl", parameters={"n": 7})
+    retry(stage)
+    stage.reconcile("again")
+    found = stage.run("again")
+    assert (found["state"]["type"], found["parameters"]) == ("Pending", {"n": 7})
+    assert found["resolved"]["resultsOf"] == (stage.get("FlowRun", "run") or {})["metadata"]["uid"]
+
+
+def test_a_retry_waits_for_a_pool_that_is_suspended() -> None:
+    stage = retryable()
+    stage.edit("WorkPool", "default", suspend=True)
+    retry(stage)
+    stage.reconcile("again")
+    assert stage.state("again") == ("Scheduled", "WorkPoolSuspended")
+    stage.edit("WorkPool", "default", suspend=False)
+    stage.reconcile("again")
+    assert stage.state("again") == ("Pending", "Launched")
+
+
+def test_a_retry_runs_in_the_pool_as_it_is_now() -> None:
+    """Whoever gave it more memory, or another account, means the next run."""
+    stage = retryable()
+    stage.edit("WorkPool", "default", serviceAccountName="narrow")
+    retry(stage)
+    stage.taken()
+    stage.reconcile("again")
+    pool = revision(stage, "WorkPool", "default")
+    assert stage.taken() == [f"create ControllerRevision {pool}", "patch FlowRun again status", "create Pod again-1"]
+    pod = stage.get("Pod", "again-1")
+    assert pod is not None
+    assert pod["spec"]["serviceAccountName"] == "narrow"
+    stage.remove("WorkPool", "default")
+    retry(stage, "third")
+    stage.reconcile("third")
+    assert stage.state("third") == ("Scheduled", "WorkPoolNotFound")
+
+
+def test_a_new_attempt_of_a_retry_needs_the_old_run_no_more() -> None:
+    stage = retryable()
+    retry(stage, infraRetries={"limit": 1})
+    stage.reconcile("again")
+    before = stage.run("again")["resolved"]
+    stage.remove("FlowRun", "run")
+    stage.start_pod("again-1")
+    stage.claim("again-1", "again")
+    stage.end_pod("again-1", 137)
+    for _ in range(4):
+        stage.reconcile("again")
+        stage.clock.advance(120)
+    assert (stage.run("again")["attempt"], stage.run("again")["resolved"]) == (2, before)

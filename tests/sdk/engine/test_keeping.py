@@ -636,6 +636,84 @@ class TestRetriesOfFlows:
         assert ran == {"kept": 1, "sub": 1, "f": 2}
 
 
+class TestTriesOfOneRun:
+    """What a run kept is found by its next attempt, and by a run that retries it; by no other."""
+
+    @staticmethod
+    def etl(fails: bool, persist: bool | None = True) -> Any:
+        @task(persist_result=True)
+        def load(n: int) -> int:
+            ran["load"] += 1
+            return n
+
+        @task(persist_result=False)
+        def plain(n: int) -> int:
+            ran["plain"] += 1
+            return n
+
+        @flow(persist_result=persist)
+        def sub(n: int) -> int:
+            ran["sub"] += 1
+            value = load(10 * n) + plain(n)
+            if fails:
+                raise ValueError("once")
+            return value
+
+        @flow
+        def etl() -> int:
+            load(1)
+            return sub(2) + sub(2)
+
+        return etl
+
+    @pytest.mark.parametrize(
+        "info",
+        [
+            pytest.param({"attempt": 2}, id="a new attempt"),
+            pytest.param({"id": "other-uid", "results_id": "run-uid"}, id="a retry"),
+        ],
+    )
+    def test_tasks_that_were_kept_do_not_run_again(self, recorder: Any, info: dict[str, Any]) -> None:
+        """Also those of a subflow that failed, which has a new run."""
+        assert recorder.run(self.etl(fails=True)).is_failed()
+        assert (ran["load"], ran["plain"], ran["sub"]) == (2, 1, 1)
+        assert recorder.run(self.etl(fails=False), **info).result() == 44
+        assert (ran["load"], ran["plain"]) == (3, 3), "the second call of the subflow is another"
+        assert ran["sub"] == 3
+        assert recorder.run(self.etl(fails=False), **{**info, "attempt": 3}).result() == 44
+        assert (ran["load"], ran["plain"], ran["sub"]) == (3, 3, 3), "subflows that completed were kept whole"
+
+    def test_other_runs_find_nothing(self, recorder: Any) -> None:
+        recorder.run(self.etl(fails=False))
+        recorder.run(self.etl(fails=False), id="other-uid")
+        assert (ran["load"], ran["sub"]) == (6, 4)
+
+    def test_a_subflow_that_is_not_kept_runs_again_with_the_tasks_it_kept(self, recorder: Any) -> None:
+        recorder.run(self.etl(fails=False, persist=None))
+        recorder.run(self.etl(fails=False, persist=None), attempt=2)
+        assert (ran["load"], ran["plain"], ran["sub"]) == (3, 4, 4)
+
+    def test_parameters_without_a_hash_keep_subflows_apart(self, recorder: Any) -> None:
+        lock = threading.Lock()
+
+        @task(persist_result=True)
+        def load() -> int:
+            ran["load"] += 1
+            return 1
+
+        @flow
+        def sub(_held: Any) -> int:
+            return load()
+
+        @flow
+        def etl() -> int:
+            return sub(lock)
+
+        recorder.run(etl)
+        recorder.run(etl, attempt=2)
+        assert ran["load"] == 2
+
+
 class TestDeclarations:
     """What cannot work is refused where it is written."""
 
