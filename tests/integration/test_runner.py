@@ -5,25 +5,15 @@ There is no kubelet and no operator: the tests launch attempts, and make pods wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from textwrap import dedent
-from typing import Any
 
 import pytest
 
 import builders
-import cells
-from api_client import ApiClient
-from cells import Cell, Pod
-from loopback_pod import environment
-from penstock.api import labels, taskrecords
+from cells import Cell
 from penstock_cluster import control_plane as planes
-from runner_process import Process
-
-Json = dict[str, Any]
+from pod_stage import Stage, own_plane
 
 ETL = """
     from penstock import flow, get_run_logger, task
@@ -56,68 +46,6 @@ UNTIL_TOLD = """
 """
 
 
-class Stage:
-    """A cell, and runners in it."""
-
-    def __init__(self, cell: Cell, plane: planes.ControlPlane, folder: Path) -> None:
-        self.cell, self._plane, self._folder = cell, plane, folder
-        self._processes = ExitStack()
-
-    def start(self, code: str, pod: Pod, run: Json) -> Process:
-        """A runner in `pod`, which was made for `run` as it is given."""
-        folder = self._folder / pod.name
-        account = folder / "serviceaccount"
-        account.mkdir(parents=True)
-        (account / "token").write_text(pod.token)
-        (account / "ca.crt").write_bytes(self._plane.certificate_authority.read_bytes())
-        (folder / "flow.py").write_text(dedent(code))
-        host, _, port = self._plane.url.removeprefix("https://").partition(":")
-        variables = {
-            **environment(run, pod.uid, pod.name),
-            labels.ENV_CODE: str(folder / "flow.py"),
-            "KUBERNETES_SERVICE_HOST": host,
-            "KUBERNETES_SERVICE_PORT": port,
-            "PENSTOCK_SERVICE_ACCOUNT": str(account),
-        }
-        return self._processes.enter_context(Process(variables, folder))
-
-    def run(self, code: str) -> Process:
-        """A runner of a new run's only pod."""
-        run = self.cell.run()
-        return self.start(code, self.cell.pod("run-1"), run)
-
-    @property
-    def status(self) -> Json:
-        status: Json = self.cell.admin.get("FlowRun", self.cell.namespace, "run")["status"]
-        return status
-
-    @property
-    def history(self) -> list[tuple[str, int, str]]:
-        """Type, seq and writer of each entry."""
-        return [(entry["type"], entry["seq"], entry["writer"]) for entry in self.status["history"]]
-
-    @property
-    def pages(self) -> list[Json]:
-        found: list[Json] = self.cell.admin.list("TaskRunPage", self.cell.namespace)["items"]
-        return sorted(found, key=lambda page: (page["attempt"], page["number"]))
-
-    def records(self) -> list[Json]:
-        return [row for page in self.pages for row in taskrecords.decode(page["data"])]
-
-    def writes(self) -> list[str]:
-        """Verb and object of each write by the account of runs, as the API server counted them."""
-        user = f"system:serviceaccount:{self.cell.namespace}:penstock-run"
-        events = map(json.loads, self._plane.audit_log.read_text().splitlines())
-        return [
-            f"{event['verb']} {event['objectRef']['resource']} {event['responseStatus']['code']}"
-            for event in events
-            if event["user"]["username"] == user
-        ]
-
-    def close(self) -> None:
-        self._processes.close()
-
-
 @pytest.fixture
 def stage(cell: Cell, control_plane: planes.ControlPlane, tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(cell, control_plane, tmp_path)
@@ -128,13 +56,8 @@ def stage(cell: Cell, control_plane: planes.ControlPlane, tmp_path: Path) -> Ite
 @pytest.fixture
 def own_stage(tmp_path: Path) -> Iterator[Stage]:
     """On a control plane of its own, which may be killed."""
-    with planes.running(tmp_path / "plane") as plane, ApiClient(plane.kubeconfig) as admin, ExitStack() as clients:
-        cells.install_crds(admin)
-        cells.install_policies(admin)
-        admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
-        stage = Stage(cells.open_cell(admin, "team", clients), plane, tmp_path / "pods")
+    with own_plane(tmp_path) as stage:
         yield stage
-        stage.close()
 
 
 def test_a_run_is_claimed_run_and_ended_by_three_writes(stage: Stage) -> None:
@@ -306,13 +229,13 @@ def test_an_api_server_that_is_killed_loses_nothing(own_stage: Stage, when: str)
     def done() -> int:
         return int(process.stdout.split()[-1])
 
-    own_stage._plane.kill("kube-apiserver")
+    own_stage.plane.kill("kube-apiserver")
     before = done()
     if when == "as it ends":
         (process.folder / "go").touch()
     else:
         process.until(lambda: done() > before + 50)
-    own_stage._plane.wait_ready()
+    own_stage.plane.wait_ready()
     (process.folder / "go").touch()
     assert process.ends() == 0, process.stderr
     assert [type_ for type_, _, _ in own_stage.history] == ["Running", "Completed"]
