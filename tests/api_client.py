@@ -15,7 +15,13 @@ from penstock.api import kinds, labels
 
 Json = dict[str, Any]
 
-_CORE = {"Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "Pod": "pods", "ConfigMap": "configmaps"}
+_CORE = {
+    "Node": "nodes",
+    "Namespace": "namespaces",
+    "ServiceAccount": "serviceaccounts",
+    "Pod": "pods",
+    "ConfigMap": "configmaps",
+}
 _GROUPS = {
     "Job": ("batch/v1", "jobs"),
     "ControllerRevision": ("apps/v1", "controllerrevisions"),

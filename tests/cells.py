@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SYSTEM = "penstock-system"
 
 NOT_ITS_POD = "it is not the pod of the current attempt"
-CLAIMED = "another pod has claimed it"
+CLAIMED = "another pod has claimed it|an attempt stays with the pod that has claimed it"  # by policy, or by the CRD
 
 
 def rendered(template: str, *settings: str) -> list[Json]:

@@ -119,7 +119,7 @@ class Stage:
             for body in now.values():
                 self.cache.put(kind, body)
         for node in self.lost_nodes:
-            self.cache.lose_node(node, True)
+            self.cache.forget_node(node)
 
     def reconcile(self, name: str = "run", *, hears: bool = True) -> Requeue | None:
         """The operator looks at a run; `hears=False`: with a cache that lags behind."""

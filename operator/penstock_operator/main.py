@@ -115,6 +115,7 @@ class Operator:
             leadership=leadership,
             ceiling=Ceiling(wanted.retention_max_runs or None, wanted.retention_max_days * 86_400 or None),
             archive=Archive.at(cluster, wanted.archive) if wanted.archive else None,
+            late_after=wanted.late_after_seconds,
         )
         controller.register("Flow", Flows(cluster, utc_now).reconcile)
         controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)

@@ -15,6 +15,7 @@ PREFIX = "PENSTOCK_OPERATOR_"
 LEASE_TEXT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 BOUNDS = {
     "workers": (1, 256),
+    "late_after_seconds": (1, 86_400),
     "retention_max_runs": (0, 1_000_000),
     "retention_max_days": (0, 36_500),
     "probe_port": (0, 65535),
@@ -52,6 +53,9 @@ class Settings:
     archive: str = ""
     """URL at which runs are kept when they are deleted (s3://, gs://, az://, file://); nowhere when empty.
     Credentials never stand in it: they come from the environment, or from the pod's identity."""
+
+    late_after_seconds: int = 15
+    """Seconds past its time after which a run that could not start is called Late."""
 
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""

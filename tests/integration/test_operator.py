@@ -79,8 +79,8 @@ class GappyCluster(ApiCluster):
 class Operator:
     """An operator process in a thread of its own; leaving it kills it in the midst of what it does."""
 
-    def __init__(self, plane: ControlPlane, namespace: str) -> None:
-        self._plane, self.namespace = plane, namespace
+    def __init__(self, plane: ControlPlane, namespace: str, **how: Any) -> None:
+        self._plane, self.namespace, self._how = plane, namespace, how
         self._thread = threading.Thread(target=self._main, name="operator")
         self._selector = selectors.DefaultSelector()
         self._synced, self._failure = threading.Event(), None
@@ -115,7 +115,7 @@ class Operator:
         self._loop = asyncio.get_running_loop()
         async with GappyCluster(connection) as cluster:
             self.cluster = cluster
-            self.controller = Controller(cluster, DEFAULTS, namespaces=(self.namespace,), instance="test")
+            self.controller = Controller(cluster, DEFAULTS, namespaces=(self.namespace,), instance="test", **self._how)
             self.controller.register("Flow", Flows(cluster, utc_now).reconcile)
             self.controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
             self.controller.register("WorkPool", WorkPools(cluster, DEFAULTS, utc_now).reconcile)
@@ -214,7 +214,8 @@ class Team:
         for line in self.plane.audit_log.read_text().splitlines():
             entry = json.loads(line)
             target = entry.get("objectRef") or {}
-            if target.get("namespace") == self.namespace and "aiohttp" in entry.get("userAgent", ""):
+            dry = "dryRun=All" in entry.get("requestURI", "")
+            if target.get("namespace") == self.namespace and "aiohttp" in entry.get("userAgent", "") and not dry:
                 resource = "/".join(filter(None, (target["resource"], target.get("subresource"))))
                 found.append((entry["verb"], resource))
         return [write for write in found if write[1] != "events"]
@@ -225,10 +226,10 @@ class Team:
         """A pod once the operator has made it."""
         return eventually(lambda: self.get("Pod", name), f"pod {name}") or {}
 
-    def start_pod(self, name: str = "run-1") -> None:
+    def start_pod(self, name: str = "run-1", node: str = "node-1") -> None:
         self.pod(name)
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}}
-        binding["target"] = {"kind": "Node", "name": "node-1"}
+        binding["target"] = {"kind": "Node", "name": node}
         self.admin.request("POST", f"/api/v1/namespaces/{self.namespace}/pods/{name}/binding", json=binding)
         self.pod_status(name, phase="Running", containerStatuses=[_container(running={"startedAt": _now()})])
 
@@ -285,7 +286,8 @@ class Team:
     def claim(self, pod: str = "run-1", name: str = "run") -> None:
         claimed = {"name": pod, "uid": self.pod(pod)["metadata"]["uid"]}
         start = {"op": "add", "path": "/status/startTime", "value": format_time(utc_now())}
-        self.enter("Running", "Started", name, {"op": "add", "path": "/status/pod", "value": claimed}, start)
+        more = [] if "startTime" in self.status(name) else [start]
+        self.enter("Running", "Started", name, {"op": "add", "path": "/status/pod", "value": claimed}, *more)
 
     def complete(self, pod: str = "run-1", name: str = "run") -> None:
         self.enter("Completed", "Completed", name, {"op": "add", "path": "/status/result", "value": {"inline": 3}})
@@ -428,6 +430,140 @@ def test_a_pod_that_is_deleted_crashes_its_run(running: Team) -> None:
     assert (status["state"]["type"], status["state"]["reason"]) == ("Crashed", "PodDeleted")
 
 
+@pytest.mark.parametrize(
+    ("pool_type", "reason", "told"),
+    [("Pod", "FailedMount", "MountFailed"), ("Job", "FailedCreate", "PodCreateForbidden")],
+)
+def test_what_kubernetes_says_in_events_only_is_told_on_the_run(
+    pool_type: str, reason: str, told: str, team: Team, operator: Operator
+) -> None:
+    """Before or after the Event of another kind, and of a pod or Job as it is on its node."""
+    team.install(pool_type)
+    team.submit()
+    about = eventually(lambda: team.get(pool_type, "run-1"), "the Pod or Job") or {}
+    if pool_type == "Pod":
+        team.start_pod()
+        team.pod_status("run-1", phase="Pending", containerStatuses=None)
+    for number, said in enumerate(("Killing", reason)):
+        regarding = {"kind": pool_type, "namespace": team.namespace, "name": "run-1", "uid": about["metadata"]["uid"]}
+        team.admin.create(
+            {
+                "apiVersion": "events.k8s.io/v1",
+                "kind": "Event",
+                "metadata": {"name": f"run-1.{number}", "namespace": team.namespace},
+                "eventTime": format_time(utc_now()),
+                "type": "Warning",
+                "reason": said,
+                "action": "Trying",
+                "note": 'secret "db" not found',
+                "reportingController": "kubelet",
+                "reportingInstance": "node-1",
+                "regarding": regarding,
+            }
+        )
+    found = eventually(lambda: team.condition("FlowRun", "run", "PodReady"), "the condition")
+    assert found is not None
+    assert found[:2] == ("False", told)
+    assert 'secret "db" not found' in found[2]
+
+
+@pytest.fixture
+def node(admin: ApiClient, namespace: str) -> Iterator[Callable[..., None]]:
+    """A Node of the test's own, which it says something of, as the kubelet and the node controller do."""
+    name = f"node-{namespace}"
+    admin.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+
+    def says(ready: str, taint: str | None = None) -> None:
+        told = {"type": "Ready", "status": ready, "reason": "NodeStatusUnknown", "message": "Kubelet is silent."}
+        since = {"lastTransitionTime": _now(), "lastHeartbeatTime": _now()}
+        admin.merge("Node", None, name, {"status": {"conditions": [{**told, **since}]}}, "status")
+        taints = [{"key": taint, "effect": "NoExecute"}] if taint else None
+        admin.merge("Node", None, name, {"spec": {"taints": taints}})
+
+    says("True")
+    yield says
+    with contextlib.suppress(Refused):
+        admin.delete("Node", None, name)
+
+
+@pytest.fixture
+def on_node(
+    team: Team, control_plane: ControlPlane, namespace: str, node: Callable[..., None]
+) -> Callable[..., contextlib.AbstractContextManager[Operator]]:
+    """Starts an operator that may read Nodes; the first time with a claimed run on the test's node."""
+
+    @contextlib.contextmanager
+    def operated(pool_type: str = "Pod", **pool: Any) -> Iterator[Operator]:
+        with Operator(control_plane, namespace, watch_nodes=True) as operator:
+            if not team.get("FlowRun", "run"):
+                team.install(pool_type, deployment={"infraRetries": {"limit": 1, "reasons": ["NodeLost"]}}, pool=pool)
+                team.submit()
+                team.start_pod(node=f"node-{namespace}")
+                team.claim()
+            yield operator
+
+    return operated
+
+
+def test_a_silent_node_is_told_on_its_runs_and_taken_back(
+    team: Team, on_node: Callable[..., Any], node: Callable[..., None]
+) -> None:
+    with on_node():
+        for ready, told in (("Unknown", "True"), ("True", "False"), ("False", "True")):
+            node(ready)
+            eventually(lambda told=told: (team.condition("FlowRun", "run", "NodeLost") or "")[:1] == (told,), ready)  # type: ignore[misc]
+        assert "is not ready since" in (team.condition("FlowRun", "run", "NodeLost") or ("", "", ""))[2]
+        assert team.state() == ("Running", "Started")
+        team.complete()
+        assert team.settles()["state"]["type"] == "Completed"
+    assert (team.condition("FlowRun", "run", "NodeLost") or "")[:2] == ("False", "NodeReady")
+
+
+def test_a_pod_on_a_silent_node_is_given_up_by_force_where_the_pool_says_so(
+    team: Team, on_node: Callable[..., Any], node: Callable[..., None]
+) -> None:
+    """Its kubelet would never let it go; the run goes on elsewhere, and what the old pod still does is fenced."""
+    with on_node(onNodeLost={"policy": "ForceDelete", "afterSeconds": 1}):
+        first = team.pod("run-1")["metadata"]["uid"]
+        node("Unknown")
+        team.pod("run-2")
+        assert team.get("Pod", "run-1") is None
+        status = team.status()
+        lost = next(entry for entry in status["history"] if entry["name"] == "AwaitingRetry")
+        assert (lost["reason"], status["infraRetries"], status["attempt"]) == ("NodeLost", 1, 2)
+        assert status.get("pod", {}).get("uid") != first
+
+
+@pytest.mark.parametrize("how", ["is deleted", "is taken out of service"])
+def test_a_node_that_goes_while_no_operator_runs_takes_its_runs_with_it(
+    how: str, team: Team, on_node: Callable[..., Any], node: Callable[..., None]
+) -> None:
+    with on_node():
+        pass
+    if how == "is deleted":
+        team.admin.delete("Node", None, f"node-{team.namespace}")
+    else:
+        node("Unknown", "node.kubernetes.io/out-of-service")
+    with on_node():
+        team.pod("run-2")
+        lost = next(entry for entry in team.status()["history"] if entry["name"] == "AwaitingRetry")
+        assert lost["reason"] == "NodeLost"
+
+
+def test_a_run_that_is_cancelled_on_a_silent_node_waits_for_it(
+    team: Team, on_node: Callable[..., Any], node: Callable[..., None]
+) -> None:
+    with on_node():
+        node("Unknown")
+        team.cancel()
+        team.reaches("Cancelling", "CancelRequested")
+        eventually(lambda: (team.condition("FlowRun", "run", "NodeLost") or "")[:1] == ("True",))
+        eventually(lambda: team.pod()["metadata"].get("deletionTimestamp"), "the deletion of the pod")
+        assert team.state() == ("Cancelling", "CancelRequested")
+        node("Unknown", "node.kubernetes.io/out-of-service")
+        assert team.settles()["state"]["type"] == "Cancelled"
+
+
 def test_a_retried_attempt_is_launched_as_the_first_was(team: Team, operator: Operator) -> None:
     team.install(deployment={"infraRetries": {"limit": 1}}, pool={"image": "flows:1"})
     team.submit()
@@ -534,9 +670,15 @@ def test_a_restarted_operator_writes_nothing_that_is_written(
         team.submit("new")
         team.pod("new-1")
     life = [("patch", "flowruns/status"), ("create", "pods")]
-    eventually(lambda: team.operator_writes()[-len(life) :] == life and len(team.operator_writes()) > len(written) + 2)
+
+    def later() -> list[tuple[str, str]]:
+        """What the second operator wrote; it looks at flows, deployments and pools as well, which nobody did before."""
+        first_looks = {("patch", f"{plural}/status") for plural in ("flows", "flowdeployments", "workpools")}
+        return [write for write in team.operator_writes()[len(written) :] if write not in first_looks]
+
+    eventually(lambda: later()[-len(life) :] == life and len(later()) > 2)
     # It has read the revisions for the run under way; of the code it knows only once it is told that it is there.
-    assert team.operator_writes()[len(written) :] == [("create", "configmaps"), *life]
+    assert later() == [("create", "configmaps"), *life]
     assert len(team.list("ControllerRevision")) == 2
 
 

@@ -210,6 +210,45 @@ def test_sigterm_interrupts_user_code_and_writes_no_end(stage: Stage) -> None:
     assert stage.status["tasks"]["completed"] == len(stage.records()) >= 5
 
 
+HOOKED = """
+import pathlib, time
+from penstock import flow
+
+def told(flow, run, state):
+    print("hook", state.name, run.name, flush=True)
+
+@flow(on_cancellation=[told])
+def inner():
+    print("user code", flush=True)
+    time.sleep(60)
+
+@flow(on_cancellation=[told], on_crashed=[lambda *_: print("crashed", flush=True)])
+def etl(**_):
+    inner()
+"""
+
+
+def test_hooks_of_a_cancelled_run_run_in_its_pod(stage: Stage) -> None:
+    """Also those of the subflow it was in, before those of its parent."""
+    process = stage.run(HOOKED)
+    process.until(lambda: "user code" in process.stdout)
+    stage.cell.admin.merge("FlowRun", stage.cell.namespace, "run", {"spec": {"cancel": True}})
+    process.terminate()
+    assert process.ends() == 143
+    hooks = [line for line in process.stdout.splitlines() if line.startswith(("hook", "crashed"))]
+    assert [line.split()[1] for line in hooks] == ["Cancelling", "Cancelling"], process.stdout
+    assert hooks[1].split()[2] == "run"
+
+
+def test_a_run_whose_place_is_taken_is_not_cancelled(stage: Stage) -> None:
+    process = stage.run(HOOKED)
+    process.until(lambda: "user code" in process.stdout)
+    process.terminate()
+    assert process.ends() == 143
+    assert "crashed" in process.stdout
+    assert "hook" not in process.stdout
+
+
 def test_a_run_that_is_being_cancelled_is_left_to_the_operator(stage: Stage) -> None:
     """The flow has ended meanwhile; whoever asked finds the run Cancelled."""
     process = stage.run(UNTIL_TOLD)

@@ -152,6 +152,58 @@ def test_a_running_run_may_not_be_written_so(change: Json, message: str, admin: 
         admin.merge("FlowRun", namespace, "sample", {"status": change}, "status")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attempt": 3}, "attempt grows by one, with the state Pending"),
+        ({"attempt": 4, "state": {"type": "Pending", "seq": 7}}, "attempt grows by one, with the state Pending"),
+        ({"pod": {"name": "sample-2", "uid": "other"}}, "an attempt stays with the pod that has claimed it"),
+        ({"pod": None}, "a claim cannot be taken from code that runs"),
+        ({"observedSeq": 3}, "observedSeq cannot go back"),
+        ({"observedSeq": None}, "observedSeq cannot go back"),
+        ({"observedSeq": 6}, "there is no such change of state yet"),
+        ({"infraRetries": 0}, "infraRetries cannot go back"),
+        ({"infraRetries": None}, "infraRetries cannot go back"),
+        ({"startTime": "2026-01-01T07:00:00Z"}, "startTime cannot be changed"),
+        ({"startTime": None}, "startTime cannot be changed"),
+        ({"endTime": "2026-01-01T07:00:00Z"}, "endTime: the run has no end yet"),
+    ],
+    ids=str,
+)
+def test_nobody_breaks_a_claimed_run_by_an_edit(change: Json, message: str, admin: ApiClient, namespace: str) -> None:
+    """What fencing, budgets and Events rest on holds also against those who may write any status."""
+    claimed = {
+        "state": builders.run_state("Running", 5),
+        "attempt": 2,
+        "pod": {"name": "sample-2", "uid": "u"},
+        "observedSeq": 4,
+        "infraRetries": 1,
+        "startTime": "2026-01-01T06:00:00Z",
+    }
+    run(admin, namespace, claimed)
+    with pytest.raises(Refused, match=message):
+        admin.merge("FlowRun", namespace, "sample", {"status": change}, "status")
+
+
+def test_a_lost_claim_makes_room_for_the_next_attempt(admin: ApiClient, namespace: str) -> None:
+    claimed = {"state": builders.run_state("Running", 3), "attempt": 1, "pod": {"name": "sample-1", "uid": "u"}}
+    run(admin, namespace, claimed)
+    lost = {"state": builders.run_state("Scheduled", 4), "pod": None, "infraRetries": 1}
+    admin.merge("FlowRun", namespace, "sample", {"status": lost}, "status")
+    again = {"state": builders.run_state("Pending", 5), "attempt": 2}
+    admin.merge("FlowRun", namespace, "sample", {"status": again}, "status")
+    claim = {"state": builders.run_state("Running", 6), "pod": {"name": "sample-2", "uid": "v"}}
+    admin.merge("FlowRun", namespace, "sample", {"status": claim}, "status")
+
+
+def test_an_end_keeps_its_time(admin: ApiClient, namespace: str) -> None:
+    ended = {"state": builders.run_state("Completed", 3), "endTime": "2026-01-01T06:00:00Z"}
+    run(admin, namespace, ended)
+    for change in ("2026-01-01T07:00:00Z", None):
+        with pytest.raises(Refused, match="endTime cannot be changed"):
+            admin.merge("FlowRun", namespace, "sample", {"status": {"endTime": change}}, "status")
+
+
 def test_a_status_cannot_be_removed_to_begin_anew(admin: ApiClient, namespace: str) -> None:
     run(admin, namespace, {"state": builders.run_state("Completed")})
     with pytest.raises(Refused, match="status: a run's status cannot be removed"):

@@ -512,6 +512,37 @@ class TestHooks:
         assert (state.type, state.message, state.reason) == (StateType.CANCELLED, "terminated", "CancelRequested")
         assert seen == ["cancelled"]
 
+    @pytest.mark.parametrize("waits", ["in its code", "for its retry"])
+    @pytest.mark.parametrize("cancelled", [True, False])
+    def test_whoever_ends_the_process_says_whether_that_is_a_cancellation(
+        self, recorder: Any, waits: str, cancelled: bool
+    ) -> None:
+        seen: list[str] = []
+        recorder.being_cancelled = lambda: cancelled
+
+        class Ended(BaseException):
+            """As a runner ends its process."""
+
+        def end(*_: Any) -> None:
+            raise Ended
+
+        @flow(retries=1, retry_delay_seconds=5)
+        def f() -> None:
+            if waits == "for its retry":
+                raise ValueError
+            time.sleep(5)
+
+        f.on_cancellation(lambda _f, _r, state: seen.append(state.name))
+        f.on_crashed(lambda _f, _r, state: seen.append(state.name))
+        before = signal.signal(signal.SIGALRM, end)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            state = recorder.run(f)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert state.type is StateType.CRASHED
+        assert seen == ["Cancelling" if cancelled else "Crashed"]
+
     def test_a_returned_cancelled_state_fires_none(self) -> None:
         seen: list[int] = []
 

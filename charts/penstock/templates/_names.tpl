@@ -51,7 +51,8 @@ app.kubernetes.io/component: operator
   verbs: [get, list, create, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, list] # the latter for the archive
+  # For the archive, and for what is said in Events only, such as what keeps a pod from its volumes.
+  verbs: [create, list, watch]
 {{- end }}
 
 {{- define "penstock.ofRuns" -}}

@@ -7,17 +7,21 @@ by resourceVersion: comparable integers for objects of one kind (KEP-5504).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from penstock.api import labels
 
+from ..core import nodes, pod_events
+from ..core.diagnosis import Diagnosis
+from ..core.nodes import Silence
 from ..reconcile.sources import Key
 from .bodies import Bodies
 
 Body = dict[str, Any]
 Ref = tuple[str, str]
 
+REMEMBERED_TOLD = 5000  # objects of which Events tell why they do not start
 REMEMBERED_GONE = 1000  # for each kind; late answers are late by seconds
 
 
@@ -49,6 +53,9 @@ class ObjectCache:
         self._pods_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._children_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._lost_nodes: set[str] = set()
+        self._silent_nodes: dict[str, Silence] = {}
+        self._departed: dict[str, Body] = {}  # pods that are deleted, by uid, the oldest first
+        self._told: dict[str, Diagnosis] = {}  # by uid of the object, the oldest first
         self._gone: dict[str, dict[Ref, int]] = defaultdict(dict)  # versions at which objects were lately found gone
 
     def refs(self, kind: str, namespace: str | None) -> Iterable[Ref]:
@@ -75,6 +82,9 @@ class ObjectCache:
         if int(body["metadata"]["resourceVersion"]) <= self._gone[kind].get(ref, 0):
             return False  # an answer that comes after the news that the object is gone
         self.drop(kind, ref)
+        if kind == "Node":
+            body = nodes.projection(body)
+            self._note(body)
         self._objects[kind][ref] = slim(body)
         run = (body["metadata"].get("labels") or {}).get(labels.RUN)
         if kind == "Pod" and run:
@@ -84,8 +94,11 @@ class ObjectCache:
             self._children_of[(ref[0], parent)].add(ref)
         return True
 
-    def drop(self, kind: str, ref: Ref, version: str | None = None) -> Body | None:
-        """Forget an object that is gone, at `version` if not now; what was known of it, None when it is not dropped."""
+    def drop(self, kind: str, ref: Ref, version: str | None = None, *, departed: bool = False) -> Body | None:
+        """Forget an object that is gone, at `version` if not now; what was known of it, None when it is not dropped.
+
+        Of a pod that has departed its last words are kept for a while: they say why.
+        """
         known = self._objects[kind].get(ref)
         if version:
             if known and int(known["metadata"]["resourceVersion"]) > int(version):
@@ -96,6 +109,8 @@ class ObjectCache:
             if len(gone) > REMEMBERED_GONE:
                 gone.pop(next(iter(gone)))
         body = self._objects[kind].pop(ref, None)
+        if kind == "Pod" and body and (version or departed):
+            self._bury(body)
         run = ((body or {}).get("metadata", {}).get("labels") or {}).get(labels.RUN)
         if kind == "Pod" and run:
             pods = self._pods_of.get((ref[0], run), set())
@@ -114,9 +129,32 @@ class ObjectCache:
         """Names of the runs that made those of the namespace that are under way."""
         return [name for where, name in self._children_of if where == namespace]
 
-    def lose_node(self, name: str, lost: bool) -> None:
-        """Note that a node is gone, or back."""
-        (self._lost_nodes.add if lost else self._lost_nodes.discard)(name)
+    def _note(self, node: Body) -> None:
+        name, quiet = node["metadata"]["name"], nodes.silence(node)
+        (self._lost_nodes.add if nodes.out_of_service(node) else self._lost_nodes.discard)(name)
+        self._silent_nodes.pop(name, None)
+        if quiet:
+            self._silent_nodes[name] = quiet
+
+    def tell(self, event: Body) -> bool:
+        """Note an Event; whether it tells why a pod does not start."""
+        cause, uid = pod_events.cause(event), event["regarding"].get("uid")
+        if cause is None or not uid:
+            return False
+        self._told.pop(uid, None)
+        self._told[uid] = cause
+        if len(self._told) > REMEMBERED_TOLD:
+            self._told.pop(next(iter(self._told)))
+        return True
+
+    def _bury(self, pod: Body) -> None:
+        self._departed[pod["metadata"]["uid"]] = pod
+        if len(self._departed) > REMEMBERED_GONE:
+            self._departed.pop(next(iter(self._departed)))
+
+    def of_node(self, name: str) -> tuple[bool, Silence | None]:
+        """Whether a node is gone, and since when it is silent."""
+        return name in self._lost_nodes, self._silent_nodes.get(name)
 
     # reconcile.sources.Cache
 
@@ -137,6 +175,12 @@ class ObjectCache:
     def lost_nodes(self) -> frozenset[str]:
         return frozenset(self._lost_nodes)
 
+    def silent_nodes(self) -> Mapping[str, Silence]:
+        return self._silent_nodes
+
+    def told(self, uid: str) -> Diagnosis | None:
+        return self._told.get(uid)
+
     def remember(self, body: Body) -> None:
         kind = body["kind"]
         if kind == "FlowRun" and (body.get("status") or {}).get("settled"):
@@ -145,8 +189,18 @@ class ObjectCache:
             return
         self.put(kind, body)
 
+    def departed(self, uid: str) -> Body | None:
+        return self._departed.get(uid)
+
     def forget_pod(self, key: Key, name: str) -> None:
-        self.drop("Pod", (key.namespace, name))
+        self.drop("Pod", (key.namespace, name), departed=True)
 
     def forget_job(self, key: Key, name: str) -> None:
         self.drop("Job", (key.namespace, name))
+
+    def forget_node(self, name: str) -> None:
+        self.drop("Node", ("", name))
+        if len(self._lost_nodes) >= REMEMBERED_GONE:
+            self._lost_nodes &= {pod.get("spec", {}).get("nodeName") for pod in self.objects("Pod")}
+        self._lost_nodes.add(name)
+        self._silent_nodes.pop(name, None)

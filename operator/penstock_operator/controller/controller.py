@@ -17,7 +17,9 @@ from typing import Any
 from penstock.api import labels
 
 from .. import metrics
-from ..cluster import FLOW_RUNS, JOBS, LOW_RATE, NODES, PODS, ApiError, Cluster, spread
+from ..cluster import EVENTS, FLOW_RUNS, JOBS, LOW_RATE, NODES, PODS, ApiError, Cluster, spread
+from ..core import pod_events
+from ..core.policy import DEFAULT_LATE_AFTER
 from ..core.retention import DEFAULT_CEILING, Ceiling
 from ..core.views import PodView, parse_time
 from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
@@ -52,7 +54,15 @@ MAX_WORK = 600.0  # far more than one look can wait for while the API server ans
 RETENTION, COPIES = "retention", "copies"  # tasks of the housekeeping
 REMEMBERED_TOUCHES = 1000
 TTL_TEXT = re.compile(r"[0-9]{1,9}")
-OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+
+
+# An API server keeps Events in no cache of its own, and so sends no bookmarks of them: such a watch ends by itself
+# before its silence could be taken for a broken connection.
+EVENTS_WATCH = 60
+
+
+def _let_go(*_: object) -> None:
+    """What is known of an Event outlives it."""
 
 
 def utc_now() -> datetime:
@@ -95,7 +105,8 @@ class Controller:
         namespaces: tuple[str, ...] = (),
         instance: str = "operator",
         workers: int = 16,
-        watch_nodes: bool = True,
+        watch_nodes: bool | None = None,
+        late_after: int = DEFAULT_LATE_AFTER,
         ceiling: Ceiling = DEFAULT_CEILING,
         archive: Archive | None = None,
         clock: Callable[[], datetime] = utc_now,
@@ -117,7 +128,7 @@ class Controller:
         self._broken: dict[Work, Exception] = {}  # objects that could not even be taken into the cache
         self.unreconciled = unreconciled.Unreconciled(cluster, instance, clock)
         self._acts = False  # workers run
-        runs = FlowRuns(cluster, self.cache, self.revisions, self.events, defaults, clock)
+        runs = FlowRuns(cluster, self.cache, self.revisions, self.events, defaults, clock, late_after)
         self._reconcilers: dict[str, Reconciler] = {"FlowRun": runs.reconcile, "Pod": self._pod_ttl}
         self._where: tuple[str | None, ...] = namespaces or (None,)
         where = self._where
@@ -139,7 +150,11 @@ class Controller:
             known=self.settled.refs,
         )
         self.informers.append(self._settled_informer)
-        self._watch_nodes = watch_nodes and not namespaces
+        told = Selection(EVENTS, where, field_selector=pod_events.SELECTOR, watch_seconds=EVENTS_WATCH)
+        # Not among the others: nothing waits for it, and no health rests on it, for there may be a million Events.
+        self.hearsay = Informer(cluster, told, changed=self._told, deleted=_let_go, known=lambda _: ())
+        # Who may watch some namespaces only may not read Nodes, unless told otherwise.
+        self._watch_nodes = not namespaces if watch_nodes is None else watch_nodes
         if self._watch_nodes:
             self.informers.append(self._informer("Node", Selection(NODES)))
         self._progress = time.monotonic()
@@ -172,20 +187,31 @@ class Controller:
             known=lambda namespace: self.cache.refs(kind, namespace),
         )
 
+    def _told(self, event: Body) -> None:
+        """An Event of anything: it may say why a pod of a run does not start."""
+        if self.cache.tell(event):
+            namespace, name = event["metadata"]["namespace"], event["regarding"].get("name") or ""
+            body = self.cache.get(event["regarding"]["kind"], Key(namespace, name))
+            if body is not None:
+                self._name(body["kind"], body)
+
     def _changed(self, kind: str, body: Body) -> None:
         body["kind"] = kind
-        if kind == "Node":
-            self._node(body)
-        if self.cache.put(kind, body):
+        name = body["metadata"]["name"]
+        before = self.cache.of_node(name)
+        if not self.cache.put(kind, body):
+            return
+        if kind != "Node":
             self._name(kind, body)
+        elif self.cache.of_node(name) != before:
+            self._name_runs_on(name)
 
     def _deleted(self, kind: str, ref: tuple[str, str], version: str) -> None:
         body = self.cache.drop(kind, ref, version)
         if kind == "Node":
-            if self.cache.get("Node", Key(*ref)) is not None:
-                return
-            self.cache.lose_node(ref[1], True)
-            self._name_runs_on(ref[1])
+            if self.cache.get(kind, Key(*ref)) is None:
+                self.cache.forget_node(ref[1])
+                self._name_runs_on(ref[1])
         elif kind == "FlowRun":
             if self.cache.run(Key(*ref)) is None:
                 self.due.drop((kind, Key(*ref)))
@@ -222,14 +248,6 @@ class Controller:
         if parent and self.cache.run(Key(key.namespace, parent["name"])):
             self.queue.add(("FlowRun", Key(key.namespace, parent["name"])))
 
-    def _node(self, body: Body) -> None:
-        taints = (body.get("spec") or {}).get("taints") or []
-        lost = any(taint.get("key") == OUT_OF_SERVICE for taint in taints)
-        name = body["metadata"]["name"]
-        if lost != (name in self.cache.lost_nodes()):
-            self.cache.lose_node(name, lost)
-            self._name_runs_on(name)
-
     def _name_runs_on(self, node: str) -> None:
         for pod in list(self.cache.objects("Pod")):
             if pod.get("spec", {}).get("nodeName") == node:
@@ -244,7 +262,10 @@ class Controller:
             except ApiError as error:  # Kubernetes deletes such pods in the end, and that is heard of
                 logger.warning("node %s: %s", node, error)
             else:
-                self.cache.lose_node(node, found is None)
+                if found is None:
+                    self.cache.forget_node(node)
+                else:
+                    self.cache.remember({**found, "kind": "Node"})
 
     async def _pod_ttl(self, key: Key) -> Requeue | None:
         """Delete a pod of a run that finished long enough ago and whose run is settled; Jobs see to their own pods."""
@@ -272,6 +293,7 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             for informer in self.informers:
                 group.create_task(informer.run(), name=f"informer {informer.selection.resource.plural}")
+            group.create_task(self.hearsay.run(), name="informer events")
             while leadership is not None:
                 await leadership.gained()
                 await self._term(leadership)

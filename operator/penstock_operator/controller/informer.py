@@ -37,6 +37,7 @@ class Selection:
     namespaces: tuple[str | None, ...] = (None,)
     label_selector: str = ""
     field_selector: str = ""
+    watch_seconds: int = 300
 
 
 def gone_since(known: Iterable[Ref], listed: Iterable[Ref]) -> set[Ref]:
@@ -130,6 +131,7 @@ class Informer:
                 resource_version=version,
                 label_selector=self.selection.label_selector,
                 field_selector=self.selection.field_selector,
+                timeout_seconds=self.selection.watch_seconds,
             ):
                 self._heard[namespace] = self._moved[namespace] = time.monotonic()
                 self._failures[namespace] = 0

@@ -70,9 +70,9 @@ def ended(pod: PodView) -> Diagnosis:
     terminated = (status.get("state") or {}).get("terminated") or {}
     code, why = terminated.get("exitCode"), terminated.get("reason") or ""
     said = (terminated.get("message") or "").strip()
-    for condition in pod.status.get("conditions") or []:
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            return _disrupted(condition, pod)
+    disruption = disrupted(pod)
+    if disruption is not None:
+        return _disrupted(disruption, pod)
     if pod.status.get("reason") == "Evicted":
         return Diagnosis(
             reasons.EVICTED,
@@ -96,12 +96,33 @@ def ended(pod: PodView) -> Diagnosis:
             code,
         )
     if code is None:
+        init = _init_failure(pod)
+        if init is not None:
+            return init
         return Diagnosis(
             reasons.POD_FAILED, f"the pod ended: {pod.status.get('message') or pod.status.get('reason') or pod.phase}"
         )
     return Diagnosis(
         reasons.EXITED, f"the container ended with {_exit(code)} before the run had an end.{_tail(said)}", code
     )
+
+
+def disrupted(pod: PodView) -> Body | None:
+    """The condition that says that the cluster took the pod's place, before it was deleted for that."""
+    conditions = pod.status.get("conditions") or []
+    return next((c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True"), None)
+
+
+def _init_failure(pod: PodView) -> Diagnosis | None:
+    """The init container that kept the others from starting."""
+    for status in pod.status.get("initContainerStatuses") or []:
+        terminated = (status.get("state") or {}).get("terminated") or {}
+        code = terminated.get("exitCode")
+        if code:
+            said = _tail((terminated.get("message") or "").strip())
+            message = f"init container {status['name']} of the pool's template ended with {_exit(code)}.{said}"
+            return Diagnosis(reasons.INIT_FAILED, message, code)
+    return None
 
 
 def job_ended(job: JobView) -> Diagnosis:

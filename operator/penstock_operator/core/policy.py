@@ -12,6 +12,8 @@ from .diagnosis import Diagnosis
 from .views import Body
 
 DEFAULT_PENDING_DEADLINE = 600
+DEFAULT_FORCE_AFTER = 300  # as long as Kubernetes itself tolerates a node that is not ready
+DEFAULT_LATE_AFTER = 15  # as Prefect's late-runs service
 MAX_BACKOFF = 3600
 
 
@@ -53,9 +55,13 @@ class Policy:
     active_deadline: int | None = None
     starting_deadline: int | None = None
     infra_retries: InfraRetries = InfraRetries()
+    late_after: int = DEFAULT_LATE_AFTER
+    """After so long past its time a run that cannot start is called Late."""
+    force_after: int | None = None
+    """Silence of a node after which its pods are deleted by force; None: never."""
 
 
-def policy(run: Body, deployment: Body | None, pool: Body | None) -> Policy:
+def policy(run: Body, deployment: Body | None, pool: Body | None, late_after: int = DEFAULT_LATE_AFTER) -> Policy:
     """The policy of a run from the specs of run, deployment and pool."""
     layers = [spec for spec in (run, deployment, pool) if spec]
 
@@ -63,6 +69,7 @@ def policy(run: Body, deployment: Body | None, pool: Body | None) -> Policy:
         return next((spec[name] for spec in layers if spec.get(name) is not None), None)
 
     retries = first("infraRetries") or {}
+    lost = (pool or {}).get("onNodeLost") or {}
     wanted, codes = retries.get("reasons"), retries.get("exitCodes")
     return Policy(
         pending_deadline=first("pendingDeadlineSeconds") or DEFAULT_PENDING_DEADLINE,
@@ -75,4 +82,6 @@ def policy(run: Body, deployment: Body | None, pool: Body | None) -> Policy:
             exit_codes=None if codes is None else tuple(codes),
             on_preemption=retries.get("onPreemption") or "Retry",
         ),
+        late_after=late_after,
+        force_after=(lost.get("afterSeconds") or DEFAULT_FORCE_AFTER) if lost.get("policy") == "ForceDelete" else None,
     )

@@ -7,16 +7,18 @@ the attempt is gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 
-from . import changes, children, diagnosis
+from . import changes, children, diagnosis, nodes
 from .changes import Change, Condition, Entry
 from .children import ALONE, Family
 from .diagnosis import Diagnosis
+from .nodes import Silence
 from .policy import Policy
 from .resolve import Outcome, Refused, Resolution, Waiting
 from .views import Body, JobView, PodView, RunView, format_time, parse_time
@@ -42,6 +44,7 @@ class Doomed:
     kind: str
     name: str
     uid: str
+    force: bool = False  # without grace: its kubelet does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is seen of the current attempt: its pods (a Job may have had two), its Job, nodes that are gone."""
+    """What is seen of the current attempt: its pods (a Job may have had two), its Job; lost and silent nodes."""
 
     pods: tuple[PodView, ...] = ()
     job: JobView | None = None
     lost_nodes: frozenset[str] = frozenset()
+    silent_nodes: Mapping[str, Silence] = field(default_factory=dict)
+    told: Diagnosis | None = None  # why it does not start, where only Events say that
+    departed: PodView | None = None  # the pod that had claimed the run as it was last seen, once it is deleted
 
     def gone(self, pod: PodView) -> bool:
         """Whether none of the pod's processes can run any more (ARCHITECTURE section 4.6)."""
@@ -116,6 +122,41 @@ def decide(
         return Decision(delete=attempt.doomed() if run.deleting else ())
     if run.in_parent:
         return _within_parent(run, family.parent, now)
+    decision = _next(run, attempt, outcome, policy, now, confirmed=confirmed, family=family)
+    return _upon_nodes(run, attempt, decision, policy, now, confirmed=confirmed)
+
+
+def _upon_nodes(
+    run: RunView, attempt: Attempt, decision: Decision, policy: Policy, now: datetime, *, confirmed: bool
+) -> Decision:
+    """The decision, with what follows from nodes that do not answer."""
+    if decision.confirm:
+        return decision
+    verdict = nodes.judge(run, attempt.live, attempt.silent_nodes, policy.force_after, now)
+    if verdict.forced and not confirmed:
+        return Decision(confirm=True)
+    forced = tuple(Doomed("Pod", pod.name, pod.uid, force=True) for pod in verdict.forced)
+    gentle = tuple(doomed for doomed in decision.delete if doomed.uid not in {pod.uid for pod in verdict.forced})
+    if forced and not gentle:  # a Job would make another pod
+        gentle = tuple(doomed for doomed in attempt.doomed() if doomed.kind == "Job")
+    # Between a pod that is gone by force and the end that follows, the condition stands: it is what tells why.
+    told = bool(attempt.live or decision.change.entries or decision.settles)
+    conditions = (*decision.change.conditions, *(verdict.conditions if told else ()))
+    change = replace(decision.change, conditions=conditions)
+    due = min((time for time in (decision.due, verdict.due) if time), default=None)
+    return replace(decision, change=change, delete=(*gentle, *forced), due=due)
+
+
+def _next(
+    run: RunView,
+    attempt: Attempt,
+    outcome: Outcome | None,
+    policy: Policy,
+    now: datetime,
+    *,
+    confirmed: bool,
+    family: Family,
+) -> Decision:
     if run.type is not None and run.type.terminal:
         return _after_end(run, attempt, now, confirmed=confirmed)
     # A node that was lost may come back, and its pods with it: the attempt ends before anything follows it.
@@ -211,9 +252,14 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
     if isinstance(outcome, Refused):
         return Decision(_end(run, Entry(S.FAILED, outcome.reason, outcome.message), now))
     if isinstance(outcome, Waiting):
-        entries = () if run.type else (Entry(S.SCHEDULED, outcome.reason, outcome.message),)
+        late_at = (wanted or now) + timedelta(seconds=policy.late_after) if run.attempt == 0 else None
+        late = late_at is not None and now >= late_at
         condition = Condition(reasons.RESOLVED, False, outcome.reason, outcome.message)
-        return Decision(Change(entries, conditions=(condition,)), due=give_up, waits_for=(outcome.kind, outcome.name))
+        return Decision(
+            Change(_waiting(run, outcome, wanted if late else None), conditions=(condition,)),
+            due=min((time for time in (give_up, None if late else late_at) if time), default=None),
+            waits_for=(outcome.kind, outcome.name),
+        )
     assert outcome is not None, "a run that is to start needs its references resolved"
     resolved = _resolved_condition(run)
     if scheduled and scheduled > now:
@@ -235,6 +281,16 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
             fields["parameters"] = outcome.parameters
     change = Change((*accepted, pending), fields, remove=("pod",), conditions=(*resolved, *_pod_condition_reset(run)))
     return Decision(change, create=True, launches=outcome)
+
+
+def _waiting(run: RunView, outcome: Waiting, late_since: datetime | None) -> tuple[Entry, ...]:
+    """The state of a run that cannot start, where that says something new: what it waits for, or that it is late."""
+    name = StateName.LATE if late_since else ""
+    told = (run.state.get("reason"), run.state.get("name"))
+    if run.attempt or (run.type and told == (outcome.reason, name or str(S.SCHEDULED))):
+        return ()
+    since = f"due since {format_time(late_since)[:19]}Z: " if late_since else ""
+    return (Entry(S.SCHEDULED, outcome.reason, since + outcome.message, name),)
 
 
 def _resolved_condition(run: RunView) -> tuple[Condition, ...]:
@@ -261,7 +317,7 @@ def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, 
     entered = run.entered or now
     deadline = entered + timedelta(seconds=policy.pending_deadline)
     known = run.condition(reasons.POD_READY)
-    cause = next((found for pod in attempt.live if (found := diagnosis.starting(pod))), None)
+    cause = next((found for pod in attempt.live if (found := diagnosis.starting(pod))), attempt.told)
     ended = attempt.over and not attempt.absent
     # A pod that is being deleted, or is absent, says nothing more: what was last known of it stays the cause.
     if cause is None and all(pod.deleting for pod in attempt.pods) and known and known["status"] == "False":
@@ -287,7 +343,7 @@ def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, 
     if ended:
         if not confirmed:
             return Decision(confirm=True)
-        return _lost(run, _how_it_ended(attempt, claimed=False), policy, now)
+        return _lost(run, _how_it_ended(run, attempt, claimed=False), policy, now)
     if cause:
         conditions: tuple[Condition, ...] = (Condition(reasons.POD_READY, False, cause.reason, cause.message),)
     else:
@@ -329,24 +385,46 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
         message = f"the run was active for longer than activeDeadlineSeconds ({limit})"
         return Decision(_end(run, Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, message, StateName.TIMED_OUT), now))
     if mine:
-        return _lost(run, _how_it_ended(replace(attempt, pods=mine), claimed=True), policy, now)
+        return _lost(run, _how_it_ended(run, replace(attempt, pods=mine), claimed=True), policy, now)
+    silent = nodes.told_lost(run)
+    if silent:
+        return _lost(run, Diagnosis(reasons.NODE_LOST, f"its pod is deleted: {silent['message']}"), policy, now)
+    return _lost(run, _how_it_vanished(run, attempt), policy, now)
+
+
+def _how_it_vanished(run: RunView, attempt: Attempt) -> Diagnosis:
+    """Of a claimed pod that is no more: by its last words, where somebody has heard them."""
+    pod = attempt.departed
+    if pod is not None and (pod.gone or diagnosis.disrupted(pod)):
+        return _of_pod(run, attempt, pod)
     name = (run.status.get("pod") or {}).get("name")
     message = f"pod {name} was deleted while the run was going on; nothing of it is left to tell why"
-    return _lost(run, Diagnosis(reasons.POD_DELETED, message), policy, now)
+    return _deleted(run, attempt, message)
 
 
-def _how_it_ended(attempt: Attempt, *, claimed: bool) -> Diagnosis:
+def _deleted(run: RunView, attempt: Attempt, message: str, exit_code: int | None = None) -> Diagnosis:
+    """Somebody has deleted the pod, or the Job with it."""
+    if run.resolved.get("poolType") == "Job" and (attempt.job is None or attempt.job.deleting):
+        return Diagnosis(reasons.JOB_DELETED, f"its Job was deleted: {message}", exit_code)
+    return Diagnosis(reasons.POD_DELETED, message, exit_code)
+
+
+def _how_it_ended(run: RunView, attempt: Attempt, *, claimed: bool) -> Diagnosis:
     if not attempt.pods:
         assert attempt.job is not None
         return diagnosis.job_ended(attempt.job)
-    pod = max(attempt.pods, key=lambda p: str(p.metadata.get("creationTimestamp") or ""))
+    how = _of_pod(run, attempt, max(attempt.pods, key=lambda p: str(p.metadata.get("creationTimestamp") or "")))
+    return how if claimed else diagnosis.never_claimed(how)
+
+
+def _of_pod(run: RunView, attempt: Attempt, pod: PodView) -> Diagnosis:
     if pod.node in attempt.lost_nodes and not pod.gone:
         return Diagnosis(reasons.NODE_LOST, f"node {pod.node} was deleted or taken out of service")
     how = diagnosis.ended(pod)
     if pod.deleting and how.reason in (reasons.EXITED, reasons.POD_FAILED):
         message = f"pod {pod.name} was deleted while the run was going on ({how.message})"
-        return Diagnosis(reasons.POD_DELETED, message, how.exit_code)
-    return how if claimed else diagnosis.never_claimed(how)
+        return _deleted(run, attempt, message, how.exit_code)
+    return how
 
 
 def _lost(run: RunView, why: Diagnosis, policy: Policy, now: datetime) -> Decision:

@@ -164,6 +164,11 @@ class PodView:
         return bool(self.metadata.get("deletionTimestamp"))
 
     @property
+    def deletion_time(self) -> str | None:
+        """When its grace ends, once its deletion was asked for."""
+        return self.metadata.get("deletionTimestamp")
+
+    @property
     def attempt(self) -> int:
         return int((self.metadata.get("labels") or {}).get(labels.ATTEMPT) or 0)
 

@@ -15,6 +15,7 @@ from ..cluster import (
     FLOW_RUNS,
     FLOWS,
     JOBS,
+    NODES,
     PODS,
     WORK_POOLS,
     AlreadyExists,
@@ -26,10 +27,10 @@ from ..cluster import (
     NotFound,
     ResourceType,
 )
-from ..core import changes, resolve, retried, runs
+from ..core import changes, pod_events, resolve, retried, runs
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
-from ..core.policy import policy
+from ..core.policy import DEFAULT_LATE_AFTER, policy
 from ..core.runs import Attempt, Decision
 from ..core.views import JobView, PodView, RunView
 from ..launch import jobs, pods
@@ -63,10 +64,17 @@ class FlowRuns:
     """The reconciler of runs. One key is never reconciled twice at a time; the queue sees to that."""
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, revisions: Revisions, events: Events, defaults: Defaults, clock: Clock
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        revisions: Revisions,
+        events: Events,
+        defaults: Defaults,
+        clock: Clock,
+        late_after: int = DEFAULT_LATE_AFTER,
     ) -> None:
         self._cluster, self._cache, self._revisions = cluster, cache, revisions
-        self._events, self._defaults, self._clock = events, defaults, clock
+        self._events, self._defaults, self._clock, self._late_after = events, defaults, clock, late_after
         self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
     async def reconcile(self, key: Key) -> Requeue | None:
@@ -130,6 +138,13 @@ class FlowRuns:
         for pod in self._cache.pods(key):
             if pod["metadata"]["name"] not in found:
                 self._cache.forget_pod(key, pod["metadata"]["name"])
+        silent = self._cache.silent_nodes()
+        for node in {pod["spec"].get("nodeName") for pod in self._cache.pods(key)} & silent.keys():
+            known = await self._cluster.get(NODES, None, node)
+            if known is None:
+                self._cache.forget_node(node)
+            else:
+                self._cache.remember({**known, "kind": "Node"})
         return body
 
     async def _decide(self, run: RunView, *, confirmed: bool) -> Decision:
@@ -138,7 +153,7 @@ class FlowRuns:
             found = await self._resolve(run, family.parent)
         else:
             found = References(None, await self._revised(run, "deployment"), await self._revised(run, "pool"))
-        rules = policy(run.spec, found.deployment, found.pool)
+        rules = policy(run.spec, found.deployment, found.pool, self._late_after)
         seen = self._attempt(run)
         return runs.decide(run, seen, found.outcome, rules, self._clock(), confirmed=confirmed, family=family)
 
@@ -165,7 +180,11 @@ class FlowRuns:
         )
         job = self._cache.job(key, names.pod(run.name, run.attempt)) if run.resolved.get("poolType") == "Job" else None
         mine = JobView(job) if job and _owner_uid(job) == run.uid else None
-        return Attempt(seen, mine, self._cache.lost_nodes())
+        subjects = pod_events.subjects(seen, mine) if run.type is StateType.PENDING else ()
+        told = next((cause for uid in subjects if (cause := self._cache.told(uid))), None)
+        last = self._cache.departed(run.claimed_uid) if run.claimed_uid else None
+        departed = PodView(last) if last is not None else None
+        return Attempt(seen, mine, self._cache.lost_nodes(), self._cache.silent_nodes(), told, departed)
 
     async def _revised(self, run: RunView, what: str) -> Body | None:
         name = (run.resolved.get(what) or {}).get("revision")
@@ -253,7 +272,10 @@ class FlowRuns:
             return Requeue()  # nothing was written that a claim would have refused: look whether there is one
         for doomed in decision.delete:
             resource, how = (JOBS, "Foreground") if doomed.kind == "Job" else (PODS, "Background")
-            await self._cluster.delete(resource, run.namespace, doomed.name, uid=doomed.uid, propagation=how)
+            grace = 0 if doomed.force else None
+            await self._cluster.delete(
+                resource, run.namespace, doomed.name, uid=doomed.uid, grace_seconds=grace, propagation=how
+            )
         return None
 
     async def _keep(self, run: RunView, launches: resolve.Resolution) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
+
+from ..core.diagnosis import Diagnosis
+from ..core.nodes import Silence
 
 Body = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -44,14 +47,26 @@ class Cache(Protocol):
     def lost_nodes(self) -> frozenset[str]:
         """Nodes that are deleted or out of service while pods still name them."""
 
+    def silent_nodes(self) -> Mapping[str, Silence]:
+        """Nodes that are there and not ready."""
+
+    def told(self, uid: str) -> Diagnosis | None:
+        """Why the object with that uid does not start, as its Events say; None where they say nothing."""
+
+    def departed(self, uid: str) -> Body | None:
+        """The pod with that uid as it was last seen, where it was deleted lately."""
+
     def remember(self, body: Body) -> None:
-        """Take over what a write answered: a run, a pod or a Job."""
+        """Take over what a write or a consistent read answered: a run, a pod, a Job or a Node."""
 
     def forget_pod(self, key: Key, name: str) -> None:
         """A consistent read did not find this pod."""
 
     def forget_job(self, key: Key, name: str) -> None:
         """A consistent read did not find this Job."""
+
+    def forget_node(self, name: str) -> None:
+        """A consistent read did not find this Node."""
 
 
 class Events(Protocol):

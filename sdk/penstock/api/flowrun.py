@@ -356,7 +356,52 @@ class FlowRunStatus(Model):
             "attempt cannot go back",
             ".attempt",
         ),
+        Rule(
+            "!has(oldSelf.attempt) || !has(self.attempt) || self.attempt <= oldSelf.attempt "
+            "|| (self.attempt == oldSelf.attempt + 1 && has(self.state) && self.state.type == 'Pending' "
+            "&& (!has(oldSelf.state) || self.state.seq > oldSelf.state.seq))",
+            "attempt grows by one, with the state Pending of its launch",
+            ".attempt",
+        ),
         Rule("!has(oldSelf.state) || has(self.state)", "state cannot be removed", ".state"),
+        # Who holds the claim may write; whoever could pass it on, or take it from under running code, could fence it.
+        Rule(
+            "!has(oldSelf.pod) || !has(self.pod) || self.pod == oldSelf.pod "
+            "|| (has(self.attempt) && has(oldSelf.attempt) && self.attempt > oldSelf.attempt)",
+            "pod: an attempt stays with the pod that has claimed it",
+            ".pod",
+        ),
+        Rule(
+            "!has(oldSelf.pod) || has(self.pod) || !has(self.state) || !(self.state.type in ['Running', 'Cancelling'])",
+            "pod: a claim cannot be taken from code that runs",
+            ".pod",
+        ),
+        *(
+            Rule(
+                f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} >= oldSelf.{name})",
+                f"{name} cannot go back",
+                f".{name}",
+            )
+            for name in ("observedSeq", "infraRetries")
+        ),
+        Rule(
+            "!has(self.observedSeq) || (has(self.state) && self.observedSeq <= self.state.seq)",
+            "observedSeq: there is no such change of state yet",
+            ".observedSeq",
+        ),
+        *(
+            Rule(
+                f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})",
+                f"{name} cannot be changed once it is written",
+                f".{name}",
+            )
+            for name in ("startTime", "endTime")
+        ),
+        Rule(
+            f"!has(self.endTime) || (has(self.state) && self.state.type in {_TERMINAL_CEL})",
+            "endTime: the run has no end yet",
+            ".endTime",
+        ),
         Rule(
             "!(has(oldSelf.settled) && oldSelf.settled) || (has(self.settled) && self.settled)",
             "settled cannot be taken back",

@@ -111,7 +111,12 @@ def flow_life(
                 )
                 run.enter(waiting)
                 reporter.flow_changed(run.state)
-                yield SleepFor(delay)
+                try:
+                    yield SleepFor(delay)
+                except (Exception, GeneratorExit):
+                    raise
+                except BaseException as error:  # the process is to end
+                    return (yield from _end(flow, context, exception_to_state(error, run_id=run.id)))
             continue
         if context.results.persist and state.type is StateType.COMPLETED:
             from .keeping import keep

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from penstock.api import labels
-from penstock_operator.controller.cache import REMEMBERED_GONE, ObjectCache, newer, slim
+from penstock_operator.controller.cache import REMEMBERED_GONE, REMEMBERED_TOLD, ObjectCache, newer, slim
 from penstock_operator.reconcile.sources import Key
 
 Json = dict[str, Any]
@@ -178,11 +178,75 @@ def test_a_run_that_was_settled_drops_no_namesake_that_is_known_already() -> Non
 
 def test_a_node_is_lost_until_it_is_back() -> None:
     cache = ObjectCache()
-    cache.lose_node("node-1", True)
-    cache.lose_node("node-2", True)
-    cache.lose_node("node-2", False)
-    cache.lose_node("node-3", False)
+    taint = {"key": "node.kubernetes.io/out-of-service"}
+    cache.put("Node", node(1, "node-1", taint))
+    cache.put("Node", node(2, "node-2", taint))
+    cache.put("Node", node(3, "node-2"))
+    cache.put("Node", node(4, "node-3", {"key": "node.kubernetes.io/unreachable"}))
     assert cache.lost_nodes() == {"node-1"}
+    cache.forget_node("node-3")
+    assert cache.lost_nodes() == {"node-1", "node-3"}
+    cache.put("Node", node(5, "node-3"))
+    assert cache.lost_nodes() == {"node-1"}
+
+
+def test_a_node_is_silent_until_it_is_ready_or_gone() -> None:
+    cache = ObjectCache()
+    for number, name in enumerate(("node-1", "node-2", "node-3"), 1):
+        cache.put("Node", node(number, name, ready="Unknown"))
+    cache.put("Node", node(4, "node-1", ready="True"))
+    cache.forget_node("node-2")
+    assert set(cache.silent_nodes()) == {"node-3"}
+    assert cache.of_node("node-3") == (False, cache.silent_nodes()["node-3"])
+    assert cache.of_node("node-2") == (True, None)
+
+
+def test_the_last_words_of_pods_that_are_deleted_are_kept_for_a_while() -> None:
+    cache = ObjectCache()
+    for number in range(3):
+        cache.put("Pod", body(1, f"pod-{number}", uid=f"uid-{number}"))
+    cache.put("Pod", body(2, "pod-0", uid="uid-0", deletionTimestamp="now"))
+    cache.drop("Pod", ("team", "pod-0"), "3")
+    cache.forget_pod(Key("team", "pod-1"), "pod-1")
+    found = [cache.departed(f"uid-{number}") for number in range(3)]
+    assert [bool(pod) for pod in found] == [True, True, False]
+    assert (found[0] or {})["metadata"]["deletionTimestamp"] == "now"
+    for number in range(REMEMBERED_GONE):
+        cache.put("Pod", body(1, f"other-{number}", uid=f"other-{number}"))
+        cache.forget_pod(Key("team", "other"), f"other-{number}")
+    assert cache.departed("uid-0") is None
+
+
+def test_what_events_tell_of_an_object_is_kept_for_a_while() -> None:
+    cache = ObjectCache()
+
+    def event(uid: str, reason: str, note: str = "no such secret") -> Json:
+        return {"regarding": {"kind": "Pod", "uid": uid}, "reason": reason, "note": note}
+
+    assert not cache.tell(event("a", "Pulling"))
+    assert cache.tell(event("a", "FailedMount"))
+    assert cache.tell(event("a", "FailedMount", "no such claim"))
+    assert "no such claim" in getattr(cache.told("a"), "message", "")
+    for number in range(REMEMBERED_TOLD):
+        cache.tell(event(f"uid-{number}", "FailedMount"))
+    assert cache.told("a") is None
+    assert cache.told(f"uid-{REMEMBERED_TOLD - 1}") is not None
+
+
+def test_lost_nodes_that_no_pod_names_are_forgotten_in_the_end() -> None:
+    cache = ObjectCache()
+    cache.put("Pod", {**body(1, "pod"), "spec": {"nodeName": "node-0"}})
+    for number in range(3 * REMEMBERED_GONE):
+        cache.forget_node(f"node-{number}")
+    assert len(cache.lost_nodes()) <= REMEMBERED_GONE
+    assert "node-0" in cache.lost_nodes()
+
+
+def node(version: int, name: str, *taints: Json, ready: str = "True") -> Json:
+    """A Node as the API server sends it."""
+    condition = {"type": "Ready", "status": ready, "reason": "R", "lastTransitionTime": "2026-01-01T06:00:00Z"}
+    meta = {"name": name, "resourceVersion": str(version)}
+    return {"metadata": meta, "spec": {"taints": list(taints)}, "status": {"conditions": [condition], "images": [1]}}
 
 
 def test_what_nobody_reads_is_not_kept() -> None:

@@ -18,7 +18,7 @@ import builders
 from builders import run_pod
 from memory_cluster import Write
 from penstock.api import labels, names, reasons
-from penstock_operator.cluster import FLOW_RUNS, NODES, PODS, ApiError, Unavailable, WatchEvent
+from penstock_operator.cluster import EVENTS, FLOW_RUNS, NODES, PODS, ApiError, Unavailable, WatchEvent
 from penstock_operator.controller import controller as module
 from penstock_operator.controller import informer, queue
 from penstock_operator.controller.controller import (
@@ -31,6 +31,7 @@ from penstock_operator.controller.controller import (
 )
 from penstock_operator.controller.leadership import Leadership
 from penstock_operator.core.leadership import DURATION, GIVE_UP
+from penstock_operator.core.policy import DEFAULT_LATE_AFTER
 from penstock_operator.core.views import PodView
 from penstock_operator.launch.pods import DEFAULT_POD_TTL, TTL, Defaults
 from penstock_operator.reconcile.flowdeployments import FlowDeployments
@@ -344,6 +345,38 @@ def test_a_node_that_is_back_is_no_lost_one() -> None:
     played(scenario)
 
 
+def test_what_only_events_say_of_a_pod_is_told_on_its_run() -> None:
+    async def scenario(play: Play) -> None:
+        play.stage.submit()
+        await play.until(lambda: play.stage.pod())
+        pod = play.stage.pod() or {}
+        play.cluster.set_node(NAMESPACE, "run-1", "node-1")
+        event = {
+            "metadata": {"name": "run-1.1"},
+            "type": "Warning",
+            "reason": "FailedMount",
+            "note": 'secret "db" not found',
+            "regarding": {"kind": "Pod", "name": "run-1", "uid": pod["metadata"]["uid"]},
+        }
+        await play.cluster.create(EVENTS, NAMESPACE, event)
+        await play.until(lambda: play.stage.condition("PodReady") == ("False", reasons.MOUNT_FAILED))
+
+    played(scenario)
+
+
+def test_a_silent_node_is_told_on_its_runs() -> None:
+    async def scenario(play: Play) -> None:
+        await play.claimed()
+        for ready in ("Unknown", "True"):
+            told = {"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T06:00:00Z"}
+            play.cluster.set_status(NODES, "", "node-1", conditions=[told])
+            wanted = "True" if ready == "Unknown" else "False"
+            await play.until(lambda wanted=wanted: (play.stage.condition("NodeLost") or "")[:1] == (wanted,))  # type: ignore[misc]
+        assert play.stage.state() == ("Running", "Started")
+
+    played(scenario)
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_node_that_was_deleted_while_there_was_no_operator_is_found_missing(there: bool) -> None:
     async def scenario() -> None:
@@ -405,6 +438,9 @@ def test_a_run_goes_on_in_the_end_though_nobody_told() -> None:
         play.stage.remove("FlowDeployment", "etl")
         play.stage.submit()
         await play.state("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        await play.quiet()
+        await play.time_passes(DEFAULT_LATE_AFTER)
+        await play.until(lambda: play.stage.run()["state"]["name"] == "Late")
         await play.quiet()
         play.stage.apply("FlowDeployment", "etl", {"flowRef": {"name": "etl"}, "parameters": {"n": 1}})
         await play.time_passes(SAFETY.total_seconds() - 1)

@@ -18,6 +18,7 @@ from penstock.api import reasons
 from penstock.api.flowrun import FlowRun
 from penstock.api.states import StateName, StateType, is_legal
 from penstock_operator.core import changes, runs
+from penstock_operator.core.nodes import Silence
 from penstock_operator.core.policy import InfraRetries, Policy
 from penstock_operator.core.resolve import Outcome, Refused, Resolution, Waiting
 from penstock_operator.core.runs import GIVE_UP_AFTER, Attempt, Decision
@@ -67,7 +68,7 @@ rarely = st.sampled_from([False] * 7 + [True])
 times = st.integers(-100, 1000).map(lambda seconds: format_time(SIX + timedelta(seconds=seconds)))
 told = st.builds(
     lambda type_, status, reason, since: held(type_, status, reason, "m", since),
-    st.sampled_from([reasons.POD_READY, reasons.RESOLVED]),
+    st.sampled_from([reasons.POD_READY, reasons.RESOLVED, reasons.NODE_LOST]),
     st.booleans(),
     st.sampled_from([*GIVE_UP_AFTER, reasons.UNSCHEDULABLE, reasons.POD_CREATE_FORBIDDEN, reasons.FLOW_NOT_FOUND]),
     times,
@@ -101,12 +102,17 @@ jobs = st.builds(
     st.booleans(),
 )
 attempts = st.builds(
-    lambda pods, job, lost: Attempt(
-        tuple(PodView(pod) for pod in pods), JobView(job) if job else None, frozenset(lost)
+    lambda pods, job, lost, silent: Attempt(
+        tuple(PodView(pod) for pod in pods), JobView(job) if job else None, frozenset(lost), silent
     ),
     st.lists(pods, max_size=2, unique_by=lambda pod: pod["metadata"]["uid"]),
     st.none() | jobs,
     st.sets(st.sampled_from(["node-1", "node-2"])),
+    st.dictionaries(
+        st.sampled_from(["node-1", "node-2"]),
+        st.integers(-100, 1000).map(lambda seconds: Silence(SIX + timedelta(seconds=seconds), "is silent")),
+        max_size=2,
+    ),
 )
 seconds = st.none() | st.integers(1, 5000)
 retries = st.builds(
@@ -121,6 +127,7 @@ policies = st.builds(
     active_deadline=seconds,
     starting_deadline=seconds,
     infra_retries=retries,
+    force_after=seconds,
 )
 patient_policies = st.builds(
     Policy,
@@ -249,7 +256,20 @@ def only_what_is_alive_is_deleted(at: Situation) -> None:
     uids = {pod.uid for pod in at.attempt.live if not pod.deleting}
     if at.attempt.job and not at.attempt.job.deleting:
         uids = {at.attempt.job.uid}
-    assert {doomed.uid for doomed in found.delete} <= uids
+    assert {doomed.uid for doomed in found.delete if not doomed.force} <= uids
+    forced = {doomed.uid for doomed in found.delete if doomed.force}
+    assert forced <= {pod.uid for pod in at.attempt.live}
+
+
+@law
+def only_a_pod_for_which_nobody_answers_is_given_up_and_only_where_the_pool_says_so(at: Situation) -> None:
+    """The one case in which code of two attempts may overlap."""
+    for doomed in at.decide().delete:
+        if doomed.force:
+            pod = next(pod for pod in at.attempt.live if pod.uid == doomed.uid)
+            assert at.policy.force_after is not None
+            assert pod.node in at.attempt.silent_nodes or pod.deleting
+            assert at.confirmed
 
 
 @law

@@ -75,6 +75,15 @@ STARTING = [
 ]
 
 
+def test_an_init_container_that_failed_is_named() -> None:
+    ended = {"terminated": {"exitCode": 3, "reason": "Error", "message": "no such bucket"}}
+    statuses = [{"name": "ok", "state": {"terminated": {"exitCode": 0}}}, {"name": "fetch", "state": ended}]
+    found = diagnosis.ended(PodView(run_pod("Failed", container={"waiting": {}}, initContainerStatuses=statuses)))
+    assert (found.reason, found.exit_code) == (reasons.INIT_FAILED, 3)
+    assert "init container fetch" in found.message
+    assert "no such bucket" in found.message
+
+
 @pytest.mark.parametrize(("pod", "reason", "said"), STARTING)
 def test_why_a_pod_does_not_start(pod: Json, reason: str, said: tuple[str, ...]) -> None:
     found = diagnosis.starting(PodView(pod))

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from penstock.api import reasons
 from penstock_operator.core.diagnosis import Diagnosis
-from penstock_operator.core.policy import DEFAULT_PENDING_DEADLINE, MAX_BACKOFF, InfraRetries, Policy, policy
+from penstock_operator.core.policy import (
+    DEFAULT_FORCE_AFTER,
+    DEFAULT_PENDING_DEADLINE,
+    MAX_BACKOFF,
+    InfraRetries,
+    Policy,
+    policy,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OOM = Diagnosis(reasons.OOM_KILLED, "", 137)
@@ -50,6 +57,20 @@ def test_each_field_comes_from_the_nearest_that_says_it() -> None:
 def test_retries_are_taken_whole_from_the_nearest_that_says_them() -> None:
     found = policy({"infraRetries": {"limit": 0}}, {"infraRetries": {"limit": 3, "backoffSeconds": 9}}, None)
     assert found.infra_retries == InfraRetries()
+
+
+@pytest.mark.parametrize(
+    ("said", "after"),
+    [
+        pytest.param(None, None, id="nothing"),
+        pytest.param({}, None, id="the default"),
+        pytest.param({"policy": "Wait", "afterSeconds": 5}, None, id="wait"),
+        pytest.param({"policy": "ForceDelete"}, DEFAULT_FORCE_AFTER, id="force"),
+        pytest.param({"policy": "ForceDelete", "afterSeconds": 5}, 5, id="force soon"),
+    ],
+)
+def test_only_a_pool_that_says_so_gives_pods_on_silent_nodes_up(said: Any, after: int | None) -> None:
+    assert policy({}, {}, {} if said is None else {"onNodeLost": said}).force_after == after
 
 
 def test_every_word_of_infra_retries_counts() -> None:

@@ -12,6 +12,8 @@ from builders import flow_run, held, resolved, run_job, run_pod, run_state
 from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 from penstock_operator.core import runs
+from penstock_operator.core.diagnosis import Diagnosis
+from penstock_operator.core.nodes import OVERDUE, Silence
 from penstock_operator.core.policy import DEFAULT_PENDING_DEADLINE, InfraRetries, Policy
 from penstock_operator.core.resolve import Outcome, Refused, Resolution, Waiting
 from penstock_operator.core.runs import GIVE_UP_AFTER, LINGER, Attempt, Decision, Doomed
@@ -26,8 +28,10 @@ FOUND = Resolution(resolved(), {"spec": {"type": "Pod"}}, {"spec": {}}, "text", 
 NO_FLOW = Waiting(reasons.FLOW_NOT_FOUND, "Flow etl is not there", "Flow", "etl")
 UNFIT = Refused(reasons.INVALID_PARAMETERS, "n: 'x' is not of type 'integer'")
 DEFAULT = Policy()
+AT_SIX = {"scheduledTime": "2026-01-01T06:00:00Z"}
 CANCEL = {"spec": {"cancel": True}}
 RETRY = Policy(infra_retries=InfraRetries(limit=2, backoff_seconds=30))
+STUCK = 30 + OVERDUE  # when a pod that is being deleted ought to have ended
 POD, JOB = Doomed("Pod", "etl-1-1", "pod-uid"), Doomed("Job", "etl-1-1", "job-uid")
 
 
@@ -58,6 +62,11 @@ def retrying(used: int = 1, **more: Any) -> Json:
     return flow_run("Scheduled", attempt=1, resolved=resolved(), infraRetries=used, **{"state": state, **more})
 
 
+def waiting(reason: str = reasons.FLOW_NOT_FOUND, name: str = "Scheduled", spec: Json | None = None) -> Json:
+    """A run that was told what it waits for."""
+    return flow_run("Scheduled", spec=spec, state=run_state("Scheduled", reason=reason) | {"name": name})
+
+
 def told(reason: str, status: bool = False, since: str = "2026-01-01T06:00:00Z") -> Json:
     """What the run says of its pod."""
     return {"conditions": [held(reasons.POD_READY, status, reason, "what was told", since)]}
@@ -75,6 +84,9 @@ class Case:
     pods: tuple[Json, ...] = ()
     job: Json | None = None
     lost_nodes: frozenset[str] = frozenset()
+    silent: float | None = None  # since when node-1 says nothing
+    told: Diagnosis | None = None
+    departed: Json | None = None
     outcome: Outcome | None = None
     policy: Policy = DEFAULT
     at: float = 5
@@ -92,8 +104,14 @@ class Case:
     says: tuple[str, ...] = ()  # parts of the last message
 
     def decide(self) -> Decision:
+        quiet = {} if self.silent is None else {"node-1": Silence(after_six(self.silent), "node node-1 is not ready")}
         attempt = Attempt(
-            tuple(PodView(pod) for pod in self.pods), JobView(self.job) if self.job else None, self.lost_nodes
+            tuple(PodView(pod) for pod in self.pods),
+            JobView(self.job) if self.job else None,
+            self.lost_nodes,
+            quiet,
+            self.told,
+            PodView(self.departed) if self.departed else None,
         )
         now = after_six(self.at)
         return runs.decide(RunView(self.run), attempt, self.outcome, self.policy, now, confirmed=self.confirmed)
@@ -134,15 +152,88 @@ ACCEPTANCE = {
         create=True,
     ),
     "a new run that misses something says so and waits for it": Case(
-        flow_run(),
+        flow_run(spec=AT_SIX),
         outcome=NO_FLOW,
+        due=15,
         states=(("Scheduled", reasons.FLOW_NOT_FOUND),),
         conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
         waits_for=("Flow", "etl"),
     ),
     "a run that was told what it misses goes on waiting": Case(
-        flow_run("Scheduled"),
+        waiting(spec=AT_SIX),
         outcome=NO_FLOW,
+        due=15,
+        conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
+        waits_for=("Flow", "etl"),
+    ),
+    "a run that waits for something else says so": Case(
+        waiting(reasons.POOL_SUSPENDED, spec=AT_SIX),
+        outcome=NO_FLOW,
+        states=(("Scheduled", reasons.FLOW_NOT_FOUND),),
+        conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
+        waits_for=("Flow", "etl"),
+        due=15,
+    ),
+    "a run that could not start for a while is late": Case(
+        waiting(spec=AT_SIX),
+        outcome=NO_FLOW,
+        at=15,
+        states=((StateName.LATE, reasons.FLOW_NOT_FOUND),),
+        conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
+        waits_for=("Flow", "etl"),
+        says=("due since 2026-01-01T06:00:00Z", "Flow etl is not there"),
+    ),
+    "how long a while is, the operator's settings say": Case(
+        waiting(spec=AT_SIX),
+        outcome=NO_FLOW,
+        policy=Policy(late_after=60),
+        at=15,
+        conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
+        waits_for=("Flow", "etl"),
+        due=60,
+    ),
+    "a run without a time is late from its creation": Case(
+        waiting(),
+        outcome=NO_FLOW,
+        policy=Policy(late_after=3605),
+        states=((StateName.LATE, reasons.FLOW_NOT_FOUND),),
+        conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
+        waits_for=("Flow", "etl"),
+    ),
+    "a late run that was told so goes on waiting": Case(
+        waiting(name=StateName.LATE),
+        outcome=NO_FLOW,
+        conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
+        waits_for=("Flow", "etl"),
+    ),
+    "a late run that waits for something else is late still": Case(
+        waiting(reasons.POOL_SUSPENDED, name=StateName.LATE),
+        outcome=NO_FLOW,
+        states=((StateName.LATE, reasons.FLOW_NOT_FOUND),),
+        conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
+        waits_for=("Flow", "etl"),
+    ),
+    "a late run may start": Case(
+        waiting(name=StateName.LATE),
+        outcome=FOUND,
+        states=(("Pending", reasons.LAUNCHED),),
+        fields={"attempt": 1, "resolved": resolved(), "acceptedTime": "2026-01-01T06:00:05.000000Z"},
+        remove=("pod",),
+        create=True,
+    ),
+    "a run that misses something before its time is not late": Case(
+        flow_run(spec={"scheduledTime": "2026-01-01T06:10:00Z"}),
+        outcome=NO_FLOW,
+        states=(("Scheduled", reasons.FLOW_NOT_FOUND),),
+        conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
+        waits_for=("Flow", "etl"),
+        due=615,
+    ),
+    "a run that awaits a retry is not late": Case(
+        retrying(),
+        outcome=NO_FLOW,
+        policy=RETRY,
+        at=500,
         conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
         waits_for=("Flow", "etl"),
     ),
@@ -150,7 +241,7 @@ ACCEPTANCE = {
         flow_run(),
         outcome=NO_FLOW,
         policy=Policy(starting_deadline=3700),
-        states=(("Scheduled", reasons.FLOW_NOT_FOUND),),
+        states=((StateName.LATE, reasons.FLOW_NOT_FOUND),),
         conditions=((reasons.RESOLVED, False, reasons.FLOW_NOT_FOUND),),
         waits_for=("Flow", "etl"),
         due=100,
@@ -285,6 +376,27 @@ STARTING = {
     "the Job has made no pod yet": Case(flow_run("Pending"), job=run_job(), due=DEFAULT_PENDING_DEADLINE),
     "the pod is not to be seen": Case(flow_run("Pending"), confirmed=False, confirm=True, due=DEFAULT_PENDING_DEADLINE),
     "there is no pod": Case(flow_run("Pending"), create=True, due=DEFAULT_PENDING_DEADLINE),
+    "only Events tell why the pod is not set up": Case(
+        flow_run("Pending"),
+        (run_pod("Pending"),),
+        told=Diagnosis(reasons.MOUNT_FAILED, "no such secret"),
+        conditions=((reasons.POD_READY, False, reasons.MOUNT_FAILED),),
+        due=DEFAULT_PENDING_DEADLINE,
+    ),
+    "what the pod says itself comes before its Events": Case(
+        flow_run("Pending"),
+        (waits("ErrImagePull"),),
+        told=Diagnosis(reasons.MOUNT_FAILED, "no such secret"),
+        conditions=((reasons.POD_READY, False, reasons.IMAGE_PULL_FAILED),),
+        due=5 + GIVE_UP_AFTER[reasons.IMAGE_PULL_FAILED],
+    ),
+    "the Job may not create its pod": Case(
+        flow_run("Pending"),
+        job=run_job(),
+        told=Diagnosis(reasons.POD_CREATE_FORBIDDEN, "exceeded quota"),
+        conditions=((reasons.POD_READY, False, reasons.POD_CREATE_FORBIDDEN),),
+        due=DEFAULT_PENDING_DEADLINE,
+    ),
     "no node takes the pod, which may change": Case(
         flow_run("Pending"),
         (run_pod("Pending", conditions=[held("PodScheduled", False, "Unschedulable", "0/3 nodes")]),),
@@ -337,7 +449,7 @@ STARTING = {
         (run_pod("Pending", uid="first", deleting=True), run_pod("Running", uid="second")),
         run_job(),
         conditions=((reasons.POD_READY, True, reasons.LAUNCHED),),
-        due=DEFAULT_PENDING_DEADLINE,
+        due=STUCK,
     ),
     "a node takes the pod at last": Case(
         flow_run("Pending", **told(reasons.UNSCHEDULABLE)),
@@ -358,8 +470,10 @@ GIVEN_UP = {
     "the pod that is given up is being deleted": Case(
         flow_run("Pending", **told(reasons.IMAGE_PULL_FAILED)),
         (waits("ErrImagePull", deleting=True),),
-        at=70,
+        policy=Policy(pending_deadline=50),
+        at=50,
         conditions=((reasons.POD_READY, False, reasons.IMAGE_PULL_FAILED),),
+        due=STUCK,
     ),
     "the pod that was given up is not to be seen": Case(
         flow_run("Pending", **told(reasons.IMAGE_PULL_FAILED)), at=70, confirmed=False, confirm=True
@@ -479,7 +593,7 @@ UNDER_WAY = {
         (run_pod(),),
         conditions=((reasons.POD_READY, True, reasons.LAUNCHED),),
     ),
-    "its pod is being deleted": Case(running(), (run_pod(deleting=True),)),
+    "its pod is being deleted": Case(running(), (run_pod(deleting=True),), due=STUCK),
     "its node is silent, which is no end": Case(running(), (run_pod("Unknown"),)),
     "it is paused in its process": Case(flow_run("Paused", pod=CLAIM), (run_pod(),)),
     "a second pod of its Job, which lost the claim": Case(running(), (run_pod(), run_pod(uid="second")), run_job()),
@@ -492,7 +606,7 @@ UNDER_WAY = {
         running(), (run_pod(),), run_job(), policy=Policy(active_deadline=60), at=60, delete=(JOB,)
     ),
     "its deadline has passed, and its pod is being deleted": Case(
-        running(), (run_pod(deleting=True),), policy=Policy(active_deadline=60), at=70
+        running(), (run_pod(deleting=True),), policy=Policy(active_deadline=40), at=40, due=STUCK
     ),
     "the deadline counts from the claim where no start is told": Case(
         flow_run("Running", pod=CLAIM), (run_pod(),), policy=Policy(active_deadline=60), due=60
@@ -539,6 +653,40 @@ LOST = {
         states=(("Crashed", reasons.POD_DELETED),),
         fields=ENDED | {"duration": "5s"},
         says=("etl-1-1",),
+    ),
+    "its pod was evicted and is deleted, and somebody has seen that": Case(
+        running(),
+        departed=run_pod(
+            deleting=True, conditions=[held("DisruptionTarget", True, "EvictionByEvictionAPI", "drained")]
+        ),
+        states=(("Crashed", reasons.EVICTED),),
+        fields=ENDED | {"duration": "5s"},
+        says=("drained",),
+    ),
+    "its pod ended and was deleted, and somebody has seen how": Case(
+        running(),
+        departed=exited(137, "OOMKilled", deleting=True),
+        states=(("Crashed", reasons.OOM_KILLED),),
+        fields=ENDED | {"duration": "5s"},
+    ),
+    "its pod was deleted, and nobody has seen more of it": Case(
+        running(),
+        departed=run_pod(deleting=True),
+        states=(("Crashed", reasons.POD_DELETED),),
+        fields=ENDED | {"duration": "5s"},
+        says=("nothing of it is left",),
+    ),
+    "its Job was deleted": Case(
+        running(resolved=resolved("Job")),
+        states=(("Crashed", reasons.JOB_DELETED),),
+        fields=ENDED | {"duration": "5s"},
+        says=("etl-1-1",),
+    ),
+    "its pod was deleted under its Job, which has failed for that": Case(
+        running(resolved=resolved("Job")),
+        job=run_job(FAILED_JOB),
+        states=(("Crashed", reasons.POD_DELETED),),
+        fields=ENDED | {"duration": "5s"},
     ),
     "its pod was deleted, and ended by that": Case(
         running(),
@@ -632,6 +780,114 @@ LOST = {
     ),
 }
 
+LOST_NODE = (reasons.NODE_LOST, False, reasons.NODE_READY)
+SILENT_NODE = (reasons.NODE_LOST, True, reasons.NODE_SILENT)
+FORCE = Policy(force_after=60)
+FORCED = replace(POD, force=True)
+
+
+def told_silent(status: bool = True) -> Json:
+    """What the run says of its node."""
+    return {"conditions": [held(reasons.NODE_LOST, status, reasons.NODE_SILENT, "node node-1 is not ready")]}
+
+
+SILENT = {
+    "the run says so and waits": Case(running(), (run_pod(),), silent=0, conditions=(SILENT_NODE,)),
+    "another node is silent": Case(running(), (run_pod(node="node-2"),), silent=0),
+    "its pod has ended before": Case(
+        running(),
+        (exited(3),),
+        silent=0,
+        states=(("Crashed", reasons.EXITED),),
+        fields=ENDED | {"duration": "5s"},
+    ),
+    "its pod had not started": Case(
+        flow_run("Pending"), (run_pod("Pending"),), silent=0, conditions=(SILENT_NODE,), due=DEFAULT_PENDING_DEADLINE
+    ),
+    "it is paused": Case(flow_run("Paused", pod=CLAIM), (run_pod(),), silent=0, conditions=(SILENT_NODE,)),
+    "it is being cancelled": Case(
+        flow_run("Cancelling"), (run_pod(deleting=True),), silent=0, conditions=(SILENT_NODE,)
+    ),
+    "it has an end, and its pod is not seen to end": Case(
+        flow_run("Completed"), (run_pod(),), silent=0, conditions=(SILENT_NODE,), due=LINGER
+    ),
+    "the node is back": Case(running(**told_silent()), (run_pod(),), conditions=(LOST_NODE,)),
+    "the node was told to be back": Case(running(**told_silent(False)), (run_pod(),)),
+    "the pod is to be given up later": Case(
+        running(), (run_pod(),), silent=-10, policy=FORCE, conditions=(SILENT_NODE,), due=50
+    ),
+    "the pod is to be given up, as far as can be seen": Case(
+        running(), (run_pod(),), silent=-60, policy=FORCE, confirmed=False, confirm=True
+    ),
+    "the pod is given up": Case(
+        running(), (run_pod(),), silent=-60, policy=FORCE, conditions=(SILENT_NODE,), delete=(FORCED,)
+    ),
+    "the pod is given up though somebody has deleted it": Case(
+        running(), (run_pod(deleting=True),), silent=-60, policy=FORCE, conditions=(SILENT_NODE,), delete=(FORCED,)
+    ),
+    "a cancelled run's pod is given up": Case(
+        flow_run("Cancelling"), (run_pod(),), silent=-60, policy=FORCE, conditions=(SILENT_NODE,), delete=(FORCED,)
+    ),
+    "the pod of a run that has an end is given up": Case(
+        flow_run("Completed"),
+        (run_pod(),),
+        silent=-60,
+        policy=FORCE,
+        conditions=(SILENT_NODE,),
+        delete=(FORCED,),
+        due=LINGER,
+    ),
+    "a pod is given up with its Job, which would make another": Case(
+        running(),
+        (run_pod(),),
+        run_job(),
+        silent=-60,
+        policy=FORCE,
+        conditions=(SILENT_NODE,),
+        delete=(JOB, FORCED),
+    ),
+    "the pod was given up, and its Job has yet to go": Case(running(**told_silent()), job=run_job(deleting=True)),
+    "a run that has an end is settled, and its pod is gone": Case(
+        flow_run("Completed", endTime="2026-01-01T06:00:00Z", duration="4s", **told_silent()),
+        conditions=(LOST_NODE,),
+        fields=SETTLED,
+    ),
+    "the pod was given up": Case(
+        running(**told_silent()),
+        states=(("Crashed", reasons.NODE_LOST),),
+        conditions=(LOST_NODE,),
+        fields=ENDED | {"duration": "5s"},
+        says=("its pod is deleted", "node-1 is not ready"),
+    ),
+    "the pod was given up, and there are retries": Case(
+        running(**told_silent()),
+        policy=RETRY,
+        states=((StateName.AWAITING_RETRY, reasons.NODE_LOST),),
+        conditions=(LOST_NODE,),
+        fields={"infraRetries": 1},
+        remove=("pod",),
+        due=5,
+    ),
+    "the pod of a cancelled run was given up": Case(
+        flow_run("Cancelling", **told_silent()),
+        states=(("Cancelled", reasons.CANCEL_REQUESTED),),
+        conditions=(LOST_NODE,),
+        fields=ENDED,
+    ),
+    "nobody may read Nodes, and a deleted pod has time to end": Case(running(), (run_pod(deleting=True),), due=STUCK),
+    "nobody may read Nodes, and a deleted pod does not end": Case(
+        running(), (run_pod(deleting=True),), at=STUCK, conditions=(SILENT_NODE,)
+    ),
+    "nobody may read Nodes, and a pod that does not end is given up": Case(
+        running(),
+        (run_pod(deleting=True),),
+        at=90,
+        policy=FORCE,
+        conditions=(SILENT_NODE,),
+        delete=(FORCED,),
+    ),
+}
+
 CANCELLED = {
     "it is new": Case(
         flow_run(**CANCEL), states=(("Cancelled", reasons.CANCEL_REQUESTED),), fields=ENDED, says=("had not started",)
@@ -672,8 +928,10 @@ CANCELLED = {
     "its pod is not deleted yet": Case(flow_run("Cancelling"), (run_pod(),), delete=(POD,)),
     "its Job is not deleted yet": Case(flow_run("Cancelling"), (run_pod(),), run_job(), delete=(JOB,)),
     "its Job is not deleted yet, and has no pod": Case(flow_run("Cancelling"), job=run_job(), delete=(JOB,)),
-    "its pod is being deleted": Case(flow_run("Cancelling"), (run_pod(deleting=True),)),
-    "its Job is being deleted": Case(flow_run("Cancelling"), (run_pod(deleting=True),), run_job(deleting=True)),
+    "its pod is being deleted": Case(flow_run("Cancelling"), (run_pod(deleting=True),), due=STUCK),
+    "its Job is being deleted": Case(
+        flow_run("Cancelling"), (run_pod(deleting=True),), run_job(deleting=True), due=STUCK
+    ),
     "its Job is being deleted, and its pod is not": Case(
         flow_run("Cancelling"), (run_pod(),), run_job(deleting=True), delete=(POD,)
     ),
@@ -811,6 +1069,11 @@ def test_a_claimed_run_is_watched(case: Case) -> None:
 
 @cases(LOST)
 def test_a_claimed_run_may_lose_its_pod(case: Case) -> None:
+    check(case)
+
+
+@cases(SILENT)
+def test_a_silent_node_is_told_and_takes_nothing_unless_it_is_forced(case: Case) -> None:
     check(case)
 
 

@@ -12,8 +12,10 @@ import pytest
 from memory_cluster import Write
 from penstock.api import labels, names
 from penstock_operator.cluster import FLOW_RUNS, Forbidden, Invalid, Unavailable
+from penstock_operator.core.nodes import OVERDUE
+from penstock_operator.core.policy import DEFAULT_LATE_AFTER
 from penstock_operator.reconcile.flowruns import PASSES, RETRY_CREATE
-from penstock_operator.reconcile.sources import Key
+from penstock_operator.reconcile.sources import Key, Requeue
 from run_stage import NAMESPACE, SOURCE, Stage
 
 Json = dict[str, Any]
@@ -497,9 +499,14 @@ def test_a_deployments_starting_deadline_holds_while_its_run_waits(missing: tupl
     stage.submit()
     again = stage.reconcile()
     assert again is not None
-    assert again.at == stage.clock() + timedelta(seconds=60)
+    assert again.at == stage.clock() + timedelta(seconds=DEFAULT_LATE_AFTER)
     assert again.waits_for == (missing or ("FlowDeployment", "etl"))
-    stage.clock.advance(61)
+    stage.clock.advance(DEFAULT_LATE_AFTER)
+    again = stage.reconcile()
+    assert again is not None
+    assert again.at == stage.clock() + timedelta(seconds=60 - DEFAULT_LATE_AFTER)
+    assert stage.run()["state"]["name"] == "Late"
+    stage.clock.advance(61 - DEFAULT_LATE_AFTER)
     stage.reconcile()
     assert stage.state() == ("Failed", "StartingDeadlineExceeded")
 
@@ -785,7 +792,7 @@ def test_a_cancelled_run_is_cancelled_once_its_pod_is_gone() -> None:
     stage.edit("FlowRun", "run", cancel=True)
     stage.reconcile()
     assert stage.taken() == [STATUS, "delete Pod run-1"]
-    assert stage.reconcile() is None
+    assert stage.reconcile() == Requeue(stage.clock() + timedelta(seconds=OVERDUE))
     assert (stage.taken(), stage.state()) == ([], ("Cancelling", "CancelRequested"))
     stage.end_pod(code=143)
     stage.reconcile()
@@ -832,7 +839,7 @@ def test_a_job_that_only_the_cache_has_is_known_to_be_gone_by_a_consistent_read(
     stage.hear()
     stage.remove("Job", "run-1")
     stage.reconcile(hears=False)
-    assert stage.state() == ("Crashed", "PodDeleted")
+    assert stage.state() == ("Crashed", "ContainerExited")
     assert (stage.cache.count("Job"), stage.cache.count("Pod")) == (0, 0)
 
 
@@ -853,7 +860,7 @@ def test_a_pod_that_outlives_its_end_is_deleted_and_then_the_run_is_settled() ->
 
 def test_a_run_whose_node_is_lost_is_crashed_though_its_pod_stays() -> None:
     stage = running()
-    stage.cache.lose_node("node-1", True)
+    stage.cache.forget_node("node-1")
     stage.reconcile()
     assert stage.state() == ("Crashed", "NodeLost")
     stage.reconcile()

@@ -123,7 +123,7 @@ def lost_node(stage: Stage) -> bool:
     if pod and stage.lost_nodes:
         stage.remove("Pod", "run-1")
         stage.lost_nodes.clear()
-        stage.cache.lose_node("node-1", False)
+        stage.cache.put("Node", {"metadata": {"name": "node-1", "resourceVersion": "1"}})
         return True
     return kubelet(stage)
 
