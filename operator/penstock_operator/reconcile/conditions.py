@@ -27,6 +27,15 @@ class Ready:
     waits_for: tuple[str, str] | None = None
 
 
+def said(body: Body) -> Ready | None:
+    """What the Ready condition says of the object as it is now; None where it is of an earlier spec."""
+    conditions = (body.get("status") or {}).get("conditions") or []
+    found = next((c for c in conditions if c["type"] == reasons.READY), None)
+    if found is None or found.get("observedGeneration") != body["metadata"].get("generation"):
+        return None
+    return Ready(found["status"] == "True", found["reason"], found.get("message", ""))
+
+
 async def write(cluster: Cluster, resource: ResourceType, key: Key, body: Body, ready: Ready, clock: Clock) -> None:
     """Set the Ready condition and the fields, in one patch, only when something differs."""
     status: Body = body.get("status") or {}

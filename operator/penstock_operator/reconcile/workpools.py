@@ -62,6 +62,8 @@ class WorkPools:
             )
         if pool["spec"].get("suspend"):
             return Ready(False, reasons.POOL_SUSPENDED, "spec.suspend is set: no runs are started")
+        if conditions.said(pool) == Ready(True):  # of this spec; what changed around it, the next run's pod is told
+            return Ready(True)
         try:
             manifest = probe(pool, self._defaults)
         except InvalidTemplate as error:

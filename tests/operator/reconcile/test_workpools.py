@@ -42,9 +42,12 @@ def test_a_template_that_the_api_server_takes_makes_a_pool_ready_and_leaves_no_p
     stage = Stage()
     assert reconcile(stage) == ("True", "Ready", "")
     assert stage.names("Pod") == []
-    written = [write.kind for write in stage.cluster.writes].count("WorkPool")
+    written = list(stage.cluster.writes)
     assert reconcile(stage) == ("True", "Ready", "")
-    assert [write.kind for write in stage.cluster.writes].count("WorkPool") == written
+    assert stage.cluster.writes == written, "what was found good is neither asked nor written again"
+    stage.edit("WorkPool", "default", image="another:1")
+    assert reconcile(stage, Invalid(422, "Invalid", "no"))[1] == "PodInvalid", "a changed pool is"
+    assert reconcile(stage)[0] == "True", "and one that was refused"
 
 
 @pytest.mark.parametrize(
