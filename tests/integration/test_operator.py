@@ -665,6 +665,8 @@ def test_a_restarted_operator_writes_nothing_that_is_written(
         team.start_pod("running-1")
         team.claim("running-1", "running")
         eventually(lambda: len(team.events("running")) == 3, "the Event of the claim")
+        for kind, name in (("Flow", "etl"), ("FlowDeployment", "etl"), ("WorkPool", "default")):  # runs wait for none
+            eventually(lambda kind=kind, name=name: team.get(kind, name).get("status"), f"the condition of the {kind}")
     written = team.operator_writes()
     with Operator(control_plane, namespace):
         team.submit("new")
