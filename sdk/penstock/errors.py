@@ -27,6 +27,7 @@
     ├── NotRetryable               a run was to be retried that goes on, or is a part of another
     ├── InvalidRunInput            an answer or a message does not fit the model that it is for
     ├── FlowRunWaitTimeout         a flow run elsewhere did not end in the time its caller gave (also a `TimeoutError`)
+    ├── NotSuspendable             the run's next pod could not reach what it has done: it goes on
     ├── UnsupportedHere            this cannot be done where the code runs; the message says where it can
     ├── FlowVisualizationError     a flow cannot be drawn without running its tasks
     ├── ConfigurationError         options or settings that cannot go together, or name nothing that exists
@@ -190,6 +191,12 @@ class NotRetryable(PenstockError):
     """A run was to be retried that has not ended, or that is a subflow or a task of another."""
 
     reason = "NotRetryable"
+
+
+class NotSuspendable(PenstockError):
+    """A run was to be suspended whose results no other pod reaches; the message has the remedy."""
+
+    reason = "NotSuspendable"
 
 
 class InvalidRunInput(PenstockError, ValueError):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from .api import reasons
 from .api.states import StateName, StateType
 from .cluster_runs import FlowRun, connect, wait_for_end
 from .context import FLOW, TASK, FlowRunContext
 from .dispatch import both_ways
-from .engine.ids import new_id
-from .errors import FlowPauseTimeout, FlowRunWaitTimeout, MissingContext, Pause, UnsupportedHere
+from .errors import (
+    FlowPauseTimeout,
+    FlowRunWaitTimeout,
+    InvalidRunInput,
+    MissingContext,
+    NotPausedError,
+    Pause,
+    UnsupportedHere,
+)
 from .pauses import LOCAL, Answer, PauseReporter, PauseRequest
 from .states import State
 
@@ -31,6 +40,10 @@ __all__ = [
     "wait_for_flow_run",
 ]
 
+_NOT_IN_SUBFLOWS = (
+    "{} works in the flow that a pod is for, and not in its subflows: one pause of a run is answered at a time"
+)
+
 
 def _pause_flow_run(
     wait_for_input: type[Any] | None = None,
@@ -44,26 +57,26 @@ def _pause_flow_run(
     within `timeout` seconds raises `FlowPauseTimeout`, which ends the run Failed. A `key` pauses a run only once.
     """
     context = _context("pause_flow_run")
-    request, model = _request(context, wait_for_input, timeout, key)
-    known, before = LOCAL.answered(context.run.id, key)
+    known, value, request, model = _request(context, wait_for_input, timeout, key)
     if known:
-        return _plain(before, model)
+        return _plain(value, model)
     reporter = context.reporter
     if isinstance(reporter, PauseReporter):
         answer = reporter.pause_requested(request)
     elif context.run.info.namespace is not None:
-        raise UnsupportedHere(
-            "pause_flow_run does not work in a pod yet: run the flow on a machine, "
-            "or split it into two deployments, of which a person starts the second"
-        )
+        raise UnsupportedHere(_NOT_IN_SUBFLOWS.format("pause_flow_run"))
     else:
         answer = LOCAL.pause(request)
-    _enter(context, State(StateType.PAUSED, None, _waits(request), reason="Paused", run_id=context.run.id))
+    _enter(context, State(StateType.PAUSED, None, _waits(request), reason=reasons.PAUSED, run_id=context.run.id))
     try:
         _wait(request, answer, timeout)
+    except Exception as error:  # the flow may go on all the same
+        reason = getattr(error, "reason", type(error).__name__)
+        _enter(context, State(StateType.RUNNING, None, str(error), reason=reason, run_id=context.run.id))
+        raise
     finally:
         LOCAL.close(request)
-    _enter(context, State(StateType.RUNNING, None, None, reason="Resumed", run_id=context.run.id))
+    _enter(context, State(StateType.RUNNING, None, None, reason=reasons.RESUMED, run_id=context.run.id))
     return _plain(answer.value, model)
 
 
@@ -75,24 +88,58 @@ def _suspend_flow_run(
 ) -> Any:
     """End the current flow run's process until somebody resumes the run, which then starts again from its top.
 
-    Refused where nothing would start it again: on this machine, and in a pod until the cluster does it.
+    What was kept is not done again: tasks with persisted results, and pauses that were answered. With `flow_run_id`,
+    the name of another run in the cluster, that run is asked to stop (`spec.suspend`). Raises `NotSuspendable` where
+    the run's next pod could not reach its results, and `UnsupportedHere` on a machine, where nothing starts it again.
     """
+    if flow_run_id is not None and not _current_is(flow_run_id):
+        from .cluster_pauses import suspend
+
+        with connect() as client:
+            suspend(client, client.get("flowruns", flow_run_id))
+        return None
     context = _context("suspend_flow_run")
-    if flow_run_id is not None and flow_run_id != context.run.id:
-        raise UnsupportedHere("suspend_flow_run suspends the run it is called in: leave flow_run_id out")
-    request, _ = _request(context, wait_for_input, timeout, key)
     if not isinstance(context.reporter, PauseReporter):
-        where = (
-            "in a pod yet" if context.run.info.namespace is not None else "on a machine: nothing starts the run again"
+        if context.run.info.namespace is not None:
+            raise UnsupportedHere(_NOT_IN_SUBFLOWS.format("suspend_flow_run"))
+        raise UnsupportedHere(
+            "suspend_flow_run does not work on a machine: nothing starts the run again; use pause_flow_run, "
+            "which keeps the process"
         )
-        raise UnsupportedHere(f"suspend_flow_run does not work {where}; use pause_flow_run, which keeps the process")
+    known, value, request, model = _request(context, wait_for_input, timeout, key)
+    if known:
+        return _plain(value, model)
     context.reporter.suspend_requested(request)
-    raise Pause(state=State(StateType.PAUSED, StateName.SUSPENDED, _waits(request), reason="Suspended"))
+    raise Pause(state=State(StateType.PAUSED, StateName.SUSPENDED, _waits(request), reason=reasons.SUSPENDED))
 
 
-def _resume_flow_run(flow_run_id: str, run_input: Mapping[str, Any] | None = None) -> None:
-    """Resume a run that waits in this process, by its id or name, with the input that it waits for."""
-    LOCAL.resume(str(flow_run_id), run_input)
+def _resume_flow_run(
+    flow_run_id: str, run_input: Mapping[str, Any] | None = None, *, namespace: str | None = None
+) -> None:
+    """Resume a run that waits, with the input that it waits for: one of this process by id or name, else one of the
+    cluster by name.
+
+    Raises `NotPausedError` where no such run waits, and `InvalidRunInput` where the input does not fit.
+    """
+    try:
+        LOCAL.resume(str(flow_run_id), run_input)
+        return
+    except NotPausedError as error:
+        not_here = error
+    from .client import NotFound
+    from .cluster_pauses import resume
+    from .kubeconfig import ClusterUnavailable
+
+    given: Any = run_input
+    if hasattr(given, "model_dump"):
+        given = given.model_dump(mode="json")
+    elif given is not None and not isinstance(given, dict):
+        given = {"value": given}  # for a pause that waits for a plain type
+    try:
+        with connect(namespace) as client:
+            resume(client, client.get("flowruns", str(flow_run_id)), given)
+    except (ClusterUnavailable, NotFound) as error:
+        raise NotPausedError(f"{not_here}, nor in the cluster: {error}") from error
 
 
 def _wait_for_flow_run(
@@ -145,16 +192,41 @@ def _context(what: str) -> FlowRunContext:
     return context
 
 
+def _current_is(run: str) -> bool:
+    context = FLOW.get()
+    return context is not None and run in (context.run.id, context.run.name)
+
+
 def _request(
     context: FlowRunContext, wanted: type[Any] | None, timeout: float | None, key: str | None
-) -> tuple[PauseRequest, type[Any] | None]:
+) -> tuple[bool, Any, PauseRequest, type[Any] | None]:
+    """Whether the next pause was answered before, and with what; the pause, and the model that its input fits."""
+    from .api.names import digest
+
     model: type[Any] | None = None
     if wanted is not None:
         from .input.run_input import run_input_of
 
         model = run_input_of(wanted)
-    deadline = None if timeout is None else time.time() + timeout
-    return PauseRequest(new_id(), context.run.id, context.run.name, key, model, deadline), model
+    run, deadline = context.run, None if timeout is None else time.time() + timeout
+    what = key if key is not None else "" if model is None else json.dumps(model.model_json_schema(), sort_keys=True)
+    cause = digest(run.flow_name, "key" if key is not None else "input", what)
+    counted = f"pause {cause}"
+    number = 1 if key is not None else context.calls.get(counted, 0) + 1
+    while True:
+        request = PauseRequest(f"{cause}-{number}", run.id, run.name, key, model, deadline)
+        if isinstance(context.reporter, PauseReporter):
+            known, value = context.reporter.answered(request.id)
+        else:
+            known, value = LOCAL.answered(run.id, request.id)
+        try:
+            value = request.validated(value) if known else None
+            break
+        except InvalidRunInput:  # it fitted the schema, and not the model's own validators: it is asked for again
+            number += 1
+    if key is None:
+        context.calls[counted] = number
+    return known, value, request, model
 
 
 def _plain(value: Any, model: type[Any] | None) -> Any:

@@ -1,6 +1,6 @@
 """Runs that wait for a person: the seam to whoever holds the pause, and the one on this machine.
 
-A reporter that is a `PauseReporter` holds the pause (one day that of a pod, by `spec.resume`). Without one, runs on
+A reporter that is a `PauseReporter` holds the pause (that of a pod, by `spec.resume`). Without one, runs on
 this machine are answered in their process: by `resume_flow_run` from another thread, or at the terminal.
 """
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class PauseRequest:
-    """One pause of one run: what it waits for, and until when."""
+    """One pause of one run: what it waits for, and until when.
+
+    `id` is the same whenever the run comes to this pause again: of its key, or of what it asks for and how often the
+    flow has asked for that before.
+    """
 
     __slots__ = ("deadline", "id", "key", "model", "run_id", "run_name")
 
@@ -61,11 +65,14 @@ class Answer(Once):
 class PauseReporter(Protocol):
     """What a reporter may do besides: hold pauses."""
 
+    def answered(self, pause: str) -> tuple[bool, Any]:
+        """Whether the pause of this id was answered before, and with what input."""
+
     def pause_requested(self, request: PauseRequest) -> Answer:
         """The run waits in its process; the answer happens when it is resumed."""
 
     def suspend_requested(self, request: PauseRequest) -> None:
-        """The run is to end here and be started again when it is resumed. Raises `UnsupportedHere` with the remedy."""
+        """The run is to end here and be started again when it is resumed. Raises `NotSuspendable` with the remedy."""
 
 
 class LocalPauses:
@@ -74,13 +81,12 @@ class LocalPauses:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[str, tuple[PauseRequest, Answer]] = {}  # by run id
-        self._answers: dict[tuple[str, str], Any] = {}  # by run id and key: each key pauses a run once
+        self._answers: dict[tuple[str, str], Any] = {}  # by ids of run and pause
 
-    def answered(self, run_id: str, key: str | None) -> tuple[bool, Any]:
-        """Whether this key of the run was answered before, and what."""
+    def answered(self, run_id: str, pause: str) -> tuple[bool, Any]:
+        """Whether this pause of the run was answered before, and what."""
         with self._lock:
-            known = key is not None and (run_id, key) in self._answers
-            return known, self._answers.get((run_id, key)) if key is not None else None
+            return (run_id, pause) in self._answers, self._answers.get((run_id, pause))
 
     def pause(self, request: PauseRequest) -> Answer:
         """Open a pause; at a terminal, somebody is asked."""
@@ -109,16 +115,12 @@ class LocalPauses:
         with self._lock:
             found = [pair for pair in self._open.values() if run in (pair[0].run_id, pair[0].run_name)]
         if not found:
-            raise NotPausedError(
-                f"no run {run} waits in this process; "
-                f"runs of other processes, and in the cluster, are resumed there (the cluster's not yet by the SDK)"
-            )
+            raise NotPausedError(f"no run {run} waits in this process")
         request, answer = found[0]
         answer.value = request.validated(given)
         with self._lock:
             self._open.pop(request.run_id, None)
-            if request.key is not None:
-                self._answers[request.run_id, request.key] = answer.value
+            self._answers[request.run_id, request.id] = answer.value
         answer.happen()
 
 

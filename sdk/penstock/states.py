@@ -252,6 +252,7 @@ _TELLING = (
     errors.ParameterError,
     errors.ConcurrencySlotAcquisitionError,
     errors.FlowPauseTimeout,
+    errors.NotSuspendable,
     errors.UnsupportedHere,
 )
 

@@ -29,6 +29,13 @@ class Approval(RunInput):
     note: str = ""
 
 
+@pytest.fixture(autouse=True)
+def nothing_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of these tests have one id, and no memory of each other."""
+    monkeypatch.setattr(LOCAL, "_answers", {})
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+
+
 def resume_when_paused(recorder: Any, *answers: Any) -> list[BaseException]:
     """Answer each pause of the recorder's run in turn, from another thread."""
     raised: list[BaseException] = []
@@ -153,14 +160,14 @@ def test_where_it_cannot_be_it_is_refused(recorder: Any) -> None:
 
 
 @pytest.mark.parametrize("function", [pause_flow_run, suspend_flow_run])
-def test_in_a_pod_it_says_so_instead_of_hanging(function: Any, recorder: Any) -> None:
+def test_where_nobody_holds_the_pause_it_says_so_instead_of_hanging(function: Any, recorder: Any) -> None:
     @flow
     def f() -> None:
         function()
 
     state = recorder.run(f, namespace="team")
     assert (state.type.value, state.reason) == ("Failed", "UnsupportedHere")
-    assert "in a pod yet" in state.message
+    assert "not in its subflows" in state.message
 
 
 def test_a_run_on_a_machine_is_not_suspended() -> None:
@@ -178,11 +185,24 @@ class Holder:
     def __init__(self, recorder: Any) -> None:
         self.task_changed, self.flow_changed = recorder.task_changed, recorder.flow_changed
         self.requests: list[PauseRequest] = []
+        self.known: dict[str, Any] = {}
+
+    def answered(self, pause: str) -> tuple[bool, Any]:
+        return pause in self.known, self.known.get(pause)
 
     def pause_requested(self, request: PauseRequest) -> Answer:
         self.requests.append(request)
         answer = Answer()
         answer.value = request.validated({"approved": True})
+        answer.happen()
+        return answer
+
+    def answer(self, request: PauseRequest) -> Answer:
+        """By what is asked for; remembered."""
+        self.requests.append(request)
+        answer = Answer()
+        self.known[request.id] = {"approved": True} if request.model is Approval else {"value": 3}
+        answer.value = request.validated(self.known[request.id])
         answer.happen()
         return answer
 
@@ -201,6 +221,59 @@ def test_a_reporter_may_hold_the_pause(recorder: Any) -> None:
     (request,) = holder.requests
     assert (request.run_id, request.key, request.model) == ("run-uid", "k", Approval)
     assert request.deadline is not None
+
+
+def test_what_was_answered_in_an_earlier_attempt_is_not_asked_again(recorder: Any) -> None:
+    """Each pause has an id of its own that is the same the next time; what does not fit is asked for again."""
+
+    @flow
+    def f() -> Any:
+        return [
+            suspend_flow_run(wait_for_input=Approval),
+            pause_flow_run(wait_for_input=Approval),
+            pause_flow_run(wait_for_input=int),
+            pause_flow_run(wait_for_input=Approval, key="k"),
+            pause_flow_run(wait_for_input=Approval, key="k"),
+        ]
+
+    first = Holder(recorder)
+    type(recorder).run(first, f)
+    (suspended,) = first.requests
+    second = Holder(recorder)
+    second.known = {suspended.id: {"approved": "maybe"}}
+    type(recorder).run(second, f)
+    (again,) = second.requests
+    assert again.id != suspended.id
+    third = Holder(recorder)
+    third.known = {**second.known, again.id: {"approved": False}}
+    third.pause_requested = lambda request: third.answer(request)  # type: ignore[method-assign]
+    assert type(recorder).run(third, f).result() == [
+        Approval(approved=False),
+        Approval(approved=True),
+        3,
+        Approval(approved=True),
+        Approval(approved=True),
+    ]
+    ids = [request.id for request in third.requests]
+    assert len({*ids, suspended.id, again.id}) == 5
+    assert [request.key for request in third.requests] == [None, None, "k"]
+
+
+def test_a_flow_that_outlives_its_pause_goes_on_running(recorder: Any) -> None:
+    @flow
+    def f() -> int:
+        try:
+            pause_flow_run(timeout=0.01)
+        except FlowPauseTimeout:
+            return 1
+        return 2
+
+    assert recorder.run(f).result() == 1
+    assert [(state.name, state.reason) for state in recorder.flow_states] == [
+        ("Running", None),
+        ("Paused", "Paused"),
+        ("Running", "PauseTimedOut"),
+    ]
 
 
 def test_a_suspended_run_stops_where_it_is_and_lets_its_tasks_end(recorder: Any, caplog: Any) -> None:

@@ -42,14 +42,14 @@ def test_an_answer_that_does_not_fit_leaves_the_run_waiting() -> None:
     assert answer.value == Approval(yes=True)
 
 
-def test_each_key_of_a_run_is_answered_once() -> None:
+def test_each_pause_of_a_run_is_answered_once() -> None:
     pauses = LocalPauses()
-    pauses.pause(request(key="k", model=Approval))
-    assert pauses.answered("id", "k") == (False, None)
+    pauses.pause(request(model=Approval))
+    assert pauses.answered("id", "pause") == (False, None)
     pauses.resume("id", {"yes": False})
-    assert pauses.answered("id", "k") == (True, Approval(yes=False))
-    assert pauses.answered("id", None) == (False, None)
-    assert pauses.answered("other", "k") == (False, None)
+    assert pauses.answered("id", "pause") == (True, Approval(yes=False))
+    assert pauses.answered("id", "another") == (False, None)
+    assert pauses.answered("other", "pause") == (False, None)
 
 
 def test_a_closed_pause_is_not_waiting() -> None:

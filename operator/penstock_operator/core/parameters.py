@@ -19,15 +19,24 @@ def merge(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for layer in layers for name, value in (layer or {}).items()}
 
 
-def problems(schema: Mapping[str, Any] | None, parameters: Mapping[str, Any], *, partial: bool = False) -> list[str]:
+def problems(
+    schema: Mapping[str, Any] | None,
+    parameters: Mapping[str, Any],
+    *,
+    partial: bool = False,
+    what: str = "parameters",
+    most: int = MAX_BYTES,
+) -> list[str]:
     """What is wrong, each as `path: why`; empty when they fit. `partial` forgives what is missing.
+
+    `what` they are and how many bytes they may have is for those who check something else, such as an answer.
 
     A schema that names its properties and says nothing of others refuses others, for a misspelt name must not pass.
     References to other documents are never fetched.
     """
     size = len(json.dumps(parameters))
-    if size > MAX_BYTES:
-        return [f"parameters: {size} bytes of JSON, at most {MAX_BYTES}; pass a reference to large data instead"]
+    if size > most:
+        return [f"{what}: {size} bytes of JSON, at most {most}; pass a reference to large data instead"]
     if not schema:
         return []
     closed = dict(schema)
@@ -40,13 +49,13 @@ def problems(schema: Mapping[str, Any] | None, parameters: Mapping[str, Any], *,
         validator = Draft202012Validator(closed, registry=Registry())
         found = sorted(validator.iter_errors(dict(parameters)), key=lambda error: [str(part) for part in error.path])
     except SchemaError as error:
-        return [f"the flow's parameter schema is no JSON Schema: {error.message}"]
+        return [f"the schema of the {what} is no JSON Schema: {error.message}"]
     except Exception as error:  # a $ref that leads nowhere has several types
-        return [f"the flow's parameter schema cannot be used: {error}"]
-    told = [_say(error) for error in found[:MAX_TOLD]]
+        return [f"the schema of the {what} cannot be used: {error}"]
+    told = [_say(error, what) for error in found[:MAX_TOLD]]
     return told + ([f"and {len(found) - MAX_TOLD} more"] if len(found) > MAX_TOLD else [])
 
 
-def _say(error: ValidationError) -> str:
+def _say(error: ValidationError, what: str) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
-    return f"{path or 'parameters'}: {error.message[:300]}"
+    return f"{path or what}: {error.message[:300]}"

@@ -59,6 +59,7 @@ class Policy:
     """After so long past its time a run that cannot start is called Late."""
     force_after: int | None = None
     """Silence of a node after which its pods are deleted by force; None: never."""
+    shared_results: bool = False  # another pod finds what this one keeps: the run may be suspended
 
 
 def policy(run: Body, deployment: Body | None, pool: Body | None, late_after: int = DEFAULT_LATE_AFTER) -> Policy:

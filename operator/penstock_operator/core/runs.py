@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 
-from . import changes, children, diagnosis, nodes
+from . import changes, children, diagnosis, nodes, pauses
 from .changes import Change, Condition, Entry
 from .children import ALONE, Family
 from .diagnosis import Diagnosis
@@ -170,9 +170,18 @@ def _next(
         if run.attempt and family.unfinished:
             return Decision(due=now + timedelta(seconds=CHILDREN_DUE))
         return _start(run, outcome, policy, now)
+    if pauses.suspended(run):
+        return _wait_for_resume(run, attempt, now, confirmed=confirmed)
+    wanted = run.suspend and not attempt.over and (run.type is S.PENDING or policy.shared_results)
+    if wanted or pauses.stopping(run):
+        return _stop(run, attempt, confirmed=confirmed)
     if run.type is S.PENDING:
         return _await_claim(run, attempt, policy, now, confirmed=confirmed)
-    return _watch(run, attempt, policy, now, confirmed=confirmed)
+    decision = _watch(run, attempt, policy, now, confirmed=confirmed)
+    if decision.change.entries:
+        return decision
+    told = pauses.told(run, shared=policy.shared_results)
+    return replace(decision, change=replace(decision.change, conditions=(*decision.change.conditions, *told)))
 
 
 def _within_parent(run: RunView, parent: RunView | None, now: datetime) -> Decision:
@@ -217,19 +226,51 @@ def _linger(run: RunView, attempt: Attempt, now: datetime) -> Decision:
     return Decision(delete=attempt.doomed() if attempt.live else (), due=now + again)
 
 
+def _wait_for_resume(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -> Decision:
+    """A run without a process: its pod ends, then somebody resumes it, or nobody does in time."""
+    if not attempt.over:
+        return _linger(run, attempt, now)
+    verdict = pauses.judge(run, now)
+    if verdict.entry is None:
+        return Decision(Change(conditions=verdict.conditions), due=verdict.due)
+    if not confirmed:
+        return Decision(confirm=True)
+    if verdict.entry.type.terminal:
+        return Decision(_end(run, verdict.entry, now))
+    fields: Body = {} if verdict.answers is None else {"answers": verdict.answers}
+    return Decision(Change((verdict.entry,), fields, ("pod", "pause"), verdict.conditions), due=now)
+
+
+def _stop(run: RunView, attempt: Attempt, *, confirmed: bool) -> Decision:
+    """End the attempt because spec.suspend is set: one that has not started is taken back, another is suspended."""
+    if not attempt.over:
+        return Decision(Change(conditions=(pauses.stops(),)), delete=attempt.doomed())
+    if not confirmed:
+        return Decision(confirm=True)
+    if run.type is S.PENDING:
+        message = f"attempt {run.attempt} was taken back before it started: spec.suspend was set; unset, the run starts"
+        entry = Entry(S.SCHEDULED, reasons.SUSPEND_REQUESTED, message)
+        return Decision(Change((entry,), remove=("pod",), conditions=(pauses.stopped(),)))
+    entry, pause = pauses.stop(run)
+    return Decision(Change((entry,), {"pause": pause}, ("pod",), (pauses.stopped(),)))
+
+
 def _end(run: RunView, entry: Entry, now: datetime) -> Change:
     """The change that ends a run; called only when nothing of it runs."""
     fields: Body = {"endTime": format_time(now)}
     length = changes.duration(run, now)
     if length:
         fields["duration"] = length
-    return Change((entry,), fields)
+    return Change((entry,), fields, remove=("pause",) if "pause" in run.status else ())
 
 
 def _cancel(run: RunView, attempt: Attempt, now: datetime, asked: str, *, confirmed: bool) -> Decision:
     if run.type in (None, S.SCHEDULED):
         entry = Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, f"{asked}; the run had not started")
         return Decision(_end(run, entry, now))
+    if pauses.suspended(run) and attempt.over:
+        entry = Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, f"{asked}; the run was suspended")
+        return Decision(_end(run, entry, now)) if confirmed else Decision(confirm=True)
     if run.type is not S.CANCELLING:
         entry = Entry(S.CANCELLING, reasons.CANCEL_REQUESTED, f"{asked}; waiting for the pod to end")
         return Decision(Change((entry,)), delete=attempt.doomed())
@@ -249,6 +290,8 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
         message = f"not started within startingDeadlineSeconds ({late}) of {format_time(wanted)}"
         return Decision(_end(run, Entry(S.FAILED, reasons.STARTING_DEADLINE_EXCEEDED, message), now))
     give_up = wanted + timedelta(seconds=late) if late and wanted and run.attempt == 0 else None
+    if run.suspend:
+        return Decision(Change(pauses.held(run)), due=give_up)
     if isinstance(outcome, Refused):
         return Decision(_end(run, Entry(S.FAILED, outcome.reason, outcome.message), now))
     if isinstance(outcome, Waiting):
@@ -367,7 +410,7 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
     mine = tuple(pod for pod in attempt.pods if pod.uid == run.claimed_uid)
     running = any(not attempt.gone(pod) for pod in mine)
     limit = policy.active_deadline
-    start = parse_time(run.status.get("startTime")) or run.entered or now
+    start = pauses.active_since(run) or run.entered or now
     deadline = start + timedelta(seconds=limit) if limit else None
     exceeded = deadline is not None and now >= deadline
     if running:
@@ -435,4 +478,4 @@ def _lost(run: RunView, why: Diagnosis, policy: Policy, now: datetime) -> Decisi
         return Decision(_end(run, Entry(S.CRASHED, why.reason, why.message + spent), now))
     entry = Entry(S.SCHEDULED, why.reason, f"attempt {run.attempt} was lost: {why.message}", StateName.AWAITING_RETRY)
     fields = {} if retries.free(why) else {"infraRetries": used + 1}
-    return Decision(Change((entry,), fields, remove=("pod",)), due=now)
+    return Decision(Change((entry,), fields, remove=("pod", *(("pause",) if "pause" in run.status else ()))), due=now)

@@ -121,6 +121,11 @@ class RunView:
         return bool(self.spec.get("cancel"))
 
     @property
+    def suspend(self) -> bool:
+        """Whether it is to stop, or not to start."""
+        return bool(self.spec.get("suspend"))
+
+    @property
     def parent(self) -> Body:
         """Name, uid and `awaited` of the run that made it; empty for none."""
         return self.spec.get("parent") or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from ..cluster import (
     NotFound,
     ResourceType,
 )
-from ..core import changes, pod_events, resolve, retried, runs
+from ..core import changes, pauses, pod_events, resolve, retried, runs
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
 from ..core.policy import DEFAULT_LATE_AFTER, policy
@@ -154,6 +155,7 @@ class FlowRuns:
         else:
             found = References(None, await self._revised(run, "deployment"), await self._revised(run, "pool"))
         rules = policy(run.spec, found.deployment, found.pool, self._late_after)
+        rules = replace(rules, shared_results=pauses.shared_results(run.resolved, found.pool))
         seen = self._attempt(run)
         return runs.decide(run, seen, found.outcome, rules, self._clock(), confirmed=confirmed, family=family)
 

@@ -6,6 +6,9 @@ MAX_HISTORY = 64
 HISTORY_AT_LAUNCH = 48  # leaves room for a runner that appends without having read the list
 MAX_INLINE_RESULT = 2048  # bytes of JSON
 MAX_MESSAGE = 1024
+MAX_ANSWERS = 32  # pauses of a run that were answered
+MAX_INPUT = 4096  # bytes of JSON of one answer
+MAX_PAUSE_SCHEMA = 16384  # bytes of JSON
 MAX_HISTORY_MESSAGE = 256
 CUT = " … (see the run's logs)"
 

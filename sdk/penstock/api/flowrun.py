@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from .bounds import MAX_HISTORY, MAX_HISTORY_MESSAGE
+from .bounds import MAX_ANSWERS, MAX_HISTORY, MAX_HISTORY_MESSAGE
 from .flow import ResultDefaults
 from .flowdeployment import InfraRetries
 from .pods import PodOverrides
@@ -175,7 +175,7 @@ class FlowRunSpec(Model):
     cancel: bool | None = None
     """Ask the run to end; cannot be taken back."""
     suspend: bool | None = None
-    """Ask the run to stop and keep what it has."""
+    """Ask the run to stop and keep what it has; unset, it goes on in a new pod."""
     resume: Resume | None = None
     """Answer a pause."""
 
@@ -313,6 +313,17 @@ class Pause(Model):
     """When waiting ends."""
 
 
+class PauseAnswer(Model):
+    """A pause that was answered: what starts again from its top does not ask again."""
+
+    pause: Annotated[str, Field(min_length=1, max_length=64)]
+    """`id` of the pause."""
+    input: JsonObject | None = None
+    """The input; it fits the pause's schema."""
+    time: Time
+    """When it was taken."""
+
+
 class TaskCounts(Model):
     """Task runs of the run, by state."""
 
@@ -446,12 +457,14 @@ class FlowRunStatus(Model):
     """From start to end, for people."""
     pause: Pause | None = None
     """What it waits for."""
+    answers: Annotated[list[PauseAnswer], Field(max_length=MAX_ANSWERS)] | None = None
+    """Pauses that were answered, oldest first."""
     tasks: TaskCounts | None = None
     """Task runs by state."""
     result: Result | None = None
     """What the flow returned."""
     conditions: Conditions | None = None
-    """Resolved, PodReady."""
+    """Resolved, PodReady, Answered, Suspendable."""
 
 
 class FlowRun(Resource):

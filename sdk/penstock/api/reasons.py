@@ -12,6 +12,7 @@ POOL_SUSPENDED = "WorkPoolSuspended"
 DEPLOYMENT_SUSPENDED = "FlowDeploymentSuspended"
 QUEUE_SUSPENDED = "WorkQueueSuspended"
 NOT_DUE = "NotDue"
+SUSPEND_REQUESTED = "SuspendRequested"  # spec.suspend is set; unset, the run goes on
 ACCEPTED = "Accepted"
 
 # Runs that end before user code (state Failed: the author must act).
@@ -60,6 +61,13 @@ ENTRYPOINT_NOT_FLOW = "EntrypointNotFlow"
 TIMED_OUT = "TimedOut"
 CANCEL_REQUESTED = "CancelRequested"
 CANCELLED = "Cancelled"
+PAUSED = "Paused"  # the process waits to be resumed
+SUSPENDED = "Suspended"  # likewise, and its process has ended
+RESUMED = "Resumed"
+PAUSE_TIMED_OUT = "PauseTimedOut"  # nobody answered by status.pause.deadline
+INVALID_INPUT = "InvalidInput"  # an answer does not fit status.pause.schema; the run waits on
+STALE_ANSWER = "StaleAnswer"  # spec.resume names another pause than the one that waits
+NOT_SUSPENDABLE = "NotSuspendable"  # no result store that another pod could reach; the run goes on
 
 # Any object.
 RECONCILE_FAILED = "ReconcileFailed"  # something in it, or a defect of the operator, breaks every look at it
@@ -69,4 +77,6 @@ READY = "Ready"
 RECONCILED = "Reconciled"  # False: the operator cannot look at the run without an error
 RESOLVED = "Resolved"  # False: something the run names is missing
 POD_READY = "PodReady"  # False: why the pod of the current attempt does not run
+ANSWERED = "Answered"  # False: why what spec.resume says does not resume the run
+SUSPENDABLE = "Suspendable"  # False: why spec.suspend does not stop the run, or what it waits for to stop it
 SETTLED = "Settled"

@@ -71,7 +71,8 @@ TRANSITIONS: dict[StateType | None, frozenset[StateType]] = {
             _S.CRASHED,
         }
     ),
-    _S.PAUSED: frozenset({_S.RUNNING, _S.SCHEDULED, _S.CANCELLING, _S.FAILED, _S.CRASHED, _S.CANCELLED}),
+    # To itself: what waits with its process is suspended, and waits without.
+    _S.PAUSED: frozenset({_S.PAUSED, _S.RUNNING, _S.SCHEDULED, _S.CANCELLING, _S.FAILED, _S.CRASHED, _S.CANCELLED}),
     # Whatever else is reported while a run is being cancelled, it was cancelled.
     _S.CANCELLING: frozenset({_S.CANCELLED}),
     _S.COMPLETED: frozenset(),

@@ -34,11 +34,12 @@ def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:
             raise click.BadParameter(f"{pair!r}: write it as name=value", param_hint="--param")
         if name in found:
             raise click.BadParameter(f"{name} is given twice", param_hint="--param")
-        found[name] = _value(text)
+        found[name] = value_of(text)
     return found
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """What a person typed: JSON where it is some, else the text."""
     try:
         value = json.loads(text)
         json.dumps(value, allow_nan=False)  # NaN and 1e999 are Python's JSON, and nobody else's

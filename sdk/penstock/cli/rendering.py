@@ -71,6 +71,20 @@ def untold(run: Body) -> list[Body]:
     return [condition for condition in unmet(run) if condition["message"] != state_of(run).get("message")]
 
 
+def waits_for(run: Body) -> list[str]:
+    """What a paused run waits for, and how to give it that."""
+    status, state, name = run.get("status") or {}, state_of(run), run["metadata"]["name"]
+    if state.get("type") != "Paused":
+        return []
+    pause = status.get("pause") or {}
+    required = (pause.get("schema") or {}).get("required") or []
+    fields = list((pause.get("schema") or {}).get("properties") or {})
+    given = "".join(f" --input {field}=VALUE" for field in required)
+    until = f" until {pause['deadline'][:19]}Z" if pause.get("deadline") else ""
+    asked = f"{', '.join(fields)}{until}" if fields else f"somebody to resume it{until}"
+    return [f"{asked}: penstock resume {name}{given}"]
+
+
 def cells(run: Body, now: datetime, *, wide: bool = False) -> dict[str, str]:
     """The columns of a run, those of `kubectl get flowruns`."""
     status, state = run.get("status") or {}, state_of(run)

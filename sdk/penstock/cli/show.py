@@ -12,7 +12,7 @@ from ..client import Client
 from .archived import ArchivedRuns, archive_options
 from .lookup import RUN, find
 from .options import cluster_options, open_client, output_option
-from .rendering import COLOURS, Body, age, show, state_of, table, untold, utc_now
+from .rendering import COLOURS, Body, age, show, state_of, table, untold, utc_now, waits_for
 
 MAX_FAILURES = 20
 
@@ -53,6 +53,7 @@ def lines(run: Body, pages: list[Body]) -> list[str]:
         found.append(f"Retry of:    {spec['retryOf']['name']}")
     if state.get("message"):
         found.append(f"Message:     {state['message']}")
+    found += [f"Waits for:   {text}" for text in waits_for(run)]
     for condition in untold(run):
         found.append(f"Condition:   {condition['type']}: {condition['reason']}: {condition['message']}")
     pod = (status.get("pod") or {}).get("name")

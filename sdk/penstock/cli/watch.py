@@ -15,7 +15,7 @@ from ..client import Client
 from ..kubeconfig import ClusterUnavailable
 from .lookup import RUN, find
 from .options import output_option, with_client
-from .rendering import COLOURS, Body, instant, show, state_of, terminal, untold, utc_now
+from .rendering import COLOURS, Body, instant, show, state_of, terminal, untold, utc_now, waits_for
 from .show import lines as full
 from .show import pages_of
 
@@ -73,7 +73,7 @@ def _changes(client: Client, run: Body) -> Iterator[Body]:
 
 def explanation(run: Body) -> list[str]:
     """Why the run does not go on, as its conditions tell."""
-    return [f"{c['reason']}: {c['message']}" for c in untold(run)]
+    return [*(f"waits for {text}" for text in waits_for(run)), *(f"{c['reason']}: {c['message']}" for c in untold(run))]
 
 
 def elapsed(run: Body, now: datetime) -> str:

@@ -1,9 +1,9 @@
 """The process in the pod: claim, load, run, report, in this order.
 
-Exit codes: 0 when the run's end is written, or when the run was not this pod's to take; 1 when the attempt was fenced
-or refused, so that no end could be written; 2 when the environment names no run; 143 after SIGTERM. On SIGTERM user
-code is interrupted and what it did is reported, but no end is written: whether the run was cancelled, evicted or moved
-is the operator's to say, once the pod is gone.
+Exit codes: 0 when the run's end is written, or that it is suspended, or when the run was not this pod's to take; 1 when
+the attempt was fenced or refused, so that no end could be written; 2 when the environment names no run; 143 after
+SIGTERM. On SIGTERM user code is interrupted and what it did is reported, but no end is written: whether the run was
+cancelled, suspended, evicted or moved is the operator's to say, once the pod is gone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .children import Children
 from .connection import Api, NotInPod
 from .events import EmittedEvents
 from .pages import Pages
+from .pauses import Pauses
 from .reports import Reports
 from .status import Fenced, RunStatus, say
 
@@ -166,6 +167,7 @@ def main() -> int:
         pages,
         Children(api, assignment, pages, lambda: interruption.terminated),
         EmittedEvents(api, assignment),
+        lambda wake: Pauses(api, assignment, run, wake),
         started=started.timestamp() if started else None,
         entered=run["status"].get("runCount") or 0,
         fenced=interruption.interrupt,
@@ -191,7 +193,10 @@ def main() -> int:
         if reports.fenced:
             raise reports.fenced
         assert state is not None
-        reports.finish(state)
+        if reports.suspended(state):
+            reports.suspend(state)
+        else:
+            reports.finish(state)
     except Fenced as error:
         return _exit(1, f"{reasons.PROTOCOL_MISMATCH}: {error}")
     return 0

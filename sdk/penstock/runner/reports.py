@@ -18,12 +18,14 @@ from ..api.states import StateType
 from .connection import Refused, Unreachable
 from .events import EmittedEvents
 from .pages import Pages
+from .pauses import Pauses
 from .status import Fenced, Ops, RunStatus, say, timestamp
 
 if TYPE_CHECKING:
     from ..engine.records import FlowRunInfo, TaskRecord
     from ..engine.reporting import Reporter
     from ..events import Event
+    from ..pauses import Answer, PauseRequest
     from ..states import State
     from .children import Children
 
@@ -41,6 +43,7 @@ class Reports:
         pages: Pages,
         children: Children,
         events: EmittedEvents,
+        pauses: Callable[[Callable[[], object]], Pauses],
         *,
         started: float | None,
         entered: int,
@@ -49,7 +52,7 @@ class Reports:
         self._status, self._pages, self._children, self._events = status, pages, children, events
         self._begun = time.monotonic()
         self._started = started
-        self._changes: list[tuple[State[Any], int]] = []
+        self._changes: list[tuple[State[Any], int, Ops]] = []
         self._entered_before, self._entered = entered, 0
         self._told: dict[str, Any] = {}  # the counts that stand in the run
         self._wake = threading.Event()
@@ -57,6 +60,7 @@ class Reports:
         self._failures_seen = 0
         self._next_regular = 0.0
         children.ended = self._wake.set
+        self._pauses = pauses(self._wake.set)
         self._on_fenced = fenced
         self.fenced: Fenced | None = None
         self._thread = threading.Thread(target=self._loop, name="penstock-reports", daemon=True)
@@ -71,13 +75,22 @@ class Reports:
             self._wake.set()
 
     def flow_changed(self, state: State[Any]) -> None:
-        """The flow is tried again, or waits for it. In the resource it stays Running: the attempt goes on."""
+        """The flow is tried again, or waits for it: in the resource it stays Running, for the attempt goes on. Or it
+        waits for a person, which is Paused, and then goes on."""
+        if state.type is StateType.PAUSED:
+            self._changes.append((state, self._run_count, self._pauses.entered()))
+            self._wake.set()
+            return
+        if state.type is StateType.RUNNING and state.reason is not None:  # it was paused
+            self._changes.append((state, self._run_count, self._pauses.left()))
+            self._wake.set()
+            return
         if state.type is StateType.RUNNING:
             self._entered += 1
             self._children.restart()
             if self._entered == 1:  # the claim has written it
                 return
-        self._changes.append((state, self._run_count))
+        self._changes.append((state, self._run_count, []))
         self._wake.set()
 
     def event_emitted(self, event: Event) -> None:
@@ -92,6 +105,36 @@ class Reports:
     def child(self, info: FlowRunInfo) -> Reporter:
         """A subflow is about to start."""
         return self._children.child(info)
+
+    # What holds its pauses (`penstock.pauses.PauseReporter`).
+
+    def answered(self, pause: str) -> tuple[bool, Any]:
+        """Whether this pause was answered before, and with what."""
+        return self._pauses.answered(pause)
+
+    def pause_requested(self, request: PauseRequest) -> Answer:
+        """The run waits in its process."""
+        return self._pauses.open(request)
+
+    def suspend_requested(self, request: PauseRequest) -> None:
+        """The run is about to end here. Raises NotSuspendable."""
+        self._pauses.suspend(request)
+
+    def suspended(self, state: State[Any]) -> bool:
+        """Whether this is how a run ends that goes on in another pod."""
+        return state.type is StateType.PAUSED and self._pauses.suspending is not None
+
+    def suspend(self, state: State[Any]) -> None:
+        """Write that the run is suspended, as the last thing. Raises Fenced."""
+        self._close()
+        self._thread.join()
+        self._deliver_records()
+        extra: Ops = [{"op": "add", "path": "/status/runCount", "value": self._run_count}]
+        extra += self._pauses.entered(self._pauses.suspending)
+        if counts := self._pages.status():
+            extra.append({"op": "add", "path": "/status/tasks", "value": counts})
+        reason, message = state.reason or "", state.message or ""
+        self._status.enter(StateType.PAUSED, state.name, reason, message, time.time(), extra)
 
     # Its end, by the main thread.
 
@@ -212,11 +255,14 @@ class Reports:
 
     def _deliver(self, *, everything: bool, counts: bool) -> None:
         while self._changes:
-            state, runs = self._changes[0]
-            count: Ops = [{"op": "add", "path": "/status/runCount", "value": runs}]
+            state, runs, more = self._changes[0]
+            count: Ops = [{"op": "add", "path": "/status/runCount", "value": runs}, *more]
             reason, message = state.reason or "", state.message or ""
-            self._status.enter(StateType.RUNNING, state.name, reason, message, state.time, count)
+            type_ = StateType.PAUSED if state.type is StateType.PAUSED else StateType.RUNNING
+            self._status.enter(type_, state.name, reason, message, state.time, count)
             del self._changes[0]
+        if (ops := self._pauses.to_tell()) and self._status.progress(ops):
+            self._pauses.told()
         now, failures = time.monotonic(), self._pages.failures
         # Subflows wake this thread more often than the rhythm of counts and pages is.
         regular = everything or now >= self._next_regular or failures != self._failures_seen

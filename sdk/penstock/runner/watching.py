@@ -30,9 +30,11 @@ class Watch:
             raise Unreachable(f"{answer.status} {answer.body.get('message')}")
         return answer.body["items"], answer.body["metadata"]["resourceVersion"]
 
-    def events(self, path: str, selector: str, version: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def events(
+        self, path: str, selector: str, version: str, *, by: str = "labelSelector"
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(type, object) of each change after `version`. Ends when the server ends it. Raises Unreachable."""
-        query = f"labelSelector={selector}&resourceVersion={version}&watch=1&timeoutSeconds={WATCH_SECONDS}"
+        query = f"{by}={selector}&resourceVersion={version}&watch=1&timeoutSeconds={WATCH_SECONDS}"
         for line in self._api.lines(f"{path}?{query}", WATCH_SECONDS + TIMEOUT):
             event = json.loads(line)
             if event["type"] == "ERROR":

@@ -976,3 +976,90 @@ def test_a_new_attempt_of_a_retry_needs_the_old_run_no_more() -> None:
         stage.reconcile("again")
         stage.clock.advance(120)
     assert (stage.run("again")["attempt"], stage.run("again")["resolved"]) == (2, before)
+
+
+# A suspended life, with an operator that dies.
+
+
+class Killed(BaseException):
+    """The operator's process ends here."""
+
+
+def suspended_life(fatal: int = -1, when: str = "before") -> tuple[list[tuple[str, str]], int]:
+    """A run that is stopped, waits, goes on in a second pod, asks there, is answered, and completes in a third.
+
+    Its states as they are remembered, and the writes that the operator made; it dies at the `fatal`-th of them.
+    """
+    stage, seen = Stage(pool={"results": {"url": "s3://bucket/results"}}), 0
+
+    def count(write: Write) -> None:
+        nonlocal seen
+        seen += 1
+        if seen - 1 == fatal:
+            raise Killed(str(write))
+
+    setattr(stage, when, count)
+
+    def operate() -> None:
+        for _ in range(4):
+            try:
+                stage.reconcile()
+            except Killed:
+                stage.restart()
+
+    def goes_on(pod: str) -> None:
+        operate()
+        stage.start_pod(pod)
+        stage.claim(pod)
+        operate()
+
+    stage.submit()
+    goes_on("run-1")
+    stage.edit("FlowRun", "run", suspend=True)
+    operate()
+    stage.edit("FlowRun", "run", suspend=False)  # too late: its pod is being ended
+    if stage.get("Pod", "run-1") is not None:
+        stage.remove("Pod", "run-1")
+    goes_on("run-2")
+    status = stage.run()
+    seq = status["state"]["seq"] + 1
+    entry = {**status["state"], "type": "Paused", "name": "Suspended", "reason": "Suspended", "seq": seq}
+    history = [*status["history"], {**entry, "attempt": 2, "writer": "runner"}]
+    pause = {"id": "abc-1", "schema": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+    stage.cluster.set_status(FLOW_RUNS, NAMESPACE, "run", state=entry, history=history, pause=pause)
+    stage.end_pod("run-2")
+    stage.edit("FlowRun", "run", resume={"pause": "abc-1", "input": {"n": "three"}})
+    operate()
+    assert stage.condition("Answered") == ("False", "InvalidInput")
+    stage.edit("FlowRun", "run", resume={"pause": "abc-1", "input": {"n": 3}})
+    goes_on("run-3")
+    assert [(a["pause"], a["input"]) for a in stage.run()["answers"]] == [("abc-1", {"n": 3})]
+    assert "pause" not in stage.run()
+    stage.enter("Completed", "Completed")
+    stage.end_pod("run-3")
+    operate()
+    assert stage.run()["settled"]
+    assert stage.names("Pod") == ["run-2", "run-3"]
+    assert "infraRetries" not in stage.run()
+    return [(entry["name"], entry["reason"]) for entry in stage.run()["history"]], seen
+
+
+def test_a_run_that_was_suspended_lives_the_same_life_wherever_its_operator_dies() -> None:
+    expected, writes = suspended_life()
+    assert expected == [
+        ("Scheduled", "Accepted"),
+        ("Pending", "Launched"),
+        ("Running", "Started"),
+        ("Suspended", "SuspendRequested"),
+        ("Resuming", "Resumed"),
+        ("Pending", "Launched"),
+        ("Running", "Started"),
+        ("Suspended", "Suspended"),
+        ("Resuming", "Resumed"),
+        ("Pending", "Launched"),
+        ("Running", "Started"),
+        ("Completed", "Completed"),
+    ]
+    for when in ("before", "after"):
+        for fatal in range(writes):
+            assert suspended_life(fatal, when)[0] == expected, f"killed {when} write {fatal}"

@@ -23,6 +23,7 @@ from penstock.runner import reports
 from penstock.runner.children import Children
 from penstock.runner.events import EmittedEvents
 from penstock.runner.pages import Pages
+from penstock.runner.pauses import Pauses
 from penstock.runner.reports import Reports, end, result
 from penstock.runner.status import Fenced, RunStatus
 from penstock.states import (
@@ -74,7 +75,11 @@ class Run:
         options = {"started": began, "entered": 0, "fenced": lambda: self.fences.append(self.reports.fenced), **more}
         pages = Pages(api, assignment)
         children = Children(api, assignment, pages, lambda: False)
-        self.reports = Reports(status, pages, children, EmittedEvents(api, assignment), **options)
+
+        def held(wake: Callable[[], object]) -> Pauses:
+            return Pauses(api, assignment, pod.run, wake)
+
+        self.reports = Reports(status, pages, children, EmittedEvents(api, assignment), held, **options)
 
     def finish(self, state: State[Any]) -> None:
         self.reports.finish(state)
