@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import builders
+from api_client import ApiClient, Refused
 from cells import Cell
 from penstock_cluster import control_plane as planes
 from pod_stage import Stage, own_plane
@@ -281,3 +283,41 @@ def test_an_api_server_that_is_killed_loses_nothing(own_stage: Stage, when: str)
     total = own_stage.status["result"]["inline"]
     assert own_stage.status["tasks"] == {"total": total, "completed": total, "summary": f"{total}/{total}"}
     assert sorted(row["name"] for row in own_stage.records()) == sorted(f"step-{n}" for n in range(total))
+
+
+def test_a_paused_run_is_answered_through_its_spec_by_whoever_may_patch_it_and_not_by_itself(stage: Stage) -> None:
+    run, pod = stage.cell.run(), stage.cell.pod("run-1")
+    process = stage.start(
+        """
+        from penstock import flow, pause_flow_run
+        from penstock.input import RunInput
+
+        class Approval(RunInput):
+            approved: bool
+
+        @flow
+        def etl(**_):
+            return pause_flow_run(wait_for_input=Approval).approved
+        """,
+        pod,
+        run,
+    )
+    process.until(lambda: stage.status["state"]["type"] == "Paused")
+    pause = stage.status["pause"]
+    assert pause["schema"]["properties"]["approved"]["type"] == "boolean"
+
+    def answer(client: ApiClient, given: Any) -> None:
+        resume = {"spec": {"resume": {"pause": pause["id"], "input": given}}}
+        client.merge("FlowRun", stage.cell.namespace, "run", resume)
+
+    with pytest.raises(Refused, match="cannot patch resource"):
+        answer(pod.client, {"approved": True})
+    answer(stage.cell.admin, {"approved": "perhaps"})
+    process.until(lambda: [c["reason"] for c in stage.status.get("conditions") or []] == ["InvalidInput"])
+    assert stage.status["state"]["type"] == "Paused"
+    answer(stage.cell.admin, {"approved": True})
+    assert process.ends() == 0, process.stderr
+    status = stage.status
+    assert (status["state"]["type"], status["result"]) == ("Completed", {"inline": True})
+    assert [a["input"] for a in status["answers"]] == [{"approved": True}]
+    assert "pause" not in status
