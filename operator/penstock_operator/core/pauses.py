@@ -18,7 +18,6 @@ from .changes import Condition, Entry
 from .views import Body, RunView, format_time, parse_time
 
 S = StateType
-LOCAL = ("file:", "memory:")  # of stores that another pod does not reach
 REMEDY = (
     "set spec.results.url of the WorkPool to a bucket, or to a folder that all its pods mount, with "
     "spec.results.shared: true"
@@ -44,17 +43,6 @@ def stopping(run: RunView) -> bool:
     """Whether its attempt is being ended because spec.suspend is set, or was."""
     told = run.condition(reasons.SUSPENDABLE)
     return told is not None and (told["status"], told["reason"]) == ("False", reasons.SUSPEND_REQUESTED)
-
-
-def shared_results(resolved: Body, pool: Body | None) -> bool:
-    """Whether the next attempt finds what this one keeps in its result store."""
-    given = (pool or {}).get("results") or {}
-    url = (resolved.get("results") or {}).get("storage") or given.get("url")
-    if not url:
-        return False
-    if "://" in url and not url.startswith(LOCAL):
-        return True
-    return not url.startswith("memory:") and url == given.get("url") and given.get("shared") is True
 
 
 def held(run: RunView) -> tuple[Entry, ...]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from penstock.api import labels, names, reasons
+from penstock.api.sharing import shared_by_pods
 from penstock.api.states import StateType
 
 from ..cluster import (
@@ -28,7 +29,7 @@ from ..cluster import (
     NotFound,
     ResourceType,
 )
-from ..core import changes, pauses, pod_events, resolve, retried, runs
+from ..core import changes, pod_events, resolve, retried, runs
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
 from ..core.policy import DEFAULT_LATE_AFTER, policy
@@ -155,7 +156,8 @@ class FlowRuns:
         else:
             found = References(None, await self._revised(run, "deployment"), await self._revised(run, "pool"))
         rules = policy(run.spec, found.deployment, found.pool, self._late_after)
-        rules = replace(rules, shared_results=pauses.shared_results(run.resolved, found.pool))
+        pool = found.pool or {}
+        rules = replace(rules, shared_results=shared_by_pods(run.resolved.get("results"), pool.get("results")))
         seen = self._attempt(run)
         return runs.decide(run, seen, found.outcome, rules, self._clock(), confirmed=confirmed, family=family)
 

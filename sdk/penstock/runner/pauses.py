@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api import labels, reasons
 from ..api.bounds import MAX_ANSWERS, MAX_INPUT, MAX_PAUSE_SCHEMA, cut
+from ..api.sharing import shared
 from ..errors import InvalidRunInput, NotSuspendable, UnsupportedHere
 from ..pauses import Answer
 from .assignment import Assignment
@@ -72,10 +73,7 @@ class Pauses:
 
     def suspend(self, request: PauseRequest) -> None:
         """The run is about to end here, until the pause is answered. Raises NotSuspendable and UnsupportedHere."""
-        url = os.environ.get(labels.ENV_RESULTS) or ""
-        shared = os.environ.get(labels.ENV_RESULTS_SHARED) == "true"
-        here = "://" not in url or url.startswith(("file:", "memory:"))
-        if url.startswith("memory:") or not url or (here and not shared):
+        if not shared(os.environ.get(labels.ENV_RESULTS), os.environ.get(labels.ENV_RESULTS_SHARED) == "true"):
             raise NotSuspendable(NO_STORE)
         self._check(request)
         self.suspending = request

@@ -171,24 +171,6 @@ def test_an_attempt_that_is_lost_while_it_waits_leaves_no_pause() -> None:
     assert decision.change.remove == ("pause",)
 
 
-@pytest.mark.parametrize(
-    ("flow", "pool", "shared"),
-    [
-        (None, {}, False),
-        (None, {"url": "s3://bucket/x"}, True),
-        ("s3://bucket/y", {}, True),
-        (None, {"url": "/data"}, False),
-        (None, {"url": "/data", "shared": True}, True),
-        (None, {"url": "file:///data", "shared": True}, True),
-        ("/other", {"url": "/data", "shared": True}, False),
-        (None, {"url": "memory://x", "shared": True}, False),
-    ],
-)
-def test_which_results_the_next_pod_finds(flow: str | None, pool: Json, shared: bool) -> None:
-    resolved = {"results": {"storage": flow}} if flow else {}
-    assert pauses.shared_results(resolved, {"results": pool}) is shared
-
-
 def test_active_seconds_count_from_where_a_suspended_run_was_resumed() -> None:
     def entry(state: str, name: str, minute: int) -> Json:
         reason = "Started" if state == "Running" else "x"
