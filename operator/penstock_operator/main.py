@@ -30,6 +30,7 @@ from .core.retention import Ceiling
 from .handlers import low_rate
 from .launch.pods import Defaults
 from .reconcile.archive import Archive
+from .reconcile.blocks import Blocks
 from .reconcile.flowdeployments import FlowDeployments
 from .reconcile.flows import Flows
 from .reconcile.workpools import WorkPools
@@ -120,6 +121,7 @@ class Operator:
         controller.register("Flow", Flows(cluster, utc_now).reconcile)
         controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
         controller.register("WorkPool", WorkPools(cluster, defaults, utc_now).reconcile)
+        controller.register("Block", Blocks(cluster, utc_now).reconcile)
         metrics.QUEUE_DEPTH.set_function(lambda: len(controller.queue))
         metrics.QUEUE_AGE.set_function(controller.queue.oldest_age)
         metrics.LIVE_RUNS.set_function(lambda: controller.cache.count("FlowRun"))

@@ -23,6 +23,7 @@ from penstock_operator.cluster import ApiCluster, Connection, Expired, ResourceT
 from penstock_operator.controller.controller import Controller, utc_now
 from penstock_operator.core.views import format_time
 from penstock_operator.launch.pods import Defaults
+from penstock_operator.reconcile.blocks import Blocks
 from penstock_operator.reconcile.flowdeployments import FlowDeployments
 from penstock_operator.reconcile.flows import Flows
 from penstock_operator.reconcile.sources import Key
@@ -118,6 +119,7 @@ class Operator:
             self.controller = Controller(cluster, DEFAULTS, namespaces=(self.namespace,), instance="test", **self._how)
             self.controller.register("Flow", Flows(cluster, utc_now).reconcile)
             self.controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
+            self.controller.register("Block", Blocks(cluster, utc_now).reconcile)
             self.controller.register("WorkPool", WorkPools(cluster, DEFAULTS, utc_now).reconcile)
             self._task = asyncio.create_task(self.controller.run())
             for informer in self.controller.informers:
@@ -401,6 +403,19 @@ def test_a_template_that_the_api_server_does_not_take_crashes_its_runs_and_is_to
     status = team.settles()
     assert (status["state"]["type"], status["state"]["reason"]) == ("Crashed", "PodInvalid")
     assert "quantit" in status["state"]["message"]
+
+
+def test_a_block_says_whether_flows_can_use_it(team: Team, operator: Operator) -> None:
+    """Its Secret is neither there nor looked for."""
+    spec = {"type": "secret", "secrets": {"value": {"name": "no-such-secret", "key": "value"}}}
+    team.apply("Block", "api-key", spec)
+    operator.touch("Block", "api-key")
+    told = eventually(lambda: team.condition("Block", "api-key", "Ready"), "the block's condition")
+    assert told == ("True", "Ready", "")
+    team.apply("Block", "api-key", {**spec, "data": {"encoding": "hex"}})
+    operator.touch("Block", "api-key")
+    wanted = ("False", "InvalidSpec", "spec.data.encoding: must be text or json")
+    eventually(lambda: team.condition("Block", "api-key", "Ready") == wanted, "the block's new condition")
 
 
 def test_a_run_whose_deployment_comes_later_proceeds(team: Team, operator: Operator) -> None:

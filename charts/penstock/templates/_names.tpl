@@ -27,6 +27,7 @@ app.kubernetes.io/component: operator
     - flowdeployments/status
     - flowruns/status
     - workpools/status
+    - blocks/status
   verbs: [patch]
 - apiGroups: [penstock.dev] # retention
   resources: [flowruns]
