@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -157,6 +158,24 @@ class RemoteRunnerContract:
             assert state.name == "TimedOut"
             with pytest.raises(TaskRunTimedOut):
                 state.result()
+
+    def test_what_awaits_at_its_timeout_is_cancelled(self, runner: TaskRunner, tmp_path: Path) -> None:
+        """And not waited for: there is nothing that it does afterwards."""
+        later = tmp_path / "later"
+
+        @task(timeout_seconds=0.2)
+        async def waiting() -> None:
+            import asyncio
+
+            await asyncio.sleep(2)
+            later.touch()
+
+        @flow(task_runner=runner)
+        def parent() -> str:
+            return waiting.submit(return_state=True).name
+
+        assert parent() == "TimedOut"
+        assert not later.exists()
 
     def test_a_worker_that_goes_away_is_a_crash(self, runner: TaskRunner) -> None:
         @task

@@ -1,4 +1,7 @@
-"""`RayTaskRunner` on a local Ray of two processes; skipped where Ray is not installed (`pip install -e '.[ray]'`)."""
+"""`RayTaskRunner` on a local Ray of two processes; skipped where Ray is not installed (`pip install -e '.[ray]'`).
+
+It is no development requirement: on a busy machine Ray may take minutes to start, or give up.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,12 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    """It keeps to loopback, and tells nobody of its use."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+        yield
+        ray.shutdown()
 
 
 class TestRay(RemoteRunnerContract):

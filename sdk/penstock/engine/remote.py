@@ -104,30 +104,37 @@ def _nothing() -> None:
 def _within_its_deadline(asked: dict[str, Any], call: Callable[[], Any]) -> Any:
     timeout, error = asked.get("timeout"), asked.get("error")
     if timeout is None or error is None:
-        return _collected(call(), None, None)
+        return _awaited(_collected(call()), None, None)
     from .timeouts import within
 
-    return within(timeout, error, lambda: _collected(call(), timeout, error))
+    # Not around what is awaited, which has a deadline of its own: a signal in the midst of a loop would leave the loop
+    # to wait for what it was to end.
+    return _awaited(within(timeout, error, lambda: _collected(call())), timeout, error)
 
 
-def _collected(value: Any, timeout: float | None, error: Any) -> Any:
-    """What a coroutine returns, what a generator yields."""
-    if hasattr(value, "__await__") or hasattr(value, "ag_frame"):
-        import asyncio
-
-        from .drive import run_in_new_loop
-
-        async def awaited() -> Any:
-            async with asyncio.timeout(timeout) as limit:
-                try:
-                    return [item async for item in value] if hasattr(value, "ag_frame") else await value
-                except asyncio.CancelledError:
-                    if limit.expired():
-                        raise error from None
-                    raise
-
-        return run_in_new_loop(awaited(), asyncio)
+def _collected(value: Any) -> Any:
+    """What a generator yields."""
     return list(value) if hasattr(value, "gi_frame") else value
+
+
+def _awaited(value: Any, timeout: float | None, error: Any) -> Any:
+    """What a coroutine returns, or an asynchronous generator yields."""
+    if not (hasattr(value, "__await__") or hasattr(value, "ag_frame")):
+        return value
+    import asyncio
+
+    from .drive import run_in_new_loop
+
+    async def awaited() -> Any:
+        async with asyncio.timeout(timeout) as limit:
+            try:
+                return [item async for item in value] if hasattr(value, "ag_frame") else await value
+            except asyncio.CancelledError:
+                if limit.expired():
+                    raise error from None
+                raise
+
+    return run_in_new_loop(awaited(), asyncio)
 
 
 class Heard:
