@@ -48,6 +48,7 @@ __all__ = [
 TYPES = ("markdown", "table", "link", "progress", "image")
 MAX_KEY, MAX_DESCRIPTION = 63, 32_768
 MAX_DATA = 262_144  # bytes of JSON: etcd takes 1.5 MiB an object, and lists hold many
+MAX_TOLD = 1024  # characters of a description that an event repeats
 _KEY = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _ID = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
@@ -314,9 +315,10 @@ def flush(seconds: float) -> None:
 
 def _change(where: Resources, name: str, fields: Any) -> Body:
     try:
-        return where.change("artifacts", name, fields)
+        body = where.change("artifacts", name, fields)
     except ResourceNotFound as error:
         raise ResourceNotFound(f"artifact {name} is not in {where.place}: create it first") from error
+    return _told(where, "updated", body) if fields["/spec/data"] >= 100 else body  # steps on the way are no news
 
 
 def _kept(type_: str, key: str | None, description: str | None, data: Any) -> Body:
@@ -339,7 +341,7 @@ def _keyed(where: Resources, key: str, spec: Body) -> Body:
     name = names.keyed_artifact(key)
     for _ in range(5):  # it may come and go between our tries
         try:
-            return where.create(resources.body_of("Artifact", name, spec))
+            return _told(where, "created", where.create(resources.body_of("Artifact", name, spec)))
         except ResourceExists:
             there = where.get("artifacts", name)
         if there is None:
@@ -352,7 +354,7 @@ def _keyed(where: Resources, key: str, spec: Body) -> Body:
         if there["spec"].get("key") != key:
             raise InvalidResource(f"artifact key {key!r} is the name of an artifact without a key: choose another")
         try:
-            return where.change("artifacts", name, _fields(spec))
+            return _told(where, "updated", where.change("artifacts", name, _fields(spec)))
         except ResourceNotFound:
             continue
     raise ResourceExists(f"artifact {key!r} is created and deleted by others all the time: try again")
@@ -367,19 +369,34 @@ def _unkeyed(where: Resources, spec: Body) -> Body:
     attempt = str((where.run or {}).get("attempt", 1))
     name = names.artifact(run["name"], run["uid"], scope, spec["type"], str(call))
     try:
-        return where.create(_owned(where, name, spec, run, attempt))
+        return _told(where, "created", where.create(_owned(where, name, spec, run, attempt)))
     except ResourceExists:
         there = where.get("artifacts", name) or {"spec": {}, "metadata": {}}
     mine = (there["spec"].get("run") or {}).get("taskRun") == run.get("taskRun")
     if mine or (there["metadata"].get("labels") or {}).get(labels.ATTEMPT) != attempt:
         label = f"/metadata/labels/{labels.ATTEMPT.replace('/', '~1')}"
         try:
-            return where.change("artifacts", name, {**_fields(spec), label: attempt})
+            return _told(where, "updated", where.change("artifacts", name, {**_fields(spec), label: attempt}))
         except ResourceNotFound:
-            return where.create(_owned(where, name, spec, run, attempt))
+            return _told(where, "created", where.create(_owned(where, name, spec, run, attempt)))
     # Another task run of this attempt has the same name, which its author gave to both.
     name = names.artifact(run["name"], run["uid"], scope, spec["type"], f"{call} {run.get('taskRun')}")
-    return where.create(_owned(where, name, spec, run, attempt))
+    return _told(where, "created", where.create(_owned(where, name, spec, run, attempt)))
+
+
+def _told(where: Resources, happened: str, body: Body) -> Body:
+    """The artifact; in a pod an event of the run says what happened to it."""
+    if where.run is not None:
+        from .events import RESOURCE_ID, emit_event
+
+        name, spec = body["metadata"]["name"], body["spec"]
+        about = {"type": spec["type"], "key": spec.get("key"), "description": spec.get("description")}
+        emit_event(
+            f"penstock.artifact.{happened}",
+            {RESOURCE_ID: f"penstock.artifact.{name}", "penstock.resource.name": spec.get("key") or name},
+            payload={word: text[:MAX_TOLD] for word, text in about.items() if text},
+        )
+    return body
 
 
 def _owned(where: Resources, name: str, spec: Body, run: Body, attempt: str) -> Body:

@@ -57,6 +57,23 @@ def person(cell: Cell) -> Iterator[ClusterResources]:
         yield ClusterResources(client)
 
 
+def told(cell: Cell) -> list[tuple[str, str]]:
+    """What became of which artifact, as Events about the run tell."""
+    events = cell.admin.list("Event", cell.namespace)["items"]
+    prefix = "penstock.artifact."
+    mine = [event for event in events if event["reason"].startswith(prefix)]
+    assert all(event["regarding"]["name"] == "run" for event in mine)
+    return [
+        (
+            event["reason"].removeprefix(prefix),
+            json.loads(event["metadata"]["annotations"][labels.EVENT_RESOURCE])["penstock.resource.id"].removeprefix(
+                prefix
+            ),
+        )
+        for event in mine
+    ]
+
+
 ARTIFACTS = """
 from penstock import flow, task
 from penstock.artifacts import *
@@ -102,6 +119,9 @@ def test_a_run_shows_artifacts_that_are_its_own(cell: Cell, tmp_path: Path) -> N
         assert name.startswith("run-")
     # A thousand updates became a few writes: the API server counts an object's writes of its spec.
     assert found[bar]["metadata"]["generation"] <= 5
+    assert sorted(told(cell)) == sorted(
+        [("created", name) for name in ("report", bar, first, second, link)] + [("updated", "report")]
+    ), "each is an event of the run, but for the steps of a percentage"
 
 
 ASYNC = """

@@ -30,6 +30,7 @@ from penstock.artifacts import (
     update_progress_artifact,
 )
 from penstock.errors import InvalidResource, ResourceNotFound
+from penstock.events import Event
 
 Json = dict[str, Any]
 
@@ -258,3 +259,55 @@ def test_async_callers_await_either_name() -> None:
         return [artifact.data for artifact in found if artifact], made.data, new
 
     assert asyncio.run(outer()) == ([7, [[1]], "x"], "y", False)
+
+
+class InPod:
+    """The resources of this machine, as if they were those of a run's pod."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.run = {"name": "run", "uid": "run-uid", "attempt": 1}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class TestEvents:
+    """In a pod each artifact that is created or updated is told of; on a machine there is nobody to tell."""
+
+    @pytest.fixture
+    def told(self, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+        from penstock import events, resources
+
+        where = InPod(resources.current())
+        monkeypatch.setattr(resources, "current", lambda: where)
+        found: list[Event] = []
+        monkeypatch.setattr(events, "_listeners", [found.append])
+        return found
+
+    def test_creation_and_update_with_what_it_is(self, told: list[Event]) -> None:
+        create_markdown_artifact("# One", key="report", description="x" * 2000)
+        create_markdown_artifact("# Two", key="report")
+        unkeyed = create_table_artifact([{"a": 1}])
+        assert [(event.event, event.resource["penstock.resource.id"]) for event in told] == [
+            ("penstock.artifact.created", "penstock.artifact.report"),
+            ("penstock.artifact.updated", "penstock.artifact.report"),
+            ("penstock.artifact.created", f"penstock.artifact.{unkeyed}"),
+        ]
+        assert told[0].payload == {"type": "markdown", "key": "report", "description": "x" * 1024}
+        assert told[2].payload == {"type": "table"}
+        assert told[2].resource["penstock.resource.name"] == unkeyed
+
+    def test_of_a_percentage_its_beginning_and_its_end(self, told: list[Event]) -> None:
+        bar = create_progress_artifact(0)
+        for percent in (10, 50, 100):
+            update_progress_artifact(bar, percent)
+        assert [event.event for event in told] == ["penstock.artifact.created", "penstock.artifact.updated"]
+
+    def test_nobody_is_told_on_a_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from penstock import events
+
+        found: list[Event] = []
+        monkeypatch.setattr(events, "_listeners", [found.append])
+        create_markdown_artifact("# One", key="report")
+        assert found == []
