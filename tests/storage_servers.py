@@ -5,14 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import http.client
+import json
 import os
 import socket
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
+from urllib.parse import quote, unquote
 
 import httpx
 
@@ -111,3 +118,83 @@ class AzureServer(StorageServer):
         headers["Authorization"] = f"SharedKey {self.ACCOUNT}:{base64.b64encode(signature).decode()}"
         httpx.put(f"{self.endpoint}/{name}?restype=container", headers=headers, trust_env=False).raise_for_status()
         return f"az://{name}/some/prefix?endpoint={self.endpoint}"
+
+
+class GoogleFront:
+    """An S3 server as Google Cloud Storage's clients ask for one: the same XML API, with other credentials.
+
+    Each request goes on as it came, but for its token, in place of which it is signed for the S3 server. So the answers
+    are a real server's, in S3's dialect; of Google's own nothing is played.
+    """
+
+    TOKEN: Mapping[str, object] = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+
+    def __init__(self, behind: S3Server) -> None:
+        self._behind = behind
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def forward(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                own = ("authorization", "connection", "host")
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in own}
+                signed = _signed(self.command, self.path, body, behind)
+                connection = http.client.HTTPConnection("127.0.0.1", behind.port)
+                connection.request(self.command, self.path, body, {**headers, **signed})
+                answer = connection.getresponse()
+                content = answer.read()
+                connection.close()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_PUT = do_POST = do_DELETE = forward  # noqa: N815 - as http.server has it
+
+            def log_message(self, format: str, *words: object) -> None:
+                """Nobody reads it."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def account(self) -> str:
+        """A key of a service account whose tokens nobody is asked for."""
+        return json.dumps({**self.TOKEN, "gcs_base_url": self.url})
+
+    def bucket(self) -> str:
+        """The URL of a bucket of its own."""
+        name = self._behind.bucket().removeprefix("s3://").partition("/")[0]
+        return f"gs://{name}/some/prefix?endpoint={self.url}"
+
+
+def _signed(method: str, target: str, body: bytes, server: S3Server) -> dict[str, str]:
+    """The headers of a request that S3's signature (version 4) consists of."""
+    path, _, query = target.partition("?")
+    parts = sorted(part if "=" in part else f"{part}=" for part in query.split("&") if part)
+    now, digest = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"), hashlib.sha256(body).hexdigest()
+    headers = {"host": f"127.0.0.1:{server.port}", "x-amz-content-sha256": digest, "x-amz-date": now}
+    names = ";".join(headers)
+    resource = [method, quote(unquote(path)), "&".join(parts)]
+    lines = [*resource, *(f"{name}:{value}" for name, value in headers.items()), "", names, digest]
+    scope = [now[:8], "us-east-1", "s3", "aws4_request"]
+    request = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    key = f"AWS4{server.SECRET}".encode()
+    for part in (*scope, "\n".join(["AWS4-HMAC-SHA256", now, "/".join(scope), request])):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    credential = f"Credential={server.KEY}/{'/'.join(scope)}, SignedHeaders={names}, Signature={key.hex()}"
+    return {**headers, "authorization": f"AWS4-HMAC-SHA256 {credential}"}

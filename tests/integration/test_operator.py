@@ -412,7 +412,7 @@ def test_a_block_says_whether_flows_can_use_it(team: Team, operator: Operator) -
     operator.touch("Block", "api-key")
     told = eventually(lambda: team.condition("Block", "api-key", "Ready"), "the block's condition")
     assert told == ("True", "Ready", "")
-    team.apply("Block", "api-key", {**spec, "data": {"encoding": "hex"}})
+    team.admin.merge("Block", team.namespace, "api-key", {"spec": {"data": {"encoding": "hex"}}})
     operator.touch("Block", "api-key")
     wanted = ("False", "InvalidSpec", "spec.data.encoding: must be text or json")
     eventually(lambda: team.condition("Block", "api-key", "Ready") == wanted, "the block's new condition")

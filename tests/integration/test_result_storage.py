@@ -1,6 +1,6 @@
-"""Results in object storage, against real servers on loopback: S3, and Azure Blob Storage.
+"""Results in object storage, against real servers on loopback: S3, Azure Blob Storage, and Google's client on S3's.
 
-Google Cloud Storage is not here: `docs/results-and-caching.md` says why.
+A server of Google Cloud Storage is not here: `docs/results-and-caching.md` says why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from penstock import flow, task
 from penstock.cache_policies import INPUTS
 from penstock.errors import StorageUnavailable
 from penstock.results import ResultStore, StoredResult
-from storage_servers import AzureServer, S3Server
+from storage_servers import AzureServer, GoogleFront, S3Server
 from store_contract import StoreContract
 
 
@@ -63,6 +63,44 @@ class TestAzure(StoreContract):
     @pytest.fixture
     def store(self, azure: AzureServer) -> ResultStore:
         return ResultStore.from_url(azure.bucket())
+
+
+@pytest.fixture(scope="module")
+def google(server: S3Server) -> Iterator[GoogleFront]:
+    with GoogleFront(server) as found:
+        yield found
+
+
+@pytest.fixture
+def service_account(google: GoogleFront, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that needs no token: the client must never look for another."""
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", google.account())
+
+
+@pytest.mark.usefixtures("service_account")
+class TestGoogle(StoreContract):
+    """The client of Google Cloud Storage, whose XML API is that of S3."""
+
+    @pytest.fixture
+    def store(self, google: GoogleFront) -> ResultStore:
+        return ResultStore.from_url(google.bucket())
+
+
+@pytest.mark.usefixtures("service_account")
+def test_a_bucket_of_google_that_does_not_exist_is_told_at_once(google: GoogleFront) -> None:
+    store = ResultStore.from_url(f"gs://no-such-bucket/x?endpoint={google.url}", serializer="json")
+    for verb in (lambda: store.write("k", 1), lambda: store.read("k"), lambda: store.exists("k")):
+        with pytest.raises(StorageUnavailable, match=r"gs://no-such-bucket/x.*NoSuchBucket") as caught:
+            verb()
+        assert not caught.value.transient
+
+
+@pytest.mark.usefixtures("service_account")
+def test_the_record_is_an_object_of_the_bucket(google: GoogleFront, server: S3Server) -> None:
+    url = google.bucket()
+    ResultStore.from_url(url, serializer="json").write("runs/1", [1, 2])
+    bucket = url.removeprefix("gs://").partition("/")[0]
+    assert (server.folder / bucket / "some" / "prefix" / "runs" / "1").read_bytes().endswith(b"\n[1, 2]")
 
 
 def test_a_container_that_does_not_exist_is_told_at_once(azure: AzureServer) -> None:
