@@ -8,6 +8,7 @@ import pytest
 
 import builders
 from penstock.archive import record
+from penstock.archive.logs import LogAddress, LogTail
 from penstock.archive.reading import HEAD_BYTES, Archive
 from penstock.errors import StorageUnavailable
 from penstock.results.storage import Storage
@@ -68,6 +69,31 @@ class ArchiveContract:
         earlier = archive.find("team", "a", until="2026-01-01")
         assert earlier is not None
         assert earlier.uid.endswith("1")
+
+    def test_the_log_of_an_attempt_is_found_the_last_one_of_the_latest_run(self, storage: Storage) -> None:
+        uids = [f"0a1b2c3d-0000-4000-8000-{number:012x}" for number in range(2)]
+        addresses = [
+            LogAddress("2026-01-01", "team", "a", uids[0], 1),
+            LogAddress("2026-01-02", "team", "a", uids[0], 2),
+            LogAddress("2026-01-02", "team", "a", uids[0], 10, "abcde"),
+            LogAddress("2026-01-02", "team", "a", uids[0], 10, "fghij"),
+            LogAddress("2026-01-03", "team", "a", uids[1], 1),
+            LogAddress("2026-01-04", "team", "a-1", uids[1], 1),
+        ]
+        for address in addresses:
+            tail = LogTail(address)
+            tail.feed(f"2026-01-01T06:00:00Z {address.path}\n".encode())
+            storage.put(address.path, tail.packed())
+        archive = Archive(storage)
+        assert archive.logs("team", "a") == [addresses[4]]
+        assert archive.logs("team", "a", uids[0]) == addresses[2:4]
+        assert archive.logs("team", "a", uids[0], 1) == [addresses[0]]
+        assert archive.logs("team", "a", uids[0], since="2026-01-01", until="2026-01-01") == [addresses[0]]
+        assert archive.logs("team", "a", uids[0], 3) == []
+        assert archive.logs("other", "a") == []
+        assert [line["text"] for line in archive.log(addresses[0])] == [addresses[0].path]
+        assert archive.log(addresses[0]._replace(attempt=7)) == []
+        assert archive.days() == [], "they are no runs"
 
     def test_a_run_larger_than_what_is_looked_at_first(self, storage: Storage) -> None:
         noise = [str(hash((n, "noise"))) for n in range(8000)]

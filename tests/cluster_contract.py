@@ -303,6 +303,21 @@ class ClusterContract:
 
         trial(scenario)
 
+    def test_the_log_of_a_pod_that_no_node_has_is_empty_and_of_none_there_is_none(self, trial: Trial) -> None:
+        async def scenario(cluster: Cluster, namespace: str) -> None:
+            spec = {"containers": [{"name": "flow", "image": "none"}]}
+            body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
+            await cluster.create(PODS, namespace, body)
+            for follow in (False, True):
+                found = [chunk async for chunk in cluster.logs(namespace, "pod", "flow", follow=follow)]
+                assert found == [b""], "it is told that it is open"
+            with pytest.raises(NotFound):
+                await anext(aiter(cluster.logs(namespace, "none", "flow")))
+            with pytest.raises(Invalid):
+                await anext(aiter(cluster.logs(namespace, "pod", "other")))
+
+        trial(scenario)
+
     def test_a_watch_from_a_version_long_gone_is_refused(self, trial: Trial, forget: Callable[[Cluster], None]) -> None:
         async def scenario(cluster: Cluster, namespace: str) -> None:
             await cluster.create(FLOW_RUNS, namespace, flow_run())

@@ -54,6 +54,23 @@ class Logged:
     after: Body | None
 
 
+class PodLog:
+    """What a container writes, as a test says it: pieces, or errors with which the reading breaks off."""
+
+    def __init__(self, *chunks: bytes | Exception) -> None:
+        self.chunks, self.ended, self.changed = list(chunks), asyncio.Event(), asyncio.Event()
+
+    def write(self, chunk: bytes | Exception) -> None:
+        """Go on."""
+        self.chunks.append(chunk)
+        self.changed.set()
+
+    def end(self) -> None:
+        """The container ends."""
+        self.ended.set()
+        self.changed.set()
+
+
 def _ignore(_: Write) -> None:
     return None
 
@@ -70,8 +87,10 @@ class MemoryCluster:
         self.clock = clock
         self.objects: dict[Name, Body] = {}
         self.writes: list[Write] = []
+        self.new_uid: Callable[[int], str] = "uid-{}".format
         self.before: Callable[[Write], None] = _ignore
         self.after: Callable[[Write], None] = _ignore
+        self.pod_logs: dict[tuple[str, str], PodLog] = {}
         self._log: list[Logged] = []
         self._version = 1
         self._compacted = 0
@@ -170,6 +189,31 @@ class MemoryCluster:
             except TimeoutError:
                 return
 
+    async def logs(self, namespace: str, pod: str, container: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0)
+        known = self.pod_logs.get((namespace, pod))
+        body = self.objects.get(("pods", namespace, pod))
+        if known is None and body is None:
+            raise NotFound(404, "NotFound", f'pods "{pod}" not found')
+        if body is not None and container not in (each["name"] for each in body["spec"]["containers"]):
+            raise Invalid(400, "BadRequest", f"container {container} is not valid for pod {pod}")
+        if known is None and body is not None and body["spec"].get("nodeName"):
+            raise Invalid(400, "BadRequest", f'container "{container}" in pod "{pod}" is waiting to start')
+        yield b""
+        if known is None:
+            return
+        seen = 0
+        while True:
+            for chunk in known.chunks[seen:]:
+                seen += 1
+                if isinstance(chunk, Exception):
+                    raise chunk
+                yield chunk
+            if not follow or known.ended.is_set():
+                return
+            known.changed.clear()
+            await known.changed.wait()
+
     async def create(self, resource: ResourceType, namespace: str | None, body: Body, *, dry_run: bool = False) -> Body:
         await asyncio.sleep(0)
         name, where = body["metadata"]["name"], namespace or ""
@@ -180,7 +224,7 @@ class MemoryCluster:
         made = copied(body)
         made.pop("status", None)
         made["kind"] = resource.kind
-        made["metadata"] |= {"uid": f"uid-{next(self._uids)}", "generation": 1}
+        made["metadata"] |= {"uid": self.new_uid(next(self._uids)), "generation": 1}
         made["metadata"]["creationTimestamp"] = self.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
         if resource.namespaced:
             made["metadata"]["namespace"] = where

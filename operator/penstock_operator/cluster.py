@@ -190,6 +190,10 @@ class Cluster(Protocol):
     ) -> None:
         """Delete the object, only when it has that uid; absent is fine."""
 
+    def logs(self, namespace: str, pod: str, container: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        """What a container wrote, each line after its time: an empty piece once the log is open, then the bytes;
+        `follow`: until it ends. Raises NotFound, and Invalid where it has not started."""
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -209,6 +213,7 @@ Permit = Callable[[str, str], None]
 
 MAX_IN_FLIGHT = {"POST": 24, "PATCH": 32, "DELETE": 8}
 READ_TRIES = 5
+LONGEST_LOG, LONGEST_FOLLOW = 300.0, 3600.0  # seconds of reading a log
 LONGEST_HOLD = 60.0  # seconds of a Retry-After that are believed
 
 
@@ -378,6 +383,25 @@ class ApiCluster:
                             raise error_of(int(event["object"].get("code") or 500), event["object"])
                         yield WatchEvent(event["type"], event["object"])
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+            raise Unavailable(0, type(error).__name__, str(error)) from error
+
+    async def logs(self, namespace: str, pod: str, container: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        assert self._session is not None, "enter the ApiCluster first"
+        query = {"container": container, "timestamps": "true", **({"follow": "true"} if follow else {})}
+        path = f"{PODS.path(namespace, pod, 'log')}?{urlencode(query)}"
+        timeout = aiohttp.ClientTimeout(total=LONGEST_FOLLOW if follow else LONGEST_LOG, sock_connect=10)
+        await self._ready()
+        try:
+            async with self._session.get(
+                self._connection.server + path, headers={**self._headers(), "Accept": "*/*"}, timeout=timeout
+            ) as answer:
+                self._observe("GET", "pods/log", answer.status)
+                if answer.status >= 400:
+                    raise self._refusal(answer, await answer.read())
+                yield b""
+                async for chunk in answer.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(0, type(error).__name__, str(error)) from error
 
     async def create(self, resource: ResourceType, namespace: str | None, body: Body, *, dry_run: bool = False) -> Body:

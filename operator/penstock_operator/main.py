@@ -21,6 +21,8 @@ import prometheus_client
 import uvloop
 from kopf._core.engines import peering
 
+from penstock.results import urls
+
 from . import login, logs, metrics
 from . import settings as configuration
 from .cluster import ApiCluster, Connection
@@ -107,6 +109,7 @@ class Operator:
             client = ApiCluster(connection, leadership.observe, leadership.permit)
         cluster = await self._stack.enter_async_context(client)
         defaults = Defaults(wanted.image, wanted.image_pull_policy, wanted.service_account)
+        log_archives = tuple(urls.parse(url, "archive of logs") for url in wanted.log_archives)
         controller = Controller(
             cluster,
             defaults,
@@ -116,11 +119,12 @@ class Operator:
             leadership=leadership,
             ceiling=Ceiling(wanted.retention_max_runs or None, wanted.retention_max_days * 86_400 or None),
             archive=Archive.at(cluster, wanted.archive) if wanted.archive else None,
+            log_archives=log_archives,
             late_after=wanted.late_after_seconds,
         )
         controller.register("Flow", Flows(cluster, utc_now).reconcile)
         controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
-        controller.register("WorkPool", WorkPools(cluster, defaults, utc_now).reconcile)
+        controller.register("WorkPool", WorkPools(cluster, defaults, utc_now, log_archives).reconcile)
         controller.register("Block", Blocks(cluster, utc_now).reconcile)
         metrics.QUEUE_DEPTH.set_function(lambda: len(controller.queue))
         metrics.QUEUE_AGE.set_function(controller.queue.oldest_age)

@@ -32,6 +32,9 @@ SETTLED_RUNS = Gauge("penstock_settled_runs", "Settled runs that are not deleted
 RUNS_DELETED = Counter("penstock_runs_deleted", "Runs that retention deleted, by cause", ["cause"])
 RUNS_ARCHIVED = Counter("penstock_runs_archived", "Runs that are in the archive")
 ARCHIVE_FAILING = Gauge("penstock_archive_failing", "1 while the archive cannot be written, and runs stay for it")
+LOGS_ARCHIVED = Counter("penstock_logs_archived", "Logs of pods that are in an archive")
+LOGS_LOST = Counter("penstock_logs_lost", "Logs of deleted pods that no archive took in time")
+LOG_ARCHIVE_FAILING = Gauge("penstock_log_archives_failing", "Archives of logs that cannot be written")
 EVENTS_DROPPED = Gauge("penstock_events_dropped", "Events that could not be sent")
 
 

@@ -57,6 +57,10 @@ class Settings:
     late_after_seconds: int = 15
     """Seconds past its time after which a run that could not start is called Late."""
 
+    log_archives: tuple[str, ...] = ()
+    """URLs at and below which pools may have the logs of their runs kept (`spec.logs.archive`), comma-separated; none
+    when empty. The operator writes there with its own credentials, and needs the right to read logs of pods."""
+
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
@@ -104,9 +108,10 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
             raise InvalidSetting(f"{variable}={getattr(settings, name)!r}: one of {', '.join(allowed)} is wanted")
     if settings.lease and not LEASE_TEXT.fullmatch(settings.lease):
         raise InvalidSetting(f"{PREFIX}LEASE={settings.lease!r}: namespace/name of a Lease is wanted")
-    if settings.archive:
+    archives = [("ARCHIVE", settings.archive)] * bool(settings.archive)
+    for name, url in (*archives, *(("LOG_ARCHIVES", url) for url in settings.log_archives)):
         try:
-            urls.parse(settings.archive, "archive")
+            urls.parse(url, "archive")
         except ConfigurationError as error:  # which repeats no credentials
-            raise InvalidSetting(f"{PREFIX}ARCHIVE: {error}") from None
+            raise InvalidSetting(f"{PREFIX}{name}: {error}") from None
     return settings

@@ -214,7 +214,7 @@ class Settings:
         None,
         _text,
         unit="URL",
-        reason="Where `penstock runs --archived` and `show --archived` read: the archive that the operator writes.",
+        reason="The operator's archive, where `penstock runs --archived`, `show --archived` and `logs` read.",
         of_default="Credentials come from the environment, as each provider's own tools take them.",
     )
     ui_url: Setting[str | None] = Setting(

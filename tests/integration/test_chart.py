@@ -124,6 +124,26 @@ def test_runs_may_neither_make_pods_nor_change_what_is_wanted_of_them() -> None:
     assert not {right for right in given if right[1] == "flowruns" and right[2] in ("update", "patch", "delete")}
 
 
+@pytest.mark.parametrize("where", ["operator.watchNamespaces=null", "operator.watchNamespaces={team-a}"])
+def test_logs_of_pods_are_read_only_where_they_are_to_be_archived(where: str) -> None:
+    right = ("", "pods/log", "get")
+
+    def given(*values: str) -> tuple[bool, str | None]:
+        objects = rendered(where, *values)
+        roles = [body for kind in ("Role", "ClusterRole") for body in of_kind(objects, kind)]
+        (deployment,) = of_kind(objects, "Deployment")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+        operators = [body for body in roles if body["metadata"]["name"] == "release-operator"]
+        return any(right in rules(body) for body in operators), environment.get("PENSTOCK_OPERATOR_LOG_ARCHIVES")
+
+    assert given("archive.url=s3://a/b") == (False, None)
+    assert given("archive.url=s3://a/b", "archive.logs=true") == (True, "s3://a/b")
+    assert given("archive.logs=true", "archive.logPlaces={s3://c,s3://d}") == (True, "s3://c,s3://d")
+    both = given("archive.url=s3://a/b", "archive.logs=true", "archive.logPlaces={s3://c}")
+    assert both == (True, "s3://a/b,s3://c")
+
+
 def test_the_operators_pod_is_restricted_and_knows_its_settings() -> None:
     (deployment,) = of_kind(rendered("image.repository=registry.example/p", "image.tag=1"), "Deployment")
     spec = deployment["spec"]["template"]["spec"]

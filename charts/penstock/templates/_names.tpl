@@ -41,6 +41,11 @@ app.kubernetes.io/component: operator
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, delete]
+{{- if .Values.archive.logs }}
+- apiGroups: [""] # for the archive of logs
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]

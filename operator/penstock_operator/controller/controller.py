@@ -10,22 +10,24 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from penstock.api import labels
+from penstock.results.urls import StorageUrl
 
 from .. import metrics
 from ..cluster import EVENTS, FLOW_RUNS, JOBS, LOW_RATE, NODES, PODS, ApiError, Cluster, spread
-from ..core import pod_events
+from ..core import pod_events, podlogs
 from ..core.policy import DEFAULT_LATE_AFTER
 from ..core.retention import DEFAULT_CEILING, Ceiling
-from ..core.views import PodView, parse_time
+from ..core.views import PodView
 from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
 from ..reconcile.archive import Archive
 from ..reconcile.copies import Copies
 from ..reconcile.flowruns import FlowRuns
+from ..reconcile.podlogs import PodLogs
 from ..reconcile.retention import Retention
 from ..reconcile.revisions import Revisions
 from ..reconcile.sources import Key, Requeue
@@ -51,7 +53,8 @@ SAFETY = timedelta(minutes=5)  # a run that waits for another object is looked a
 SWEEP = 60.0  # seconds between lists of the kinds that kopf watches, which never tells of deletions it did not see
 MAX_STILLNESS = 180.0
 MAX_WORK = 600.0  # far more than one look can wait for while the API server answers
-RETENTION, COPIES = "retention", "copies"  # tasks of the housekeeping
+RETENTION, COPIES, LOGS = "retention", "copies", "logs"  # tasks of the housekeeping
+LOGS_AT_ONCE = 4
 REMEMBERED_TOUCHES = 1000
 TTL_TEXT = re.compile(r"[0-9]{1,9}")
 
@@ -72,13 +75,7 @@ def utc_now() -> datetime:
 
 def pod_deadline(pod: PodView) -> datetime | None:
     """When a finished pod may be deleted; None while it is not finished."""
-    if not pod.gone:
-        return None
-    ends = [
-        parse_time((c.get("state") or {}).get("terminated", {}).get("finishedAt"))
-        for c in pod.status.get("containerStatuses") or []
-    ]
-    finished = max((end for end in ends if end), default=None) or parse_time(pod.metadata.get("creationTimestamp"))
+    finished = podlogs.ended(pod)
     return finished + timedelta(seconds=_ttl(pod)) if finished else None
 
 
@@ -109,6 +106,7 @@ class Controller:
         late_after: int = DEFAULT_LATE_AFTER,
         ceiling: Ceiling = DEFAULT_CEILING,
         archive: Archive | None = None,
+        log_archives: Sequence[StorageUrl] = (),
         clock: Callable[[], datetime] = utc_now,
         leadership: Leadership | None = None,
     ) -> None:
@@ -128,7 +126,9 @@ class Controller:
         self._broken: dict[Work, Exception] = {}  # objects that could not even be taken into the cache
         self.unreconciled = unreconciled.Unreconciled(cluster, instance, clock)
         self._acts = False  # workers run
-        runs = FlowRuns(cluster, self.cache, self.revisions, self.events, defaults, clock, late_after)
+        self.logs = PodLogs(cluster, self.cache, log_archives, clock, self._log_kept)
+        self._log_keeping = Housekeeping({LOGS: self.logs.reconcile}, clock, LOGS_AT_ONCE)
+        runs = FlowRuns(cluster, self.cache, self.revisions, self.events, defaults, clock, late_after, self.logs)
         self._reconcilers: dict[str, Reconciler] = {"FlowRun": runs.reconcile, "Pod": self._pod_ttl}
         self._where: tuple[str | None, ...] = namespaces or (None,)
         where = self._where
@@ -138,7 +138,9 @@ class Controller:
             self._informer("Job", Selection(JOBS, where, label_selector=managed)),
             self._informer("FlowRun", Selection(FLOW_RUNS, where, field_selector="status.settled!=true")),
         ]
-        self.settled = SettledRuns(self.cache, clock, lambda namespace: self.housekeeping.soon(RETENTION, namespace))
+        self.settled = SettledRuns(
+            self.cache, clock, lambda namespace: self.housekeeping.soon(RETENTION, namespace), self.logs.runs
+        )
         retention = Retention(cluster, self.settled, ceiling, archive, clock)
         copies = Copies(cluster, self.revisions, self.settled, clock)
         self.housekeeping = Housekeeping({RETENTION: retention.reconcile, COPIES: copies.reconcile}, clock)
@@ -236,7 +238,10 @@ class Controller:
         if run:
             self.queue.add(("FlowRun", Key(namespace, run)))
         if kind == "Pod":
-            deadline = pod_deadline(PodView(body))
+            pod = PodView(body)
+            if (pod.gone or pod.deleting) and self.logs.awaited(pod):
+                self._log_keeping.at_once(LOGS, f"{namespace}/{pod.name}")
+            deadline = pod_deadline(pod)
             if deadline:
                 self.due.at((kind, Key(namespace, body["metadata"]["name"])), deadline)
 
@@ -274,15 +279,27 @@ class Controller:
             return None
         pod, deadline = PodView(body), pod_deadline(PodView(body))
         owner: Body = next((o for o in pod.metadata.get("ownerReferences") or [] if o.get("controller")), {})
-        if deadline is None or owner.get("kind") != "FlowRun":
+        by_us = owner.get("kind") == "Job" and podlogs.wanted(pod) is not None  # such a Job has no time to live
+        if deadline is None or not (owner.get("kind") == "FlowRun" or by_us):
             return None
         if self._clock() < deadline:
             return Requeue(deadline)
         run = (pod.metadata.get("labels") or {}).get(labels.RUN)
         if run and self.cache.run(Key(key.namespace, run)):
             return Requeue(self._clock() + timedelta(seconds=30))
-        await self._cluster.delete(PODS, key.namespace, key.name, uid=pod.uid)
+        if self.logs.awaited(pod):
+            return Requeue(self._clock() + timedelta(seconds=30))  # or when it is kept
+        if by_us:
+            await self._cluster.delete(JOBS, key.namespace, owner["name"], uid=owner["uid"])
+        else:
+            await self._cluster.delete(PODS, key.namespace, key.name, uid=pod.uid)
         return None
+
+    def _log_kept(self, pod: PodView) -> None:
+        """What waited for it may go on: the pod's deletion, and that of its run."""
+        namespace = str(pod.metadata["namespace"])
+        self.queue.add(("Pod", Key(namespace, pod.name)))
+        self.housekeeping.soon(RETENTION, namespace)
 
     async def run(self) -> None:
         """Watch until cancelled, and reconcile while this process leads."""
@@ -337,6 +354,7 @@ class Controller:
         self._listed.clear()
         self._first.clear()
         self.housekeeping.clear()
+        self._log_keeping.clear()
         self.revisions.clear()
         self._leads = True
         for informer in self.informers:
@@ -361,6 +379,7 @@ class Controller:
             group.create_task(self.due.run(), name="due times")
             group.create_task(self._sweep_again(), name="sweep")
             group.create_task(self._keep_house(), name="housekeeping")
+            group.create_task(self._keep_logs(), name="logs")
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"worker {number}")
 
@@ -370,6 +389,12 @@ class Controller:
         for namespace in self._where:
             self.housekeeping.soon(COPIES, namespace or "")
         await self.housekeeping.run()
+
+    async def _keep_logs(self) -> None:
+        try:
+            await self._log_keeping.run()
+        finally:
+            await self.logs.close()
 
     async def _sweep_again(self) -> None:
         while True:

@@ -1,6 +1,7 @@
-"""Looks after namespaces, a few at a time, apart from the workers of runs: a slow archive holds up no run.
+"""Looks after namespaces and pods, a few at a time, apart from the workers of runs: a slow archive holds up no run.
 
-Started by the controller beside its workers, so by the one that acts alone. Each key is a task and a namespace.
+Started by the controller beside its workers, so by the one that acts alone. Each key is a task and a name: that of a
+namespace, or namespace/name of a pod.
 """
 
 from __future__ import annotations
@@ -17,24 +18,31 @@ from .queue import KeyQueue
 
 logger = logging.getLogger(__name__)
 
-Task = tuple[str, str]  # name of the task, namespace
+Task = tuple[str, str]  # name of the task, and of what it is done for
 WORKERS = 2
 GATHER = timedelta(seconds=3)  # changes that come so close together are looked at once
 
 
 class Housekeeping:
-    """Calls the tasks by name with a namespace, when asked to and when they ask for it themselves."""
+    """Calls the tasks by name with a name, when asked to and when they ask for it themselves."""
 
     def __init__(
-        self, tasks: Mapping[str, Callable[[str], Awaitable[Requeue | None]]], clock: Callable[[], datetime]
+        self,
+        tasks: Mapping[str, Callable[[str], Awaitable[Requeue | None]]],
+        clock: Callable[[], datetime],
+        workers: int = WORKERS,
     ) -> None:
-        self._tasks, self._clock = tasks, clock
+        self._tasks, self._clock, self._workers = tasks, clock, workers
         self.queue: KeyQueue[Task] = KeyQueue()
         self.due: DueTimes[Task] = DueTimes(clock, self.queue.add)
 
     def soon(self, task: str, namespace: str) -> None:
         """Something changed there."""
         self.due.at((task, namespace), self._clock() + GATHER)
+
+    def at_once(self, task: str, name: str) -> None:
+        """Something changed that may not be there for long."""
+        self.queue.add((task, name))
 
     def clear(self) -> None:
         """Forget what an earlier term has left; each namespace is named anew."""
@@ -45,7 +53,7 @@ class Housekeeping:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.due.run(), name="housekeeping: due times")
-            for number in range(WORKERS):
+            for number in range(self._workers):
                 group.create_task(self._work(), name=f"housekeeping {number}")
 
     async def _work(self) -> None:

@@ -24,9 +24,14 @@ class SettledRuns:
     """Settled runs by namespace and name. `changed(namespace)` is called when there is one more, or one is gone."""
 
     def __init__(
-        self, cache: ObjectCache, clock: Callable[[], datetime], changed: Callable[[str], None] = lambda _: None
+        self,
+        cache: ObjectCache,
+        clock: Callable[[], datetime],
+        changed: Callable[[str], None] = lambda _: None,
+        logs_awaited: Callable[[str], Iterable[str]] = lambda _: (),
     ) -> None:
-        self._cache, self._clock, self._changed = cache, clock, changed
+        """`logs_awaited(namespace)`: names of runs whose pods must not go yet."""
+        self._cache, self._clock, self._changed, self._logs_awaited = cache, clock, changed, logs_awaited
         self._runs: dict[str, dict[str, Settled]] = defaultdict(dict)
         self._archived: set[str] = set()
 
@@ -77,6 +82,7 @@ class SettledRuns:
                 children = map(RunView, self._cache.children(Key(namespace, name)))
                 if any(child.parent["uid"] == known[name].uid and retention.owned(child) for child in children):
                     found.add(known[name].uid)
+        found |= {known[name].uid for name in self._logs_awaited(namespace) if name in known}
         return frozenset(found)
 
     def references(self, namespace: str | None) -> set[Ref]:

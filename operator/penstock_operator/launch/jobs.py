@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from penstock.api import labels
+
 from . import pods
 from .pods import Body, Launch
 
@@ -16,10 +18,9 @@ def job(launch: Launch) -> Body:
         "labels": pods.run_labels(launch.run),
         "ownerReferences": [pods.owner(launch.run)],
     }
-    spec = {
-        "backoffLimit": 0,
-        "podReplacementPolicy": "Failed",
-        "ttlSecondsAfterFinished": pods.DEFAULT_POD_TTL if ttl is None else ttl,
-        "template": template,
-    }
+    spec = {"backoffLimit": 0, "podReplacementPolicy": "Failed", "template": template}
+    if (
+        labels.LOGS_ARCHIVE not in template["metadata"]["annotations"]
+    ):  # else the operator deletes it, once that is done
+        spec["ttlSecondsAfterFinished"] = pods.DEFAULT_POD_TTL if ttl is None else ttl
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}

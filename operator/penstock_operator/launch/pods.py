@@ -97,7 +97,11 @@ def template(launch: Launch) -> Body:
     ttl = launch.pool.get("podTTLSecondsAfterFinished")
     ours = {
         "labels": run_labels(launch.run),
-        "annotations": {TTL: str(DEFAULT_POD_TTL if ttl is None else ttl), **blocks.data(launch.blocks)},
+        "annotations": {
+            TTL: str(DEFAULT_POD_TTL if ttl is None else ttl),
+            **_logs(launch.pool),
+            **blocks.data(launch.blocks),
+        },
     }
     image = launch.run["status"]["resolved"].get("image")
     try:
@@ -115,6 +119,12 @@ def template(launch: Launch) -> Body:
     except (AttributeError, KeyError, TypeError) as error:
         raise InvalidTemplate(error) from error
     return result
+
+
+def _logs(pool: Body) -> dict[str, str]:
+    """Where the pool wants logs kept; whether it may, whoever keeps them looks at."""
+    archive = (pool.get("logs") or {}).get("archive")
+    return {labels.LOGS_ARCHIVE: archive["url"]} if archive else {}
 
 
 def _flow_container(body: Body) -> Body:

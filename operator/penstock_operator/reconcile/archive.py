@@ -7,17 +7,46 @@ here. What stands in the archive under a run's name is never written again: a se
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
-from penstock.api import labels
+from penstock.api import labels, names
 from penstock.archive import record
 from penstock.results.storage import Storage, open_storage
 from penstock.results.urls import parse
 
 from ..cluster import EVENTS, FLOW_RUNS, TASK_RUN_PAGES, Cluster
 from ..core.retention import Settled
+from ..core.views import format_time
 from .sources import Body
 
 PAGES_AT_ONCE = 50  # of 64 KiB each
+
+
+def warning(namespace: str, run: str, uid: str, reason: str, note: str, now: datetime) -> Body:
+    """The Event on a run by which it is told that something of it cannot be archived; one of a reason and run."""
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": names.emitted_event(run, uid, reason),
+            "namespace": namespace,
+            "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE, labels.RUN: run},
+        },
+        "eventTime": format_time(now),
+        "type": "Warning",
+        "reason": reason,
+        "action": "Archive",
+        "note": note.encode()[:1024].decode(errors="ignore"),
+        "reportingController": f"{labels.GROUP}/operator",
+        "reportingInstance": "archive",
+        "regarding": {
+            "apiVersion": labels.API_VERSION,
+            "kind": "FlowRun",
+            "name": run,
+            "namespace": namespace,
+            "uid": uid,
+        },
+    }
 
 
 class Archive:

@@ -38,7 +38,7 @@ from ..core.views import JobView, PodView, RunView
 from ..launch import jobs, pods
 from ..launch.pods import Defaults, InvalidTemplate, Launch
 from .revisions import Revisions
-from .sources import Body, Cache, Clock, Events, Key, Requeue
+from .sources import Body, Cache, Clock, Events, Key, Logs, Requeue
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,11 @@ class FlowRuns:
         defaults: Defaults,
         clock: Clock,
         late_after: int = DEFAULT_LATE_AFTER,
+        logs: Logs | None = None,
     ) -> None:
         self._cluster, self._cache, self._revisions = cluster, cache, revisions
         self._events, self._defaults, self._clock, self._late_after = events, defaults, clock, late_after
+        self._logs = logs
         self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
     async def reconcile(self, key: Key) -> Requeue | None:
@@ -274,6 +276,8 @@ class FlowRuns:
             return await self._create(written)
         if decision.delete and written is run and not confirmed:
             return Requeue()  # nothing was written that a claim would have refused: look whether there is one
+        if decision.delete and self._logs is not None:  # a pod takes its last words with it
+            await self._logs.follow(pod.body for pod in self._attempt(run).live)
         for doomed in decision.delete:
             resource, how = (JOBS, "Foreground") if doomed.kind == "Job" else (PODS, "Background")
             grace = 0 if doomed.force else None

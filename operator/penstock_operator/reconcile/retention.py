@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from penstock.api import labels, names
 from penstock.errors import ConfigurationError, StorageUnavailable
 
 from .. import metrics
 from ..cluster import EVENTS, FLOW_DEPLOYMENTS, FLOW_RUNS, AlreadyExists, ApiError, Cluster
 from ..core import retention
 from ..core.retention import Cause, Ceiling, History, Settled
-from ..core.views import format_time
-from .archive import Archive
+from .archive import Archive, warning
 from .sources import Body, Clock, Requeue
 
 logger = logging.getLogger(__name__)
@@ -40,7 +38,7 @@ class SettledRuns(Protocol):
         """Those of a namespace."""
 
     def held(self, namespace: str) -> frozenset[str]:
-        """uids of those whose parent is under way, or that own a run that is."""
+        """uids of those whose parent is under way, or that own a run that is, or whose logs are to be kept first."""
 
     def archived(self, run: Settled) -> bool:
         """Whether it is known to be in the archive."""
@@ -169,28 +167,5 @@ def _failures(answers: Iterable[object]) -> list[Exception]:
 
 
 def _not_archived(run: Settled, why: str, now: datetime) -> Body:
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {
-            "name": names.emitted_event(run.name, run.uid, "not archived"),
-            "namespace": run.namespace,
-            "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE, labels.RUN: run.name},
-        },
-        "eventTime": format_time(now),
-        "type": "Warning",
-        "reason": "FlowRunNotArchived",
-        "action": "Archive",
-        "note": f"The archive cannot be written, so the run is not deleted: {why}".encode()[:1024].decode(
-            errors="ignore"
-        ),
-        "reportingController": f"{labels.GROUP}/operator",
-        "reportingInstance": "retention",
-        "regarding": {
-            "apiVersion": labels.API_VERSION,
-            "kind": "FlowRun",
-            "name": run.name,
-            "namespace": run.namespace,
-            "uid": run.uid,
-        },
-    }
+    note = f"The archive cannot be written, so the run is not deleted: {why}"
+    return warning(run.namespace, run.name, run.uid, "FlowRunNotArchived", note, now)

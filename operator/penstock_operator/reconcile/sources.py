@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -67,6 +67,13 @@ class Cache(Protocol):
 
     def forget_node(self, name: str) -> None:
         """A consistent read did not find this Node."""
+
+
+class Logs(Protocol):
+    """The keeper of pods' logs."""
+
+    async def follow(self, pods: Iterable[Body]) -> None:
+        """Have the logs of pods that are about to be deleted read to their end; returns once they are open, or soon."""
 
 
 class Events(Protocol):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from penstock.api import reasons
+from penstock.results.urls import StorageUrl
 
 from ..cluster import PODS, WORK_POOLS, Cluster, Forbidden, Invalid
+from ..core import podlogs
 from ..launch import pods
 from ..launch.pods import Defaults, InvalidTemplate, Launch
 from . import conditions
@@ -42,8 +45,11 @@ def probe(pool: Body, defaults: Defaults) -> Body:
 class WorkPools:
     """The reconciler of pools."""
 
-    def __init__(self, cluster: Cluster, defaults: Defaults, clock: Clock) -> None:
-        self._cluster, self._defaults, self._clock = cluster, defaults, clock
+    def __init__(
+        self, cluster: Cluster, defaults: Defaults, clock: Clock, log_archives: Sequence[StorageUrl] = ()
+    ) -> None:
+        """`log_archives`: below these, pools may have logs kept."""
+        self._cluster, self._defaults, self._clock, self._log_archives = cluster, defaults, clock, log_archives
 
     async def reconcile(self, key: Key) -> Requeue | None:
         """Write the Ready condition; what the API server refuses, it may take later, so it is asked again."""
@@ -51,9 +57,21 @@ class WorkPools:
         if body is None:
             return None
         ready = await self._ready(body)
+        if ready.ok:
+            ready = self._logs(body)
         await conditions.write(self._cluster, WORK_POOLS, key, body, ready, self._clock)
         refused = ready.reason in (reasons.POD_CREATE_FORBIDDEN, reasons.POD_INVALID)
         return Requeue(self._clock() + AGAIN) if refused else None
+
+    def _logs(self, pool: Body) -> Ready:
+        """Its runs run whatever is said here, but their logs are not kept."""
+        archive = (pool["spec"].get("logs") or {}).get("archive")
+        try:
+            if archive:
+                podlogs.place(archive["url"], self._log_archives)
+        except podlogs.NotAllowed as error:
+            return Ready(False, reasons.LOGS_ARCHIVE_FORBIDDEN, f"runs start, but their logs are not kept: {error}")
+        return Ready(True)
 
     async def _ready(self, pool: Body) -> Ready:
         if pool["spec"]["type"] == "Process":

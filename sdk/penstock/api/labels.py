@@ -29,6 +29,7 @@ EVENT_RESOURCE = f"{GROUP}/event-resource"
 EVENT_RELATED = f"{GROUP}/event-related"
 EVENT_PAYLOAD = f"{GROUP}/event-payload"
 EVENT_FOLLOWS = f"{GROUP}/event-follows"
+LOGS_ARCHIVE = f"{GROUP}/logs-archive"  # annotation of a run's pod: URL of its pool's archive of logs
 ROOT_UID = f"{GROUP}/root-run-uid"  # of the run that began the chain of runs that made this one
 CODE_USED = f"{GROUP}/last-referenced"
 

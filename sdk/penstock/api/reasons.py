@@ -21,6 +21,7 @@ INVALID_CODE = "InvalidCode"  # the code source of the flow cannot be delivered
 INVALID_OVERRIDES = "InvalidOverrides"
 INVALID_BLOCKS = "InvalidBlocks"  # the flow's blocks are too large together
 INVALID_SPEC = "InvalidSpec"
+LOGS_ARCHIVE_FORBIDDEN = "LogsArchiveForbidden"  # of a pool: logs.archive is not at an allowed place
 NOT_RETRYABLE = "NotRetryable"  # spec.retryOf names a run that goes on, is not there, or is of another flow
 
 # Infrastructure (state Pending while it lasts, Crashed when it ended the attempt).

@@ -47,10 +47,17 @@ class Storage(Model):
     """Whether other pods can reach it; file: URLs are not shared unless this says so."""
 
 
+class LogStorage(Model):
+    """A place for logs, which the operator writes with its own credentials."""
+
+    url: Url
+    """Such as s3://bucket/prefix; at or below a place that the chart's `archive` allows."""
+
+
 class LogsArchive(Model):
     """Where logs go before their pods are deleted."""
 
-    archive: Storage | None = None
+    archive: LogStorage | None = None
     """The place."""
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import StorageUnavailable
 from ..results.storage import open_storage
 from ..results.urls import parse
-from . import record
+from . import logs, record
+from .logs import LogAddress
 from .record import Address, Body
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class Archive:
         """Where it is."""
         return str(self._storage.url)
 
-    def days(self, since: str = "", until: str = "") -> list[str]:
+    def days(self, since: str = "", until: str = "", root: str = record.ROOT) -> list[str]:
         """Days (YYYY-MM-DD, UTC) on which runs ended, the latest first; bounds included, empty: none."""
-        folders, _ = self._storage.names(record.ROOT)
+        folders, _ = self._storage.names(root)
         found = [match[1] for name in folders if (match := _DAY.fullmatch(name))]
         return sorted((day for day in found if day >= since and (not until or day <= until)), reverse=True)
 
@@ -86,7 +87,28 @@ class Archive:
                 return found[-1]
         return None
 
-    def _checked(self, address: Address, read: Callable[[bytes], T], data: bytes) -> T:
+    def logs(
+        self, namespace: str, run: str, uid: str = "", attempt: int | None = None, since: str = "", until: str = ""
+    ) -> list[LogAddress]:
+        """The logs of an attempt, the last one when it is None, of the latest run of that name and uid; of a Job that
+        made several pods there are several. `since` and `until`: UTC days on which its pods were made."""
+        for day in self.days(since, until, logs.ROOT):
+            _, files = self._storage.names(f"{logs.ROOT}/date={day}/{namespace}")
+            parsed = [one for file in files if (one := logs.parse_file(day, namespace, file))]
+            found = [
+                one for one in parsed if one.run == run and uid in ("", one.uid) and attempt in (None, one.attempt)
+            ]
+            if found:
+                last = max(found, key=lambda one: one.attempt)
+                return [one for one in found if (one.uid, one.attempt) == (last.uid, last.attempt)]
+        return []
+
+    def log(self, address: LogAddress) -> list[Body]:
+        """The lines of a log; none when it was taken away."""
+        data = self._storage.get(address.path)
+        return [] if data is None else self._checked(address, lambda data: list(record.unpack(data)), data)
+
+    def _checked(self, address: Address | LogAddress, read: Callable[[bytes], T], data: bytes) -> T:
         try:
             return read(data)
         except ValueError as error:

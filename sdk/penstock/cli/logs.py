@@ -1,4 +1,4 @@
-"""`penstock logs`: what a run said, from its pods."""
+"""`penstock logs`: what a run said, from its pods; from the archive, once they are gone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TypeGuard
 import click
 
 from ..api import labels
+from ..archive.reading import Archive
 from ..client import ApiError, Client
-from .lookup import RUN, find
+from ..settings import get_current_settings
+from .lookup import RUN, NoSuchObject, find, plain
 from .options import with_client
 from .rendering import Body, state_of, terminal, unmet
 
@@ -24,10 +26,17 @@ STARTED = ("Running", "Succeeded", "Failed")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("-o", "--output", type=click.Choice(("json",)), help="Lines as the pod wrote them.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt; the last when unset.")
+@click.option("--archive", "url", help="URL of the logs' archive, for pods that are gone; PENSTOCK_ARCHIVE when unset.")
 @with_client
-def command(client: Client, run: str, follow: bool, output: str | None, attempt: int | None) -> None:
+def command(client: Client, run: str, follow: bool, output: str | None, attempt: int | None, url: str | None) -> None:
     """Show the logs of a run."""
-    body = find(client, RUN, run)
+    where = url or get_current_settings().archive
+    try:
+        body = find(client, RUN, run)
+    except NoSuchObject:
+        if not where or not _print_archived(where, client.namespace, plain(RUN, run), None, attempt, output):
+            raise
+        return
     name = body["metadata"]["name"]
     pod = _pod(client, name, attempt)
     shown: str | None = None
@@ -41,7 +50,35 @@ def command(client: Client, run: str, follow: bool, output: str | None, attempt:
         body = find(client, RUN, name)  # before the pod: once it has ended, no other pod comes
         pod = _pod(client, name, attempt)
     if shown is None:
-        raise click.ClickException(_why_not(body, pod))
+        if pod is not None or not (terminal(body) or attempt):
+            raise click.ClickException(_why_not(body, pod))
+        if not where or not _print_archived(where, client.namespace, name, body, attempt, output):
+            raise click.ClickException(f"{_why_not(body, pod)} {_no_log(where)}".rstrip())
+
+
+def _no_log(where: str | None) -> str:
+    if where:
+        return f"Nor is its log in the archive {where}"
+    return "If its pool archives logs, say where: --archive URL, or PENSTOCK_ARCHIVE"
+
+
+def _print_archived(
+    where: str, namespace: str, run: str, body: Body | None, attempt: int | None, output: str | None
+) -> bool:
+    """Whether there was something to print."""
+    archive = Archive.at(where)
+    if body is None:
+        found = archive.logs(namespace, run, attempt=attempt)
+    else:  # its pods were made in its life
+        meta, ended = body["metadata"], (body.get("status") or {}).get("endTime") or ""
+        found = archive.logs(namespace, run, meta["uid"], attempt, meta["creationTimestamp"][:10], ended[:10])
+    for address in found:
+        for line in archive.log(address):
+            if line["kind"] == "LogCut":
+                click.echo(line["text"], err=True)
+            else:
+                click.echo(line["text"] if output else render(line["text"]))
+    return bool(found)
 
 
 def _readable(pod: Body | None) -> TypeGuard[Body]:

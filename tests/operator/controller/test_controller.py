@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,12 @@ from hypothesis import strategies as st
 
 import builders
 from builders import run_pod
-from memory_cluster import Write
+from memory_cluster import PodLog, Write
 from penstock.api import labels, names, reasons
+from penstock.archive.reading import Archive
+from penstock.errors import StorageUnavailable
+from penstock.results.storage import open_storage
+from penstock.results.urls import parse
 from penstock_operator.cluster import EVENTS, FLOW_RUNS, NODES, PODS, ApiError, Unavailable, WatchEvent
 from penstock_operator.controller import controller as module
 from penstock_operator.controller import informer, queue
@@ -34,6 +39,7 @@ from penstock_operator.core.leadership import DURATION, GIVE_UP
 from penstock_operator.core.policy import DEFAULT_LATE_AFTER
 from penstock_operator.core.views import PodView
 from penstock_operator.launch.pods import DEFAULT_POD_TTL, TTL, Defaults
+from penstock_operator.reconcile import podlogs
 from penstock_operator.reconcile.flowdeployments import FlowDeployments
 from penstock_operator.reconcile.sources import Key, Requeue
 from run_stage import NAMESPACE, Stage, at_once
@@ -701,13 +707,13 @@ class Office(Leadership):
 
 
 @asynccontextmanager
-async def standby(**stage: Any) -> AsyncIterator[tuple[Play, Office]]:
+async def standby(play: Play | None = None, **options: Any) -> AsyncIterator[tuple[Play, Office]]:
     """An operator that stands by, for another holds the Lease."""
-    play = Play(**stage)
+    play = play or Play()
     await Office(play, "another").look()
     office = Office(play)
     await office.look()
-    async with play.running(leadership=office) as controller:
+    async with play.running(leadership=office, **options) as controller:
         controller.register("FlowDeployment", FlowDeployments(play.cluster, play.clock).reconcile)
         play.cluster.writes.clear()
         yield play, office
@@ -1019,6 +1025,154 @@ def test_the_pods_of_jobs_are_left_to_their_jobs() -> None:
         assert play.stage.names("Pod") == [pod]
 
     played(scenario, pool_type="Job")
+
+
+# Logs that are to be kept.
+
+
+class Kept:
+    """A stage whose pool has its logs kept in memory, and what it needs for that."""
+
+    def __init__(self, pool_type: str = "Pod") -> None:
+        url = f"memory://{uuid.uuid4().hex}"
+        place = parse(url)
+        self.storage = open_storage(place)
+        self.play = Play(
+            pool_type=pool_type, pool={"podTTLSecondsAfterFinished": 60, "logs": {"archive": {"url": url}}}
+        )
+        self.play.cluster.new_uid = "0a1b2c3d-0000-4000-8000-{:012x}".format  # as the API server's are
+        self.places = (place,)
+
+    def says(self, *chunks: bytes, pod: str = "run-1") -> PodLog:
+        log = PodLog(*chunks)
+        self.play.cluster.pod_logs[(NAMESPACE, pod)] = log
+        return log
+
+    def archived(self) -> list[str]:
+        archive = Archive(self.storage)
+        found = archive.logs(NAMESPACE, "run")
+        return [line["text"] for address in found for line in archive.log(address)]
+
+
+def kept(scenario: Callable[[Kept, Play], Awaitable[None]], pool_type: str = "Pod") -> None:
+    async def whole() -> None:
+        scene = Kept(pool_type)
+        async with scene.play.running(log_archives=scene.places):
+            await scenario(scene, scene.play)
+
+    asyncio.run(whole())
+
+
+def test_a_pod_is_not_deleted_before_its_log_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(scene: Kept, play: Play) -> None:
+        def away(_: object) -> Any:
+            raise StorageUnavailable("connection refused")
+
+        monkeypatch.setattr(podlogs, "open_storage", away)
+        scene.says(b"2026-01-01T06:00:00Z hello\n")
+        await ended(play)
+        await play.until(lambda: play.controller.logs._failures, "that the archive was asked")
+        await play.time_passes(3600)
+        assert play.stage.names("Pod") == ["run-1"]
+        await play.until(lambda: play.controller.settled.held(NAMESPACE), "that its run is held, too")
+        monkeypatch.setattr(podlogs, "open_storage", open_storage)
+        play.controller._log_keeping.due.fire(play.clock())
+        await play.until(lambda: play.stage.names("Pod") == [], "its deletion, at once")
+        assert scene.archived() == ["hello"]
+
+    kept(scenario)
+
+
+def test_a_pod_is_not_kept_for_its_log_for_more_than_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(scene: Kept, play: Play) -> None:
+        def away(_: object) -> Any:
+            raise StorageUnavailable("connection refused")
+
+        monkeypatch.setattr(podlogs, "open_storage", away)
+        scene.says(b"2026-01-01T06:00:00Z hello\n")
+        await ended(play)
+        await play.time_passes(86_390)
+        assert play.stage.names("Pod") == ["run-1"]
+        await play.time_passes(60)
+        assert play.stage.names("Pod") == []
+
+    kept(scenario)
+
+
+def test_what_a_cancelled_pod_says_is_read_from_before_its_deletion() -> None:
+    async def scenario(scene: Kept, play: Play) -> None:
+        log, order = scene.says(b"2026-01-01T06:00:00Z first\n"), []
+        read = play.cluster.logs
+
+        async def logs(*words: Any, **how: Any) -> AsyncIterator[bytes]:
+            order.append("opened")
+            async for chunk in read(*words, **how):
+                yield chunk
+
+        play.cluster.logs = logs  # type: ignore[method-assign]
+        play.cluster.before = lambda write: order.append("deleted") if write.verb == "delete" else None
+        await play.claimed()
+        play.stage.edit("FlowRun", "run", cancel=True)
+        await play.until(lambda: "deleted" in order)
+        log.write(b"2026-01-01T06:00:01Z last\n")
+        play.stage.end_pod(code=143)
+        play.stage.remove("Pod", "run-1")
+        log.end()
+        await play.state("Cancelled")
+        await play.until(scene.archived)
+        assert scene.archived() == ["first", "last"]
+        assert order[:2] == ["opened", "deleted"]
+
+    kept(scenario)
+
+
+def test_a_job_whose_log_is_kept_is_deleted_by_the_operator() -> None:
+    async def scenario(scene: Kept, play: Play) -> None:
+        play.stage.submit()
+        await play.until(lambda: play.stage.get("Job", "run-1"), "the launch")
+        pod = play.stage.make_pod_of_job()
+        scene.says(b"2026-01-01T06:00:00Z hello\n", pod=pod)
+        play.stage.start_pod(pod)
+        play.stage.claim(pod)
+        play.stage.enter("Completed", "Completed")
+        play.stage.end_pod(pod)
+        play.stage.end_job()
+        await play.settled()
+        await play.until(scene.archived, "its log")
+        await play.quiet()
+        assert play.stage.names("Job") == ["run-1"]
+        await play.time_passes(60)
+        assert (play.stage.names("Job"), play.stage.names("Pod")) == ([], [])
+
+    kept(scenario, "Job")
+
+
+def test_a_standby_keeps_no_logs_until_it_leads() -> None:
+    async def scenario() -> None:
+        scene = Kept()
+        async with standby(scene.play, log_archives=scene.places) as (play, office):
+            run = play.stage.submit()
+            body = builders.run_pod("Succeeded", container={"terminated": {"exitCode": 0}})
+            owner = {"kind": "FlowRun", "uid": run["metadata"]["uid"], "name": "run", "controller": True}
+            environment = [{"name": labels.ENV_RUN_UID, "value": run["metadata"]["uid"]}]
+            meta = {
+                "name": "run-1",
+                "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE, labels.RUN: "run", labels.ATTEMPT: "1"},
+                "annotations": {labels.LOGS_ARCHIVE: str(scene.places[0])},
+                "ownerReferences": [owner],
+            }
+            scene.says(b"2026-01-01T06:00:00Z hello\n")
+            spec = {"containers": [{"name": "flow", "env": environment}]}
+            await play.cluster.create(PODS, NAMESPACE, {"metadata": meta, "spec": spec})
+            play.cluster.set_status(PODS, NAMESPACE, "run-1", **body["status"])
+            await play.until(lambda: play.controller.cache.get("Pod", Key(NAMESPACE, "run-1")), "that it is known")
+            await play.quiet()
+            assert len(play.controller._log_keeping.queue) == 0
+            assert scene.archived() == []
+            await office.look(DURATION)
+            await play.until(scene.archived, "its log")
+
+    asyncio.run(scenario())
 
 
 def test_a_pod_that_is_no_runs_is_left_alone_though_it_carries_our_label() -> None:

@@ -61,6 +61,15 @@ def test_a_run_whose_parent_is_under_way_is_held() -> None:
     assert memory.runs.held("team") == {"uid-awaited", "uid-not"}
 
 
+def test_a_run_whose_pods_log_is_not_kept_yet_is_held() -> None:
+    """It takes its pods with it."""
+    awaited = {"team": ["a", "under-way"]}
+    runs = SettledRuns(ObjectCache(), Clock(), logs_awaited=awaited.__getitem__)
+    for name in ("a", "b"):
+        runs.put(body(name))
+    assert runs.held("team") == {"uid-a"}
+
+
 def test_a_run_that_owns_one_under_way_is_held() -> None:
     memory = Memory()
     memory.runs.put(body("p"))

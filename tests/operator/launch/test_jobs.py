@@ -47,6 +47,16 @@ def test_a_whole_job() -> None:
     }
 
 
+def test_a_job_whose_log_is_to_be_kept_has_no_time_to_live() -> None:
+    """Its own would not wait; the operator deletes it, and reads from the pod where the log goes."""
+    archive = {"archive": {"url": "s3://bucket/logs"}}
+    spec = jobs.job(launch(logs=archive, podTTLSecondsAfterFinished=60))["spec"]
+    assert "ttlSecondsAfterFinished" not in spec
+    assert spec["template"]["metadata"]["annotations"][labels.LOGS_ARCHIVE] == "s3://bucket/logs"
+    forged = {"metadata": {"annotations": {labels.LOGS_ARCHIVE: "s3://bucket/else"}}}
+    assert labels.LOGS_ARCHIVE not in pods.pod(launch(forged))["metadata"]["annotations"]
+
+
 def test_the_pod_of_a_job_is_that_of_a_pod_pool_but_for_name_and_owner() -> None:
     pod, template = pods.pod(launch()), jobs.job(launch())["spec"]["template"]
     assert template["spec"] == pod["spec"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from memory_cluster import Write
+from penstock.results import urls
 from penstock_operator.cluster import Forbidden, Invalid, Unavailable
 from penstock_operator.launch.pods import Defaults
 from penstock_operator.reconcile import workpools
@@ -94,6 +95,32 @@ def test_a_suspended_pool_says_so_and_is_ready_when_it_is_not() -> None:
     assert reconcile(stage) == ("False", "WorkPoolSuspended", "spec.suspend is set: no runs are started")
     stage.edit("WorkPool", "default", suspend=False)
     assert reconcile(stage)[0] == "True"
+
+
+@pytest.mark.parametrize(
+    ("url", "condition"),
+    [
+        ("s3://team/logs/etl", ("True", "Ready", "")),
+        (
+            "s3://other/logs",
+            (
+                "False",
+                "LogsArchiveForbidden",
+                "runs start, but their logs are not kept: spec.logs.archive.url is not at a place that the "
+                "administrator allows for logs: use one of them, or a path below: s3://team/logs",
+            ),
+        ),
+    ],
+)
+def test_where_logs_may_not_go_is_said_whatever_is_known_of_the_template(
+    url: str, condition: tuple[str, str, str]
+) -> None:
+    stage = Stage(pool={"logs": {"archive": {"url": url}}})
+    reconciler = WorkPools(stage.cluster, DEFAULTS, stage.clock, (urls.parse("s3://team/logs"),))
+    for _ in range(2):
+        asyncio.run(reconciler.reconcile(Key(NAMESPACE, "default")))
+        (found,) = (stage.get("WorkPool", "default") or {})["status"]["conditions"]
+        assert (found["status"], found["reason"], found["message"]) == condition
 
 
 def test_a_pool_of_processes_is_not_of_this_version() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,12 @@ import pytest
 import builders
 from command_line import CommandLine
 from https_server import TEAM, Cluster, Reply, Request, refusal
+from penstock.archive.logs import LogAddress, LogTail
 from penstock.cli import logs
+from penstock.results.storage import open_storage
+from penstock.results.urls import parse
+
+Json = dict[str, Any]
 
 PODS = "/api/v1/namespaces/team/pods"
 
@@ -146,6 +152,76 @@ def test_why_there_are_no_logs_is_said(
     cluster.has("flowruns", run)
     attempts(cluster, *pods)
     assert message in penstock.fails("logs", "etl-1")
+
+
+class TestArchived:
+    """Of a pod that is gone, from the archive."""
+
+    UID = "0a1b2c3d-0000-4000-8000-000000000001"
+
+    @pytest.fixture
+    def archive(self, tmp_path: Path) -> str:
+        """Two attempts of the run, the first of which is cut."""
+        url = f"file://{tmp_path}/archive"
+        storage = open_storage(parse(url))
+        for attempt in (1, 2):
+            tail = LogTail(LogAddress("2026-01-01", "team", "etl-1", self.UID, attempt))
+            tail.feed(f"2026-01-01T06:00:01Z {line(f'said by attempt {attempt}')}\n".encode())
+            storage.put(
+                f"logs/date=2026-01-01/team/etl-1-{self.UID}-{attempt}.jsonl.gz",
+                tail.packed("the log broke off" if attempt == 1 else ""),
+            )
+        return url
+
+    @pytest.fixture
+    def ended(self, cluster: Cluster) -> dict[str, Any]:
+        """The run, without pods."""
+        run = builders.flow_run("Completed", attempt=2, endTime="2026-01-01T06:10:00Z")
+        run["metadata"] |= {"uid": self.UID, "creationTimestamp": "2026-01-01T05:59:00Z"}
+        cluster.has("flowruns", run)
+        attempts(cluster)
+        return run
+
+    def test_the_last_attempt(self, penstock: CommandLine, ended: Json, archive: str) -> None:
+        assert penstock.ok("logs", "etl-1", "--archive", archive) == "06:00:01.250 INFO    said by attempt 2\n"
+
+    def test_the_archive_of_the_settings(
+        self, penstock: CommandLine, ended: Json, archive: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PENSTOCK_ARCHIVE", archive)
+        assert penstock.ok("logs", "etl-1", "-o", "json") == line("said by attempt 2") + "\n"
+
+    def test_another_attempt_and_what_is_missing_of_it(self, penstock: CommandLine, ended: Json, archive: str) -> None:
+        shown = penstock("logs", "etl-1", "--archive", archive, "--attempt", "1")
+        assert (shown.code, shown.out, shown.err) == (
+            0,
+            "06:00:01.250 INFO    said by attempt 1\n",
+            "the log broke off\n",
+        )
+
+    def test_a_run_that_is_deleted(self, penstock: CommandLine, cluster: Cluster, archive: str) -> None:
+        cluster.has("flowruns")
+        assert "said by attempt 2" in penstock.ok("logs", "etl-1", "--archive", archive)
+        assert "etl-2" in penstock.fails("logs", "etl-2", "--archive", archive)
+
+    def test_a_pod_that_is_there_is_asked_first(
+        self, penstock: CommandLine, ended: Json, archive: str, cluster: Cluster
+    ) -> None:
+        attempts(cluster, pod(2))
+        assert penstock.ok("logs", "etl-1", "--archive", archive) == "06:00:01.250 INFO    said by etl-1-2\n"
+
+    def test_a_namesake_is_not_the_run(self, penstock: CommandLine, ended: Json, archive: str) -> None:
+        ended["metadata"]["uid"] = "0a1b2c3d-0000-4000-8000-000000000002"
+        said = penstock.fails("logs", "etl-1", "--archive", archive)
+        assert said.rstrip().endswith(f"Nor is its log in the archive {archive}")
+
+    def test_without_an_archive_it_is_said_how_to_name_one(self, penstock: CommandLine, ended: Json) -> None:
+        assert "If its pool archives logs, say where: --archive URL, or PENSTOCK_ARCHIVE" in penstock.fails(
+            "logs", "etl-1"
+        )
+
+    def test_an_archive_that_cannot_be_read_is_said(self, penstock: CommandLine, ended: Json) -> None:
+        assert "http" in penstock.fails("logs", "etl-1", "--archive", "http://archive")
 
 
 def test_the_servers_refusal_is_said(penstock: CommandLine, cluster: Cluster) -> None:
