@@ -44,6 +44,9 @@ def main() -> int:
         check=False,
     ).stdout
     say(f"\nThe report, as it stands in the run's status:\n\n{report}")
+    say("To go on in this cluster, with the penstock, kubectl and python of this checkout:\n")
+    say(f"export KUBECONFIG={os.environ['KUBECONFIG']}")
+    say(f"export PATH={ROOT / '.cluster/bin'}:{ROOT / '.venv/bin'}:$PATH")
     return 1 if failed else 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, overload
 
 from .context import DRAWING
 from .definitions import Definition, P, R, call_options
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["Flow", "flow"]
 
 
+class _ByCommand:
+    """A method of Prefect's flows that the command line has instead: asking for it is an error that says so."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, flow: object, owner: type) -> NoReturn:
+        raise AttributeError(
+            f"flows have no {self.name}(): write their deployment into the cluster with `penstock deploy FILE.py`, or "
+            "print its manifest with `penstock build FILE.py`"
+        )
+
+
 class Flow(Definition[P, R]):
     """A function whose calls are runs, here or on Kubernetes."""
 
@@ -33,6 +46,8 @@ class Flow(Definition[P, R]):
         "blocks": (),
     }
     HOOKS: ClassVar[tuple[str, ...]] = (*Definition.HOOKS, "on_cancellation", "on_crashed")
+
+    deploy, from_source, serve, to_deployment = _ByCommand(), _ByCommand(), _ByCommand(), _ByCommand()
 
     flow_run_name: str | Callable[..., str] | None
     task_runner: TaskRunner | None

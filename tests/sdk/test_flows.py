@@ -745,3 +745,11 @@ def test_the_version_of_a_flow_is_a_hash_of_its_file(tmp_path: Path) -> None:
     namespace: dict[str, Any] = {}
     exec("from penstock import flow\n@flow\ndef etl(): ...", namespace)
     assert namespace["etl"].version is None
+
+
+@pytest.mark.parametrize("name", ["deploy", "from_source", "serve", "to_deployment"])
+def test_what_the_command_line_does_instead_is_said(name: str) -> None:
+    here = flow(lambda: 1)
+    assert not hasattr(here, name)
+    with pytest.raises(AttributeError, match=rf"flows have no {name}\(\): .* `penstock deploy FILE\.py`"):
+        getattr(here, name)

@@ -35,7 +35,7 @@ def starting(pod: PodView) -> Diagnosis | None:
     ]
     for status in statuses:
         waiting = (status.get("state") or {}).get("waiting") or {}
-        reason, said = waiting.get("reason") or "", waiting.get("message") or ""
+        reason, said = waiting.get("reason") or "", _sentence(waiting.get("message"))
         if reason in PULL_REASONS:
             return Diagnosis(
                 reasons.IMAGE_PULL_FAILED,
@@ -58,10 +58,16 @@ def starting(pod: PodView) -> Diagnosis | None:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return Diagnosis(
                 reasons.UNSCHEDULABLE,
-                f"no node can take the pod: {condition.get('message') or condition.get('reason')} "
+                f"no node can take the pod: {_sentence(condition.get('message') or condition.get('reason'))} "
                 "Lower its requests, correct nodeSelector or tolerations, or add nodes.",
             )
     return None
+
+
+def _sentence(said: object) -> str:
+    """Kubernetes' own words, so that a remedy can follow them."""
+    text = str(said or "").strip()
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
 def ended(pod: PodView) -> Diagnosis:
@@ -76,7 +82,7 @@ def ended(pod: PodView) -> Diagnosis:
     if pod.status.get("reason") == "Evicted":
         return Diagnosis(
             reasons.EVICTED,
-            f"the kubelet evicted the pod: {pod.status.get('message')} Raise its requests for what ran out.",
+            f"the kubelet evicted the pod: {_sentence(pod.status.get('message'))} Raise its requests for what ran out.",
         )
     if pod.status.get("reason") == "NodeLost":
         return Diagnosis(reasons.NODE_LOST, f"node {pod.node} was lost. infraRetries would start the run elsewhere.")

@@ -43,6 +43,9 @@ def load(target: str) -> Found:
     """The flows of `path.py`, or the one of `path.py:name`. Raises `BadFlowFile`."""
     given, _, wanted = target.partition(":")
     path = Path(given)
+    if path.is_dir():
+        there = (file.name for file in path.glob("*.py"))
+        raise BadFlowFile(f"{path} is a folder: name a file; {instead('', sorted(there), 'it has no .py')}")
     if not path.is_file():
         there = (file.name for file in path.parent.glob("*.py"))
         raise BadFlowFile(f"{path}: there is no such file; {instead(path.name, sorted(there), 'nor any other .py')}")

@@ -70,12 +70,18 @@ def _say(error: ValidationError, schema: Mapping[str, Any], parameters: Mapping[
         return f"{listed(absent)} must be given: {' '.join(f'-p {name}=VALUE' for name in absent)}"
     if not parts and error.validator == "additionalProperties":
         unknown = [name for name in parameters if name not in known]
-        return "; ".join(f"there is no parameter {name}, {instead(name, known, 'and no other')}" for name in unknown)
+        return no_parameters(unknown, known)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     text = f"{path or 'parameters'}: {error.message[:300]}"
     if len(parts) == 1 and not isinstance(error.instance, str) and _takes_text(known.get(str(parts[0]), {})):
         text += f"; text that looks like JSON needs quotes: -p '{path}=\"...\"'"
     return text
+
+
+def no_parameters(unknown: Iterable[str], known: Iterable[str]) -> str:
+    """That there are no such parameters, and which there are."""
+    words = list(known)
+    return "; ".join(f"there is no parameter {name}, {instead(name, words, 'and no other')}" for name in unknown)
 
 
 def _takes_text(schema: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from ..errors import ParameterBind
 from .flow_files import is_file, load
 from .lookup import DEPLOYMENT, FLOW, NoSuchObject, find
 from .options import cluster_options, open_client, output_option
-from .parameters import parameters_option, parse_parameters, problems
+from .parameters import no_parameters, parameters_option, parse_parameters, problems
 from .rendering import Body, show
 from .watch import follow
 
@@ -93,6 +93,10 @@ def _here(target: str, parameters: dict[str, Any]) -> None:
     try:
         args, kwargs = flow.signature.arguments(flow.signature.with_defaults(parameters))
     except ParameterBind as error:
+        known = flow.signature.inspected.parameters
+        unknown = [name for name in parameters if name not in known]
+        if unknown:
+            raise click.ClickException(f"{target}: {no_parameters(unknown, known)}") from error
         raise click.ClickException(f"{error}; parameters are given with -p NAME=VALUE") from error
     interrupts: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
     state = flow(*args, **kwargs, return_state=True)

@@ -83,13 +83,13 @@ class LocalSlots:
         unknown = [name for name in claim.names if name not in limits]
         why = refusal(limits, claim.names, occupy, rate=rate)
         if why is None and unknown and strict:
-            why = _unknown(unknown)
+            why = _unknown(unknown, rate)
         if why is not None:
             claim.error = ConcurrencySlotAcquisitionError(why)
             claim.happen()
             return claim
         if unknown:
-            self._warn(unknown)
+            self._warn(unknown, rate)
         with self._lock:
             self._queue[claim.id] = (Request(claim.id, claim.names, occupy), claim)
         self._settle()
@@ -141,21 +141,23 @@ class LocalSlots:
         for claim in woken:
             claim.happen()
 
-    def _warn(self, unknown: Sequence[str]) -> None:
-        new = [name for name in unknown if name not in self._warned]
+    def _warn(self, unknown: Sequence[str], rate: bool) -> None:
+        with self._lock:  # a map asks from many threads at once
+            new = [name for name in unknown if name not in self._warned]
+            self._warned.update(new)
         if new:
             from ..logging import get_logger
 
-            self._warned.update(new)
-            get_logger("concurrency").warning("%s; going on without", _unknown(new))
+            get_logger("concurrency").warning("%s; going on without", _unknown(new, rate))
 
 
-def _unknown(names: Sequence[str]) -> str:
+def _unknown(names: Sequence[str], rate: bool) -> str:
     many = "s" if len(names) > 1 else ""
+    setting, arguments = ("10/s", "10, slot_decay_per_second=10") if rate else ("3", "3")
     where = ""
     if os.environ.get("PENSTOCK_RUN"):
         where = " (a run in a pod has the limits of its own settings; ConcurrencyLimits of the cluster are not asked)"
     return (
         f"there is no concurrency limit{many} {', '.join(names)}{where}: "
-        f"set PENSTOCK_CONCURRENCY_LIMITS={names[0]}=3, or call declare_limit({names[0]!r}, 3)"
+        f"set PENSTOCK_CONCURRENCY_LIMITS={names[0]}={setting}, or call declare_limit({names[0]!r}, {arguments})"
     )

@@ -6,6 +6,7 @@ The settings `results_*` of `penstock.settings` say so, looked at each time.
 from __future__ import annotations
 
 import os
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..api import labels
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 FALLBACK = labels.ENV_RESULTS_FALLBACK  # set by the runner
 
 _stores: dict[tuple[str, Any], ResultStore] = {}
+_making = Lock()
 
 
 def get_result_store() -> ResultStore:
@@ -40,19 +42,20 @@ def store_for(storage: Any, serializer: Serializer | str | None) -> ResultStore:
         return storage if serializer is None else storage.with_serializer(serializer)
     settings = get_current_settings()
     how = serializer or settings.results_default_serializer
-    key = (str(storage or settings.results_storage or _fallback()), how)
-    store = _stores.get(key)
-    if store is None:  # made once: it may hold connections
-        store = _stores[key] = ResultStore(key[0], serializer=how)
-    return store
+    named = storage or settings.results_storage
+    key = (str(named or os.environ.get(FALLBACK) or f"{settings.home}/results"), how)
+    if key not in _stores:
+        with _making:  # each is made once, for it may hold connections, and a map asks from many threads
+            if key not in _stores:
+                if not named:
+                    _tell_of_fallback(key[0])
+                _stores[key] = ResultStore(key[0], serializer=how)
+    return _stores[key]
 
 
-def _fallback() -> str:
-    """The place where nobody named one. The runner in a pod names one that ends with it, which is worth a warning."""
-    place = os.environ.get(FALLBACK)
-    if place is None:
-        return f"{get_current_settings().home}/results"
-    if not any(known == place for known, _ in _stores):
+def _tell_of_fallback(place: str) -> None:
+    """The runner in a pod names a place that ends with the pod where nobody named any, which is worth a warning."""
+    if FALLBACK in os.environ and not any(known == place for known, _ in _stores):
         from ..logging import get_logger
 
         get_logger("results").warning(
@@ -60,7 +63,6 @@ def _fallback() -> str:
             "Set spec.results.url of the WorkPool (or result_storage of the flow)",
             place,
         )
-    return place
 
 
 def get_default_persist_setting() -> bool:

@@ -37,7 +37,7 @@ STARTING = [
         for word in sorted(diagnosis.PULL_REASONS)
     ),
     *(
-        pytest.param(waiting(word), reasons.START_FAILED, (word, "said so", "command"), id=word)
+        pytest.param(waiting(word), reasons.START_FAILED, (word, "said so. Check", "command"), id=word)
         for word in sorted(diagnosis.START_REASONS)
     ),
     *(
@@ -63,7 +63,7 @@ STARTING = [
             container={"waiting": {"reason": "PodInitializing"}},
         ),
         reasons.IMAGE_PULL_FAILED,
-        ("image x cannot be pulled",),
+        ("image x cannot be pulled (ErrImagePull):",),
         id="an init container of the template",
     ),
     pytest.param(

@@ -183,8 +183,11 @@ def test_a_file_that_is_no_utf8_is_refused(write: Write) -> None:
 
 def test_a_folder_is_no_file(write: Write) -> None:
     Path("etl.py").mkdir()
-    with pytest.raises(BadFlowFile, match="there is no such file"):
+    with pytest.raises(BadFlowFile, match=r"^etl\.py is a folder: name a file; it has no \.py$"):
         load("etl.py")
+    write("shops.py", FLOWS)
+    with pytest.raises(BadFlowFile, match=r"^\. is a folder: name a file; there are .*shops\.py$"):
+        load(".")
 
 
 def test_an_interrupt_is_not_the_files_fault(write: Write) -> None:

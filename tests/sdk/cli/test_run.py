@@ -150,7 +150,7 @@ class TestHere:
         "an unknown parameter": (
             ("etl.py", "-p", "parts=1", "-p", "moed=x"),
             1,
-            "got an unexpected keyword argument 'moed'; parameters are given with -p NAME=VALUE",
+            "error: etl.py: there is no parameter moed, did you mean mode?",
         ),
         "a parameter that does not fit": (
             ("etl.py", "-p", "parts=many"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 
 import pytest
 
@@ -76,6 +78,35 @@ def test_an_unknown_name_is_told_of_once(slots: LocalSlots, caplog: pytest.LogCa
     assert "there is no concurrency limit nobody: set PENSTOCK_CONCURRENCY_LIMITS=nobody=3" in record.getMessage()
     with pytest.raises(ConcurrencySlotAcquisitionError, match="no concurrency limits nobody, none"):
         ask(slots, "nobody", "none", strict=True).take()
+
+
+def test_threads_that_ask_together_are_told_of_it_once(slots: LocalSlots, caplog: pytest.LogCaptureFixture) -> None:
+    threads, names, interval = 16, 20, sys.getswitchinterval()
+    together = threading.Barrier(threads)
+
+    def ask_all() -> None:
+        for number in range(names):
+            together.wait(60)
+            ask(slots, f"nobody-{number}")
+
+    asking = [threading.Thread(target=ask_all) for _ in range(threads)]
+    sys.setswitchinterval(1e-6)
+    try:
+        with caplog.at_level(logging.WARNING, "penstock"):
+            for thread in asking:
+                thread.start()
+            for thread in asking:
+                thread.join(120)
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(caplog.records) == names
+
+
+def test_an_unknown_rate_is_told_of_as_a_rate(slots: LocalSlots) -> None:
+    with pytest.raises(
+        ConcurrencySlotAcquisitionError, match=r"api=10/s, or call .*'api', 10, slot_decay_per_second=10"
+    ):
+        ask(slots, "api", rate=True, strict=True).take()
 
 
 def test_in_a_pod_the_warning_says_whose_limits_hold(

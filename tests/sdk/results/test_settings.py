@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -40,6 +42,34 @@ def test_a_place_that_ends_with_its_pod_is_warned_of_once(
     for _ in range(2):
         assert store_for(None, None).url.startswith(f"file://{tmp_path}/")
     assert caplog.text.count("gone with this pod. Set spec.results.url of the WorkPool") == 1
+
+
+def test_threads_that_ask_together_get_one_store_and_one_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PENSTOCK_RESULTS_STORAGE", raising=False)
+    monkeypatch.setenv("PENSTOCK_RESULTS_FALLBACK", str(tmp_path / uuid.uuid4().hex))
+    stores: list[ResultStore] = []
+    said: list[str] = []
+    others: list[Thread] = []
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            if not others:  # another thread asks while the first has said it, and made nothing yet
+                others.append(Thread(target=lambda: stores.append(store_for(None, None))))
+                others[0].start()
+                others[0].join(0.2)
+
+    handler, logger = Slow(), logging.getLogger("penstock")
+    logger.addHandler(handler)
+    try:
+        stores.append(store_for(None, None))
+        others[0].join(60)
+    finally:
+        logger.removeHandler(handler)
+    assert len(said) == 1
+    assert stores[0] is stores[1]
 
 
 def test_a_run_with_a_wrong_flag_fails(monkeypatch: pytest.MonkeyPatch, recorder: Any) -> None:
