@@ -20,7 +20,7 @@ COMMANDS = {
     "cancel": "Ask runs to end.",
     "deploy": "Apply the manifests of the flows in a file.",
     "logs": "Show the logs of a run.",
-    "retry": "Run again what has ended, without the tasks whose results were kept.",
+    "retry": "Run an ended run again; tasks keep their results.",
     "resume": "Answer a run that waits for a person.",
     "run": "Start a run, here or in the cluster.",
     "runs": "List runs.",
