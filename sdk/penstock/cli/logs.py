@@ -103,10 +103,9 @@ def _why_not(run: Body, pod: Body | None) -> str:
     name, state = run["metadata"]["name"], state_of(run)
     told = "; ".join(f"{c['reason']}: {c['message']}" for c in unmet(run))
     if terminal(run):
-        return (
-            f"{name} is {state['name']} and its pod is gone: pods are kept for the pool's podTTLSecondsAfterFinished. "
-            f"{state.get('message', '')}"
-        )
+        kept = "pods are kept for the pool's podTTLSecondsAfterFinished"
+        why = "cancelling a run deletes its pod" if state["type"] == "Cancelled" else kept
+        return f"{name} is {state['name']} and its pod is gone: {why}. {state.get('message', '')}"
     if pod is None:
         return f"{name} has no pod yet ({state.get('name', 'not accepted')}). {told}".strip()
     return f"the pod of {name} has not started yet. {told or 'Try -f to wait for it.'}"

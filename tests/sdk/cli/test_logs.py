@@ -126,6 +126,11 @@ WITHOUT: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str]] = {
         [],
         "etl-1 is Failed and its pod is gone: pods are kept for the pool's podTTLSecondsAfterFinished.",
     ),
+    "the run was cancelled": (
+        builders.flow_run("Cancelled"),
+        [],
+        "etl-1 is Cancelled and its pod is gone: cancelling a run deletes its pod.",
+    ),
     "the run was not accepted": (builders.flow_run(), [], "etl-1 has no pod yet (not accepted)."),
     "the run waits": (
         builders.flow_run("Scheduled", conditions=[builders.held("Resolved", False, "FlowNotFound", "apply it")]),
