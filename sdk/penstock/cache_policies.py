@@ -48,6 +48,10 @@ class IsolationLevel(Enum):
     READ_COMMITTED = "READ_COMMITTED"  # run the same at the same time; the last result stays
     SERIALIZABLE = "SERIALIZABLE"  # wait for it, then take its result; needs a lock manager
 
+    @classmethod
+    def _missing_(cls, value: object) -> IsolationLevel:
+        raise ConfigurationError(f"isolation_level must be one of {', '.join(cls.__members__)}, not {value!r}")
+
 
 class CachePolicy:
     """The base. A subclass says in `compute_key` what its key is made of; None is no key."""

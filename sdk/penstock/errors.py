@@ -2,7 +2,8 @@
 
     PenstockError
     ├── DefinitionError            a decorator or an option of it is wrong: nothing was run
-    │   └── ReservedArgument       a parameter has a name that calls need for themselves
+    │   ├── ReservedArgument       a parameter has a name that calls need for themselves
+    │   └── BadTemplate            a template of a name or a key cannot be filled in (also a `KeyError`)
     ├── ParameterError             a call does not fit its function: nothing was run
     │   ├── ParameterBind          missing, unknown or doubled arguments
     │   └── InvalidParameters      a value does not fit its annotation
@@ -79,6 +80,12 @@ class ReservedArgument(DefinitionError):
     """A parameter is named `return_state` or `wait_for`, which calls of flows and tasks keep for themselves."""
 
     reason = "ReservedArgument"
+
+
+class BadTemplate(DefinitionError, KeyError):
+    """A template names a field that there is not, or is none; the message lists the fields that there are."""
+
+    __str__ = Exception.__str__  # that of KeyError shows quotes
 
 
 class ParameterError(PenstockError):

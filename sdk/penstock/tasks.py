@@ -226,8 +226,11 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     """For `retry_delay_seconds`: `backoff_factor`, then twice as much before each further retry."""
     from .api.retry import exponential
 
-    if not backoff_factor >= 0:
-        raise DefinitionError(f"exponential_backoff: backoff_factor must be at least 0, not {backoff_factor!r}")
+    given: Any = backoff_factor
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
+        raise DefinitionError(
+            f"exponential_backoff: backoff_factor must be a number of seconds of at least 0, not {backoff_factor!r}"
+        )
 
     def delays(retries: int) -> list[float]:
         return exponential(backoff_factor, retries)

@@ -60,6 +60,10 @@ class CommitMode(Enum):
     EAGER = "EAGER"  # when it ends
     OFF = "OFF"  # by `commit` alone; the outermost one rolls back at its end what was not
 
+    @classmethod
+    def _missing_(cls, value: object) -> CommitMode:
+        raise ConfigurationError(f"commit_mode must be one of {', '.join(cls.__members__)}, not {value!r}")
+
 
 class TransactionState(Enum):
     """What has become of a transaction."""
@@ -337,7 +341,7 @@ class Transaction:
 def transaction(
     key: str | None = None,
     store: ResultStore | None = None,
-    commit_mode: CommitMode | None = None,
+    commit_mode: CommitMode | str | None = None,
     isolation_level: IsolationLevel | str | None = None,
     overwrite: bool = False,
     write_on_commit: bool = True,
@@ -352,10 +356,11 @@ def transaction(
 
         store = get_result_store()
     level = None if isolation_level is None else IsolationLevel(isolation_level)
+    mode = None if commit_mode is None else CommitMode(commit_mode)
     return Transaction(
         key=key,
         store=store,
-        commit_mode=commit_mode,
+        commit_mode=mode,
         isolation_level=level,
         lock_manager=lock_manager,
         overwrite=overwrite,

@@ -182,6 +182,8 @@ class TestConfigure:
     def test_serializable_needs_a_lock_manager(self) -> None:
         with pytest.raises(ConfigurationError, match="needs a lock manager"):
             INPUTS.configure(isolation_level=IsolationLevel.SERIALIZABLE)
+        with pytest.raises(ConfigurationError, match="one of READ_COMMITTED, SERIALIZABLE, not 'SERIAL'"):
+            INPUTS.configure(isolation_level="SERIAL")
 
 
 def test_an_input_that_cannot_be_hashed_is_named() -> None:

@@ -478,6 +478,11 @@ class TestRetries:
         assert grown.delays == (10.0, 20.0, 40.0)
         assert grown.with_options(retries=1).delays == (10.0,)
 
+    @pytest.mark.parametrize("factor", [-1, float("nan"), "10", None, True])
+    def test_a_backoff_that_is_no_number_of_seconds_is_refused(self, factor: Any) -> None:
+        with pytest.raises(DefinitionError, match="backoff_factor must be a number of seconds of at least 0"):
+            exponential_backoff(factor)
+
     def test_async_tasks_retry_without_blocking_the_loop(self) -> None:
         calls: list[float] = []
 

@@ -304,6 +304,11 @@ class TestIsolation:
         with pytest.raises(ConfigurationError, match="needs a lock manager"):
             transaction(key="k", store=store, isolation_level=IsolationLevel.SERIALIZABLE)
 
+    def test_modes_go_by_name_too_and_others_are_refused(self) -> None:
+        assert transaction(commit_mode="EAGER").commit_mode is CommitMode.EAGER
+        with pytest.raises(ConfigurationError, match="one of LAZY, EAGER, OFF, not 'NEVER'"):
+            transaction(commit_mode="NEVER")
+
     def test_one_after_the_other(self, store: ResultStore) -> None:
         done: list[int] = []
 

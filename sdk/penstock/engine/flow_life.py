@@ -56,7 +56,7 @@ def flow_life(
             outer = FLOW.get()
             FLOW.set(context)  # a function that makes the name may ask penstock.runtime
             try:
-                run.name = render(flow.flow_run_name, parameters)
+                run.name = render(flow.flow_run_name, parameters, "flow_run_name")
             finally:
                 FLOW.set(outer)
     except UpstreamNotReady as error:

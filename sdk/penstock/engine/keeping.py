@@ -20,6 +20,7 @@ from ..settings import get_current_settings
 from ..states import State, exception_to_state
 from ..transactions import Transaction, innermost
 from .effects import Blocking
+from .names import fill
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -161,7 +162,8 @@ class Keeping:
         task, run = self._context.task, self._context.run
         if task.result_storage_key is not None:
             flow_run = None if self._flow is None else self._flow.run
-            return task.result_storage_key.format(flow_run=flow_run, task_run=run, parameters=run.parameters)
+            fields = {"flow_run": flow_run, "task_run": run, "parameters": run.parameters}
+            return fill(task.result_storage_key, fields, "result_storage_key")
         flow_parameters = None if self._flow is None else self._flow.run.parameters
         try:
             return self._policy.compute_key(self._context, dict(run.parameters), flow_parameters)

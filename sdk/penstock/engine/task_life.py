@@ -59,7 +59,7 @@ def task_life(
     if task.task_run_name is not None:
         TASK.set(TaskRunContext(task, run, log_prints))  # a function that makes the name may ask penstock.runtime
         try:
-            run.name = render(task.task_run_name, run.parameters)
+            run.name = render(task.task_run_name, run.parameters, "task_run_name")
         except Exception as error:
             return (yield from _end(task, run, reporter, exception_to_state(error, run_id=run.id)))
         finally:

@@ -21,6 +21,9 @@ _ENDPOINTS = {
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
 _SECRET = re.compile(r"(?i)([?&](?:sig|token|x-amz-(?:signature|credential|security-token))=)[^&\s]+")
+_CAUSE = re.compile(
+    r'Os \{[^{}]*message: "([^"]*)"|"(failed to lookup address information[^"]*)"|(invalid peer certificate: \w+)'
+)
 
 
 class Objects:
@@ -124,10 +127,13 @@ def _open(url: StorageUrl) -> Any:
 
 def _said(error: Exception) -> str:
     """The cause in a line, without what the server repeats of the request."""
-    text = str(error).partition("\n\nDebug source:")[0]
+    text, _, source = str(error).partition("\n\nDebug source:")
+    cause = _CAUSE.search(source)  # which the message itself leaves out
     text, found, body = text.partition("<?xml")
     if found:
         text += ": ".join(part for tag in ("Code", "Message") if (part := _tag(tag, body)))
+    if cause is not None:
+        text += f": {cause[cause.lastindex or 0]}"
     return _SECRET.sub(r"\1…", " ".join(text.split()))
 
 

@@ -173,7 +173,9 @@ class ResultStore:
                     continue
                 times = f" (tried {number} times)" if number > 1 else ""
                 raise StorageUnavailable(
-                    f"the result storage {self.url} cannot be {done}{times}: {error}", error.transient
+                    f"the result storage {self.url} cannot be {done}{times}: {error}. Check its address, "
+                    "credentials and rights, or name another (result_storage=…, or spec.results.url of the WorkPool)",
+                    error.transient,
                 ) from error.__cause__
         raise AssertionError("unreachable")
 

@@ -1,6 +1,7 @@
 """Runs flows quietly for tests, and keeps what they did: states, task records, events and log records.
 
-For users' tests; imports nothing of the cluster. Results stay in memory, as they do in any run on a machine.
+For users' tests; imports nothing of the cluster. What is kept goes to a folder of the harness's own, so that tests
+neither see nor change the variables, blocks, artifacts and cached results of whoever runs them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from .. import events as emitted
@@ -89,7 +91,9 @@ class _Keep(logging.Handler):
 def penstock_test_harness(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Iterator[Harness]:
     """Run flows without any output and keep what they do; for the whole process. Settings may be given.
 
-    Limits that were declared or taken outside do not hold inside, nor the other way round.
+    Variables, blocks, artifacts and results inside are the harness's own, and gone afterwards; a setting that is given
+    (`home`, `api`, `results_storage`) puts them elsewhere. Limits that were declared or taken outside do not hold
+    inside, nor the other way round.
     """
     harness = Harness()
     logger, keep = logging.getLogger("penstock"), _Keep(harness.logs)
@@ -97,7 +101,9 @@ def penstock_test_harness(settings: Mapping[str, Any] | None = None, /, **more: 
     slots = give_slots_from(None)
     with ExitStack() as undo:
         undo.callback(give_slots_from, slots)
-        level = undo.enter_context(temporary_settings(settings, **more)).log_level
+        home = undo.enter_context(TemporaryDirectory(prefix="penstock-", ignore_cleanup_errors=True))
+        places = {"home": home, "api": "local", "results_storage": f"{home}/results"}
+        level = undo.enter_context(temporary_settings({**places, **(settings or {}), **more})).log_level
         undo.enter_context(local.reporting_to(harness.reporter))
         emitted._listeners.append(harness.events.append)
         undo.callback(_remove, emitted._listeners, harness.events.append)

@@ -16,7 +16,7 @@ import pytest
 
 from penstock import flow, task
 from penstock.cache_policies import DEFAULT, INPUTS, NO_CACHE, RUN_ID, TASK_SOURCE, IsolationLevel
-from penstock.errors import DefinitionError, MissingResult, StorageUnavailable
+from penstock.errors import BadTemplate, DefinitionError, MissingResult, StorageUnavailable
 from penstock.locking.memory import MemoryLockManager
 from penstock.results import ResultStore, StoredResult, get_result_store
 from penstock.states import Failed
@@ -385,6 +385,16 @@ class TestResults:
         paths = [str(path.relative_to(tmp_path / "mine")) for path in files(tmp_path / "mine")]
         assert len(paths) == 2
         assert all(path.endswith("-mon.json") for path in paths)
+
+    def test_a_key_that_names_what_there_is_not_ends_the_run_with_the_remedy(self) -> None:
+        @task(result_storage_key="{task_run.name}-{day}")
+        def totals(day: str) -> str:
+            return day
+
+        with pytest.raises(
+            BadTemplate, match=r"result_storage_key .* there is no 'day'; it may name flow_run, task_run, "
+        ):
+            totals("mon")
 
     def test_a_storage_key_is_a_cache_key(self) -> None:
         @task(result_storage_key="fixed")

@@ -78,7 +78,8 @@ def test_a_failure_that_passes_is_not_seen() -> None:
 def test_a_failure_that_stays_names_place_and_cause() -> None:
     place = Flaky(9)
     with pytest.raises(
-        StorageUnavailable, match=r"storage memory://flaky cannot be written \(tried 3 times\): connection refused"
+        StorageUnavailable,
+        match=r"storage memory://flaky cannot be written \(tried 3 times\): connection refused\. Check its",
     ) as caught:
         flaky(place).write("k", 1)
     assert place.calls == 3

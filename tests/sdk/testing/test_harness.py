@@ -6,17 +6,20 @@ import asyncio
 import logging
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penstock import flow, get_run_logger, task
+from penstock.cache_policies import INPUTS
 from penstock.concurrency import concurrency, declare_limit
 from penstock.concurrency.claims import slots
 from penstock.events import emit_event
 from penstock.settings import get_current_settings
 from penstock.testing import disable_run_logger, penstock_test_harness, temporary_settings
 from penstock.testing.utilities import penstock_test_harness as by_prefects_path
+from penstock.variables import Variable
 
 
 @task(retries=1)
@@ -74,6 +77,31 @@ def test_everything_is_as_before_afterwards() -> None:
     etl(3)
     assert ran.runs == []
     assert ran.events == []
+
+
+def test_what_is_kept_inside_is_the_harnesss_own(tmp_path: Path) -> None:
+    """Tests neither see nor change the variables and cached results of whoever runs them."""
+    ran: list[int] = []
+
+    @task(cache_policy=INPUTS)
+    def cached(n: int) -> int:
+        ran.append(n)
+        return n
+
+    with temporary_settings(home=str(tmp_path), results_storage=str(tmp_path / "results")):
+        Variable.set("limit", 1)
+        cached(1)
+        for _ in range(2):
+            with penstock_test_harness():
+                assert Variable.get("limit") is None
+                Variable.set("limit", 2)
+                assert (cached(1), cached(1, return_state=True).name) == (1, "Cached")  # type: ignore[call-overload, call-arg]
+                inside = get_current_settings().home
+            assert not Path(inside).exists()
+        assert Variable.get("limit") == 1
+        assert ran == [1, 1, 1]
+        with penstock_test_harness(home=str(tmp_path)):
+            assert Variable.get("limit") == 1
 
 
 def test_harnesses_may_be_nested() -> None:
