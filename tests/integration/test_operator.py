@@ -672,8 +672,8 @@ def test_events_have_names_of_their_cause_and_a_restart_makes_no_second(
 def test_a_restarted_operator_writes_nothing_that_is_written(
     team: Team, control_plane: ControlPlane, namespace: str
 ) -> None:
+    team.install()
     with Operator(control_plane, namespace):
-        team.install()
         team.submit("settled", parameters={"n": "x"})
         team.settles("settled")
         team.submit("running")
