@@ -74,10 +74,15 @@ def told(run: RunView, *, shared: bool) -> tuple[Condition, ...]:
         found.append(Condition(reasons.SUSPENDABLE, False, reasons.NOT_SUSPENDABLE, message))
     elif before and before["reason"] == reasons.NOT_SUSPENDABLE:
         found.append(Condition(reasons.SUSPENDABLE, True, reasons.STARTED, "spec.suspend is not set"))
+    return (*found, *waits_no_more(run))
+
+
+def waits_no_more(run: RunView) -> tuple[Condition, ...]:
+    """What mends the word of a refused answer: its runner says nothing of that when it takes the right one."""
     answered = run.condition(reasons.ANSWERED)
     if answered and answered["status"] == "False" and run.type is not S.PAUSED:
-        found.append(Condition(reasons.ANSWERED, True, reasons.RESUMED, "the run waits for no answer"))
-    return tuple(found)
+        return (Condition(reasons.ANSWERED, True, reasons.RESUMED, "the run waits for no answer"),)
+    return ()
 
 
 def stop(run: RunView) -> tuple[Entry, Body]:

@@ -214,7 +214,7 @@ def _settle(run: RunView, now: datetime) -> Decision:
     length = changes.duration(run, ended_at)
     if length and not run.status.get("duration"):
         fields["duration"] = length
-    return Decision(Change(fields=fields))
+    return Decision(Change(fields=fields, conditions=pauses.waits_no_more(run)))
 
 
 def _linger(run: RunView, attempt: Attempt, now: datetime) -> Decision:

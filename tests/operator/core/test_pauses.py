@@ -217,3 +217,12 @@ def test_only_a_fitting_answer_to_this_pause_resumes_what_asked_for_it(
     if verdict.answers is not None:
         assert fits
         assert len(verdict.answers) <= MAX_ANSWERS
+
+
+@pytest.mark.parametrize(("state", "settled"), [("Running", False), ("Completed", True)])
+def test_a_refusal_does_not_stand_in_a_run_that_got_the_right_answer_from_its_runner(state: str, settled: bool) -> None:
+    refused = builders.held("Answered", False, "InvalidInput")
+    pods = () if settled else (builders.run_pod(),)
+    decision = decided(run(state, "Resumed", state, pause=None, conditions=[refused]), *pods)
+    assert ("Answered", True, "Resumed") in conditions(decision)
+    assert decision.settles is settled
