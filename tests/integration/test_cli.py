@@ -463,7 +463,8 @@ class TestWatch:
     ) -> None:
         deployed.ok("run", "etl", "--name", "r")
         operator.write("r", STORY)
-        words = [sys.executable, "-m", "penstock.cli", "watch", "r"]
+        # Where the tests were started in the background, SIGINT is ignored by all their children.
+        words = ["env", "--default-signal=INT", sys.executable, "-m", "penstock.cli", "watch", "r"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stderr is not None

@@ -117,7 +117,8 @@ class TestHere:
     )
     def test_an_interrupt_is_exit_code_130(self, text: str, penstock: CommandLine, write: Write) -> None:
         write("f.py", f"import asyncio, time\nfrom penstock import flow\n\n@flow\n{text}\n")
-        words = [sys.executable, "-m", "penstock.cli", "run", "f.py"]
+        # Where the tests were started in the background, SIGINT is ignored by all their children.
+        words = ["env", "--default-signal=INT", sys.executable, "-m", "penstock.cli", "run", "f.py"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stderr is not None
