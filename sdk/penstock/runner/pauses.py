@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from ..api import labels, reasons
 from ..api.bounds import MAX_ANSWERS, MAX_INPUT, MAX_PAUSE_SCHEMA, cut
 from ..api.sharing import shared
+from ..api.states import StateType
 from ..errors import InvalidRunInput, NotSuspendable, UnsupportedHere
 from ..pauses import Answer
 from .assignment import Assignment
 from .connection import Api, Unreachable
 from .connections import pauses
-from .status import Ops, timestamp
+from .status import Fenced, Ops, timestamp
 from .watching import Watch
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Pauses:
         self._seen: Any = None  # the resume that was looked at last
         self._conditions: list[dict[str, Any]] | None = None  # of the run as it was seen last
         self._problem: tuple[str, str] | None = None  # reason and message that are to stand in a condition
+        self._lost: str | None = None  # why nobody will answer here any more
         self.suspending: PauseRequest | None = None
 
     def answered(self, pause: str) -> tuple[bool, Any]:
@@ -103,7 +105,13 @@ class Pauses:
         return ops
 
     def to_tell(self) -> Ops:
-        """The condition that says what is wrong with an answer, where that does not stand in the run yet."""
+        """The condition that says what is wrong with an answer, where that does not stand in the run yet.
+
+        Raises Fenced where the run was seen to be this pod's no more: a process that waits writes nothing that is
+        refused, and might wait for ever.
+        """
+        if self._lost is not None:
+            raise Fenced(self._lost)
         if self._problem is None or self._conditions is None:
             return []
         reason, message = self._problem
@@ -168,7 +176,12 @@ class Pauses:
         api.close()
 
     def _look(self, request: PauseRequest, answer: Answer, run: dict[str, Any]) -> None:
-        self._conditions = list((run.get("status") or {}).get("conditions") or [])
+        status = run.get("status") or {}
+        if self._open is not None and self._open[0] is request and (lost := self._taken_away(status)):
+            self._lost = lost
+            self._wake()
+            return
+        self._conditions = list(status.get("conditions") or [])
         resume = run["spec"].get("resume")
         if not resume or resume == self._seen or answer.happened():
             return
@@ -192,6 +205,14 @@ class Pauses:
             self._taken["input"] = given or {}
         self._problem = None
         answer.happen()
+
+    def _taken_away(self, status: dict[str, Any]) -> str | None:
+        state, pod = status.get("state") or {}, (status.get("pod") or {}).get("uid")
+        if StateType(state["type"]).terminal:
+            return f"the run is {state['type']}"
+        if status.get("attempt") != self._at.attempt or pod != self._at.pod_uid:
+            return f"attempt {status.get('attempt')} has the run, by pod {pod}"
+        return None
 
     def _refuse(self, reason: str, message: str) -> None:
         self._problem = (reason, message)

@@ -102,6 +102,23 @@ def test_nobodys_answer_in_time_is_an_error_of_the_flow(run: Run) -> None:
     assert "pause" not in run.pod.status
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"attempt": 2, "pod": {"name": "run-2", "uid": "another"}}, "attempt 2 has the run, by pod another"),
+        ({"state": {"type": "Crashed", "name": "Crashed", "reason": "NodeLost", "seq": 9}}, "the run is Crashed"),
+    ],
+    ids=["another attempt has it", "it has ended"],
+)
+def test_a_process_that_waits_ends_when_its_run_is_taken_from_it(run: Run, change: Json, said: str) -> None:
+    """It might wait for ever: it writes nothing that would be refused."""
+    with run.start("return pause_flow_run(wait_for_input=Approval, timeout=None).note") as process:
+        process.until(lambda: run.state()[0] == "Paused")
+        run.pod.status.update(change)
+        assert process.ends() == 1
+        assert said in process.stderr
+
+
 def test_a_suspended_run_ends_its_process_and_is_not_asked_again(run: Run, tmp_path: Path) -> None:
     body = "print('started', flush=True)\nanswer = suspend_flow_run(wait_for_input=Approval)\nreturn answer.note"
     store = {"PENSTOCK_RESULTS_STORAGE": str(tmp_path / "results"), "PENSTOCK_RESULTS_SHARED": "true"}
