@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from penstock.api import reasons
 from penstock.api.bounds import MAX_HISTORY
 from penstock.api.states import StateName, StateType, is_legal
 from penstock_operator.cluster import ResourceType
@@ -21,7 +22,7 @@ class Laws:
 
     def __init__(self, world: World, posted: PostedEvents, retries: int) -> None:
         self.world, self.posted, self.retries = world, posted, retries
-        self.ends = 0
+        self.ends = self.answers = 0
         self.broken: list[AssertionError] = []
         self.entered: Counter[str] = Counter()
         world.cluster.changed = self.changed
@@ -50,7 +51,8 @@ class Laws:
         assert len(after.history) <= MAX_HISTORY, told
         assert not (before.settled and not after.settled), told
         assert before.status.get("infraRetries", 0) <= after.status.get("infraRetries", 0) <= self.retries, told
-        retried = [entry for entry in after.history if entry["name"] == StateName.AWAITING_RETRY]
+        awaits = [entry for entry in after.history if entry["name"] == StateName.AWAITING_RETRY]
+        retried = [entry for entry in awaits if entry["reason"] != reasons.SUSPEND_REQUESTED]  # which holds one back
         assert len(retried) <= self.retries, told
         if before.type is not None and before.type.terminal:
             assert after.state == before.state, told
@@ -61,6 +63,7 @@ class Laws:
                 self._ended(after, told)
             elif entry["type"] == "Running" and not after.in_parent:
                 self._claimed(after, told)
+        self._answered(before, after, added, told)
         if after.attempt > before.attempt and not after.in_parent:
             assert not self._executing(after), f"launched beside user code that runs: {told}"
 
@@ -83,6 +86,28 @@ class Laws:
             if process.executing and not process.given_up and attempt in (None, process.assignment.attempt)
         ]
         assert not running, f"ended while {running} executes user code: {told}"
+
+    def _answered(self, before: RunView, after: RunView, added: list[Json], told: str) -> None:
+        """An answer is taken at most once, while its pause is open, as somebody gave it; and it lets the run go."""
+        old, new = before.status.get("answers") or [], after.status.get("answers") or []
+        assert new[: len(old)] == old, f"an answer is lost or changed: {told}"
+        taken, pauses = new[len(old) :], [answer["pause"] for answer in new]
+        assert len(set(pauses)) == len(pauses), f"answered twice: {pauses}: {told}"
+        assert len(taken) <= 1, told
+        for answer in taken:
+            self.answers += 1
+            open_one = before.status.get("pause") or {}
+            assert answer["pause"] == open_one.get("id"), f"{answer} is not of {open_one}: {told}"
+            given = [given["input"] for given in self.world.answers[after.uid] if given["pause"] == answer["pause"]]
+            if "schema" in open_one:
+                assert answer["input"] in given, f"{answer} was not given: {told}"
+                assert isinstance(answer["input"].get("approved"), bool), f"{answer} does not fit: {told}"
+            assert [entry["reason"] for entry in added] == [reasons.RESUMED], told
+        left = before.state.get("name") == StateName.SUSPENDED and after.state.get("name") == StateName.RESUMING
+        if left:
+            assert not self.world.holds_pods(after.uid), f"goes on beside its old pod: {told}"
+            asked = before.state.get("reason") == reasons.SUSPEND_REQUESTED
+            assert taken or asked, f"resumed by nobody: {told}"
 
     def _exists(self, uid: str) -> bool:
         return any(body["metadata"]["uid"] == uid for body in self.world.objects("FlowRun"))

@@ -1,4 +1,4 @@
-"""What runs in the pods: the real writes of the runner (`RunStatus`, `ChildStatus`), upon the model's API server."""
+"""What runs in the pods: the real writes of the runner (`RunStatus`, `ChildStatus`, `Pauses`), upon the model's API."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from penstock.api import labels
-from penstock.api.states import StateType
+from pydantic import BaseModel
+
+from penstock.api import labels, reasons
+from penstock.api.states import StateName, StateType
+from penstock.pauses import Answer as Resumed
+from penstock.pauses import PauseRequest
 from penstock.runner import status as module
 from penstock.runner.child_status import ChildStatus, Entry
 from penstock.runner.connection import Answer, Api, Unreachable
+from penstock.runner.pauses import Pauses
 from penstock.runner.status import Fenced, RunStatus
 from penstock_operator.cluster import FLOW_RUNS, AlreadyExists, ApiError
 from run_stage import NAMESPACE, at_once
@@ -26,6 +31,18 @@ S = StateType
 
 class Killed(BaseException):
     """The process ended while it waited for the API server."""
+
+
+class Approval(BaseModel):
+    """What the pauses of the model ask for."""
+
+    approved: bool
+
+
+class Held(Pauses):
+    """Without the thread that follows the run: the model says when it is looked at."""
+
+    def _follow(self, *_: Any) -> None: ...
 
 
 def nothing() -> None:
@@ -52,6 +69,13 @@ class ModelApi:
             raise Unreachable(fault.value)
         return answer
 
+    def another(self) -> ModelApi:
+        """One for another thread."""
+        return self
+
+    def shut(self) -> None:
+        """Nothing is open."""
+
     def _answer(self, method: str, rest: str, body: Any) -> Answer:
         name, _, subresource = rest.partition("/")
         try:
@@ -71,6 +95,9 @@ class Runner:
         self.world, self.process, self.api = world, process, ModelApi(world, process)
         self.status = RunStatus(cast(Api, self.api), process.assignment)
         self.subflows: list[ChildStatus] = []
+        self.pauses: Held
+        self.waits: tuple[PauseRequest, Resumed] | None = None
+        self.pauses_made = 0
 
     def does(self, act: Callable[[], None], fault: Fault = Fault.NONE, meanwhile: Callable[[], None] = nothing) -> None:
         """One thing that a runner does, whose first request meets a fault, or something that happens first."""
@@ -97,10 +124,12 @@ class Runner:
 
     def claim(self) -> None:
         """Take the run; user code starts where it was granted."""
-        if self.status.claim() is None:
+        run = self.status.claim()
+        if run is None:
             self.process.die(0)
         else:
             self.process.executing = True
+            self.pauses = Held(cast(Api, self.api), self.process.assignment, run, nothing)
 
     def progress(self) -> None:
         """Report a figure."""
@@ -113,6 +142,43 @@ class Runner:
         now = self.world.clock().timestamp()
         extra = [{"op": "add", "path": "/status/endTime", "value": module.timestamp(now)}]
         self.status.enter(end, str(end), str(end), "", now, extra)
+
+    def pause(self, seconds: int | None, *, suspends: bool) -> None:
+        """User code asks somebody, and waits here or ends for it; what was answered before is not asked again."""
+        self.pauses_made += 1
+        at, now = self.process.assignment, self.world.clock().timestamp()
+        deadline = None if seconds is None else now + seconds
+        request = PauseRequest(f"ask-{self.pauses_made}", at.uid, at.name, None, Approval, deadline)
+        if self.pauses.answered(request.id)[0]:
+            return
+        if suspends:
+            self.process.executing, self.process.done = False, True
+            self._change(S.PAUSED, StateName.SUSPENDED, "Suspended", self.pauses.entered(request))
+        else:
+            self.waits = request, self.pauses.open(request)
+            self._change(S.PAUSED, str(S.PAUSED), "Paused", self.pauses.entered())
+
+    def look(self) -> None:
+        """It waits: whoever watches the run for its answer sees it as it is now."""
+        assert self.waits is not None
+        request, answer = self.waits
+        try:
+            found = self.api.request("GET", self.process.assignment.path)
+        except Unreachable:
+            return
+        if found.status == 200:
+            self.pauses._look(request, answer, found.body)
+        late = request.deadline is not None and self.world.clock().timestamp() >= request.deadline
+        if not answer.happened() and not late:
+            if ops := self.pauses.to_tell():
+                self.status.progress(ops)
+            return
+        self.waits = None
+        reason = reasons.RESUMED if answer.happened() else reasons.PAUSE_TIMED_OUT
+        self._change(S.RUNNING, str(S.RUNNING), reason, self.pauses.left())
+
+    def _change(self, type_: StateType, name: str, reason: str, extra: list[Json]) -> None:
+        self.status.enter(type_, name, reason, "", self.world.clock().timestamp(), extra)
 
     def begin_subflow(self) -> None:
         """A subflow in this process, with a FlowRun of its own."""

@@ -40,7 +40,7 @@ STEPS = int(os.environ.get("PENSTOCK_MODEL_STEPS", "10000"))
 STEPS_IN_A_LIFE = 100
 REST = 400  # rounds within which every run has settled once nothing more goes wrong
 
-TROUBLES = ("cancel", "pods", "nodes", "image", "exit", "runs", "crash", "children")
+TROUBLES = ("cancel", "pods", "nodes", "image", "exit", "runs", "crash", "children", "pauses", "suspends")
 which = st.integers(0, 7)
 operator = st.integers(0, 1)
 hearing = st.sampled_from([(), ("FlowRun",), ("FlowRun",), ("Pod",), ("Job", "Pod"), ("FlowRun", "Pod"), ("Node",)])
@@ -50,7 +50,7 @@ faults = st.sampled_from([*[Fault.NONE] * 5, Fault.REQUEST_LOST, Fault.ANSWER_LO
 class Model(RuleBasedStateMachine):
     """Two operators that both act, a world, and the runners in it."""
 
-    settled = 0
+    settled = answers = 0
     entered: Counter[str] = Counter()
 
     @initialize(
@@ -60,6 +60,8 @@ class Model(RuleBasedStateMachine):
         active=st.sampled_from([None, None, 300]),
         rounds=st.sampled_from([0, 1, 2, 4, 4, 4]),
         deaf=st.sampled_from([(), (), ("Pod",), ("Job", "Pod"), ("FlowRun",), ("Pod", "Node")]),
+        shared=st.booleans(),
+        patience=st.sampled_from([None, None, 30, 600]),
         troubles=st.lists(st.sampled_from(TROUBLES), min_size=2, max_size=5, unique=True),
     )
     def begin(
@@ -71,19 +73,23 @@ class Model(RuleBasedStateMachine):
         rounds: int,
         deaf: tuple[str, ...],
         troubles: list[str],
+        *,
+        shared: bool,
+        patience: int | None,
     ) -> None:
         """What may go wrong in this life; where everything may, little gets far.
 
         It begins when so many rounds have gone by without trouble. `deaf`: what the second operator does not hear.
+        `patience`: seconds after which pauses time out.
         """
         policy: Json = {"infraRetries": {"limit": retries, "backoffSeconds": backoff}, "pendingDeadlineSeconds": 120}
         if active:
             policy["activeDeadlineSeconds"] = active
-        self.deaf = deaf
+        self.deaf, self.shared, self.patience, self.asked = deaf, shared, patience, 0
         self.troubles, self.posted, self.runners = troubles, PostedEvents(), dict[str, Runner]()
         self.unexpected = Unexpected()
         module.logger.addHandler(self.unexpected)
-        self.world = World(pool_type, policy)
+        self.world = World(pool_type, policy, shared=shared)
         self.laws = Laws(self.world, self.posted, retries)
         self.operators = [Operator(self.world, self.posted) for _ in range(2)]
         self.world.submit("run")
@@ -157,30 +163,56 @@ class Model(RuleBasedStateMachine):
 
         return act
 
+    def asks(self, runner: Runner) -> None:
+        """Every other pause of a life ends its process, where that may be."""
+        self.asked += 1
+        runner.pause(self.patience, suspends=self.shared and self.asked % 2 == 0)
+
     def goes_on(self, process: Process, fault: Fault = Fault.NONE, meanwhile: Callable[[], None] = nothing) -> None:
         runner = self.runner(process)
         if process.done:
             process.die(0)
+        elif runner.waits is not None:
+            runner.does(runner.look, fault, meanwhile)
         elif not process.executing:
             runner.does(runner.claim, fault, meanwhile)
         elif runner.subflows:
             runner.does(runner.end_subflow, fault, meanwhile)
+        elif "pauses" in self.troubles and not runner.pauses_made:
+            runner.does(lambda: self.asks(runner), fault, meanwhile)
         else:
             end = S.FAILED if process.subflows % 2 else S.COMPLETED
             runner.does(lambda: runner.finish(end), fault, meanwhile)
 
     @rule(number=which, what=st.sampled_from(["report", "subflow", "child"]), fault=faults)
     def user_code_does_something(self, number: int, what: str, fault: Fault) -> None:
-        found = [process for process in self.world.processes.values() if process.executing]
+        found = [self.runner(process) for process in self.world.processes.values() if process.executing]
+        found = [runner for runner in found if runner.waits is None]
         if not found:
             return
-        runner = self.runner(found[number % len(found)])
+        runner = found[number % len(found)]
         if what == "report" or "children" not in self.troubles:
             runner.does(runner.progress, fault)
         elif what == "subflow" and runner.process.subflows < 3:
             runner.does(runner.begin_subflow, fault)
         elif not runner.process.assignment.name.endswith("child"):
             runner.begin_child()
+
+    @precondition(lambda self: "pauses" in self.troubles)
+    @rule(number=which, fault=faults)
+    def user_code_asks_somebody(self, number: int, fault: Fault) -> None:
+        found = [self.runner(process) for process in self.world.processes.values() if process.executing]
+        found = [runner for runner in found if runner.waits is None and not runner.subflows]
+        if found:
+            runner = found[number % len(found)]
+            runner.does(lambda: self.asks(runner), fault)
+
+    @precondition(lambda self: "pauses" in self.troubles)
+    @rule(number=which, fault=faults, meanwhile=st.booleans(), who=operator)
+    def a_runner_that_waits_looks_for_its_answer(self, number: int, fault: Fault, meanwhile: bool, who: int) -> None:
+        found = [p for p in self.world.processes.values() if p.executing and self.runner(p).waits is not None]
+        if found:
+            self.goes_on(found[number % len(found)], fault, self.meanwhile(who) if meanwhile else nothing)
 
     @precondition(lambda self: "exit" in self.troubles)
     @rule(number=which, code=st.sampled_from([0, 1, 137]))
@@ -242,6 +274,34 @@ class Model(RuleBasedStateMachine):
         if found:
             self.world.cancel(found[number % len(found)])
 
+    @precondition(lambda self: "pauses" in self.troubles)
+    @rule(number=which, how=st.sampled_from(["right", "right", "refused", "wrong", "early", "stale"]))
+    def a_user_answers(self, number: int, how: str) -> None:
+        """Also a run that asks nothing, or has asked for something else."""
+        runs = self.world.objects("FlowRun")
+        waiting = [body for body in runs if "pause" in (body.get("status") or {})]
+        if not (waiting or (runs and how in ("early", "stale"))):
+            return
+        body = (waiting or runs)[number % len(waiting or runs)]
+        given: Json = {"right": {"approved": True}, "refused": {"approved": False}}.get(how, {"approved": "perhaps"})
+        if how in ("early", "stale"):
+            self.world.answer(body["metadata"]["name"], f"ask-{1 + number % 3}", {"approved": number % 2 == 0})
+        else:
+            self.world.answer(body["metadata"]["name"], body["status"]["pause"]["id"], given)
+
+    @precondition(lambda self: "suspends" in self.troubles)
+    @rule(number=which, wanted=st.sampled_from([True, True, False]), sure=st.booleans())
+    def a_user_suspends_or_lets_go_on(self, number: int, wanted: bool, sure: bool) -> None:
+        """`sure`: one that goes on, and an operator sees it before anything else happens."""
+        runs = {body["metadata"]["name"] for body in self.world.objects("FlowRun")}
+        executing = {p.assignment.name for p in self.world.processes.values() if p.executing}
+        found = sorted(runs & executing if sure else runs)
+        if found:
+            self.world.suspend(found[number % len(found)], wanted=wanted)
+        if found and sure:
+            self.hear(number % 2)
+            self.operators[number % 2].work()
+
     @precondition(lambda self: "pods" in self.troubles)
     @rule(number=which, how=st.sampled_from(["pod", "pod", "force", "job", "twice"]))
     def a_pod_is_deleted_or_made_again(self, number: int, how: str) -> None:
@@ -282,8 +342,9 @@ class Model(RuleBasedStateMachine):
             done = operator.work() or done
         done = self.kubernetes() or done
         for process in [process for process in self.world.processes.values() if process.alive]:
+            waits = self.runner(process).waits is not None
             self.goes_on(process)
-            done = True
+            done = done or not waits or self.runner(process).waits is None
         return done
 
     def kubernetes(self) -> bool:
@@ -307,10 +368,33 @@ class Model(RuleBasedStateMachine):
                 continue
             if all((body.get("status") or {}).get("settled") for body in self.world.objects("FlowRun")):
                 return
+            if self.users_let_go_on():
+                continue
             due = [time for time in (operator.next_due() for operator in self.operators) if time]
             assert due, f"nobody looks at it again: {self.told()}"
             self.world.clock.now = max(self.world.clock(), min(due))
         raise AssertionError(f"not settled within {REST} rounds: {self.told()}")
+
+    def users_let_go_on(self) -> bool:
+        """Whoever waits is answered, once it holds no pod where it is suspended; whether anything was asked for."""
+        done = False
+        for body in self.world.objects("FlowRun"):
+            name, spec, status = body["metadata"]["name"], body["spec"], body.get("status") or {}
+            state, pause = status.get("state") or {}, status.get("pause")
+            if status.get("settled"):
+                continue
+            suspended = state.get("name") == "Suspended"
+            if suspended and self.world.holds_pods(body["metadata"]["uid"]):
+                continue  # it has to let go of it by itself
+            if spec.get("suspend"):
+                self.world.suspend(name, wanted=False)
+                done = True
+            elif state.get("type") == S.PAUSED and pause and state["reason"] != "SuspendRequested":
+                right = {"pause": pause["id"], "input": {"approved": True}}
+                if spec.get("resume") != right:
+                    self.world.answer(name, right["pause"], right["input"])
+                    done = True
+        return done
 
     def told(self) -> list[Json]:
         """All that is there of runs, pods and Jobs."""
@@ -342,6 +426,7 @@ class Model(RuleBasedStateMachine):
             for operator in self.operators:
                 operator.stop()
         Model.settled += self.laws.ends
+        Model.answers += self.laws.answers
         Model.entered += self.laws.entered
 
 
@@ -356,9 +441,10 @@ def test_the_laws_hold_in_every_life() -> None:
         phases=[Phase.generate] if "PENSTOCK_MODEL_UNSHRUNK" in os.environ else tuple(Phase),
         suppress_health_check=list(HealthCheck),
     )
-    Model.settled = 0
+    Model.settled = Model.answers = 0
     run_state_machine_as_test(Model, settings=given)
-    print(f"{lives} lives of {STEPS_IN_A_LIFE} steps; {Model.settled} runs settled")
+    print(f"{lives} lives of {STEPS_IN_A_LIFE} steps; {Model.settled} runs settled; {Model.answers} answers taken")
     for what, count in Model.entered.most_common():
         print(f"{count:7} {what}")
     assert Model.settled >= lives / 2
+    assert Model.answers >= lives / 20

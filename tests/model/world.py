@@ -83,14 +83,16 @@ class Process:
 class World:
     """Everything but the operators and what runs in the processes."""
 
-    def __init__(self, pool_type: str, deployment: Json) -> None:
+    def __init__(self, pool_type: str, deployment: Json, *, shared: bool) -> None:
         self.clock = Clock()
         self.cluster = ModelCluster(self.clock)
         self.processes: dict[str, Process] = {}
         self.nodes: dict[str, str] = {}
+        self.answers: dict[str, list[Json]] = {}  # all that were ever given, by uid of the run
         flow = {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:etl", "parameters": PARAMETERS}
         self.apply(FLOWS, "etl", flow)
-        self.apply(WORK_POOLS, "default", {"type": pool_type})
+        results = {"results": {"url": "s3://results", "shared": True}} if shared else {}
+        self.apply(WORK_POOLS, "default", {"type": pool_type, **results})
         self.apply(FLOW_DEPLOYMENTS, "etl", {"flowRef": {"name": "etl"}, "parameters": {"n": 1}, **deployment})
         for name in ("node-1", "node-2"):
             self.node_comes(name)
@@ -124,6 +126,28 @@ class World:
         """Ask for a run's end."""
         ops = [{"op": "add", "path": "/spec/cancel", "value": True}]
         at_once(self.cluster.patch(FLOW_RUNS, NAMESPACE, run, ops))
+
+    def suspend(self, run: str, *, wanted: bool) -> None:
+        """Ask a run to stop, or let it go on."""
+        ops = [{"op": "add", "path": "/spec/suspend", "value": wanted}]
+        at_once(self.cluster.patch(FLOW_RUNS, NAMESPACE, run, ops))
+
+    def answer(self, run: str, pause: str, given: Json) -> None:
+        """Answer a pause of a run, or one that it is not in."""
+        body = self.find(FLOW_RUNS, run)
+        assert body is not None
+        resume = {"pause": pause, "input": given}
+        self.answers.setdefault(body["metadata"]["uid"], []).append(resume)
+        at_once(self.cluster.patch(FLOW_RUNS, NAMESPACE, run, [{"op": "add", "path": "/spec/resume", "value": resume}]))
+
+    def holds_pods(self, uid: str) -> bool:
+        """Whether a run has a process, or a pod that could have one; but for those that were given up."""
+        given_up = {process.uid for process in self.of_run(uid) if process.given_up}
+        pods = [body for body in self.objects("Pod") if _given(body)[labels.ENV_RUN_UID] == uid]
+        live = [body for body in pods if body["status"]["phase"] not in ("Succeeded", "Failed")]
+        nodes = {body["spec"].get("nodeName") for body in live if body["metadata"]["uid"] not in given_up}
+        left = any(self.nodes.get(node) != LOST for node in nodes)
+        return left or any(process.alive and not process.given_up for process in self.of_run(uid))
 
     def delete_pod(self, name: str, *, force: bool = False) -> None:
         """As kubectl deletes a pod; by force, its object goes at once and its process later."""
@@ -173,8 +197,7 @@ class World:
         return False
 
     def _start(self, body: Json) -> None:
-        container = next(c for c in body["spec"]["containers"] if c["name"] == labels.CONTAINER)
-        given = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+        given = _given(body)
         name, uid = body["metadata"]["name"], body["metadata"]["uid"]
         assignment = Assignment({**given, labels.ENV_POD_NAME: name, labels.ENV_POD_UID: uid})
         self.processes[uid] = Process(uid, name, body["spec"]["nodeName"], assignment)
@@ -294,3 +317,9 @@ class World:
         process = self.processes.get(body["metadata"]["uid"]) if body else None
         if process is not None:
             process.given_up = True
+
+
+def _given(pod: Json) -> dict[str, str]:
+    """The environment of the runner in a pod, as far as it is said there."""
+    container = next(c for c in pod["spec"]["containers"] if c["name"] == labels.CONTAINER)
+    return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
