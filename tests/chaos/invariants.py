@@ -45,10 +45,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A run that was submitted: which ends are right for it, and how many attempts may follow the first."""
+    """A run that was submitted: which ends are right for it, and how many attempts may follow the first.
+
+    `stops`: how often it is suspended, each of which costs an attempt and no retry.
+    """
 
     ends: frozenset[StateType]
     retries: int
+    stops: int = 0
 
 
 def violations(
@@ -138,8 +142,8 @@ def _as_wanted(body: Json, wanted: Wanted, marks: Sequence[Mark]) -> Iterator[st
     if state in TERMINAL and state not in wanted.ends:
         reason = status["state"].get("reason")
         yield f"ended {state} ({reason}), which should have been {' or '.join(sorted(wanted.ends))}"
-    if status.get("attempt", 0) > 1 + wanted.retries:
-        yield f"{status['attempt']} attempts, with {wanted.retries} retries allowed"
+    if status.get("attempt", 0) > 1 + wanted.retries + wanted.stops:
+        yield f"{status['attempt']} attempts, with {wanted.retries} retries and {wanted.stops} stops allowed"
     if status.get("infraRetries", 0) > wanted.retries:
         yield f"{status['infraRetries']} retries were spent of {wanted.retries}"
     if state is StateType.COMPLETED:

@@ -21,7 +21,7 @@ import pytest
 from api_client import ApiClient, Refused
 from chaos.faults import Injector, plan
 from chaos.invariants import Mark, violations
-from chaos.workload import Submission, manifests, submissions
+from chaos.workload import ANSWER, Submission, manifests, submissions
 from installation import ROOT, penstock
 from penstock.api.states import TERMINAL
 from penstock_cluster import node, supervisor
@@ -49,6 +49,8 @@ class Chaos:
         self.injector = Injector(layout, admin, NAMESPACE)
         self.start = time.monotonic()
         self.cancelled: set[str] = set()
+        self.suspended: set[str] = set()
+        self.answered: set[str] = set()
 
     def persist(self, request: Callable[[], Json]) -> Json:
         """The answer, however often it takes: the API server is away now and then."""
@@ -86,8 +88,30 @@ class Chaos:
                 continue
             if time.time() - _seconds(begun) >= after:
                 self.cancelled.add(name)
-                ask = {"spec": {"cancel": True}}
-                self.persist(lambda name=name, ask=ask: self.admin.merge("FlowRun", NAMESPACE, name, ask))  # type: ignore[misc]
+                self.ask(name, {"cancel": True})
+
+    def stop_and_answer(self, wanted: dict[str, Submission], runs: list[Json]) -> None:
+        """Stop those that are due, let go on what has stopped, and answer whoever waits."""
+        for body in runs:
+            name, spec, status = body["metadata"]["name"], body["spec"], body.get("status") or {}
+            after = wanted[name].suspend_after if name in wanted else None
+            begun, state, pause = status.get("acceptedTime"), status.get("state") or {}, status.get("pause")
+            if not begun or status.get("settled"):
+                continue
+            if after is not None and name not in self.suspended and time.time() - _seconds(begun) >= after:
+                self.suspended.add(name)
+                self.ask(name, {"suspend": True})
+            elif spec.get("suspend") and "Suspend" in f"{state.get('name')} {state.get('reason')}":
+                self.ask(name, {"suspend": False})
+            elif state.get("type") == "Paused" and pause and "schema" in pause and not spec.get("suspend"):
+                answer = {"pause": pause["id"], "input": ANSWER}
+                if spec.get("resume") != answer:
+                    self.answered.add(name)
+                    self.ask(name, {"resume": answer})
+
+    def ask(self, name: str, spec: Json) -> None:
+        """Write something into the spec of a run."""
+        self.persist(lambda: self.admin.merge("FlowRun", NAMESPACE, name, {"spec": spec}))
 
     def play(self, wanted: list[Submission]) -> None:
         """Make the runs, a few at a time, while faults happen, until the last is made and all are settled."""
@@ -98,6 +122,7 @@ class Chaos:
             runs = self.runs()
             live = [body for body in runs if not (body.get("status") or {}).get("settled")]
             self.cancel_those_that_are_due(by_name, runs)
+            self.stop_and_answer(by_name, runs)
             for _ in range(min(AT_ONCE - len(live), len(left))):
                 self.submit(left.pop(0))
             while left and faults[0].at <= time.monotonic() - self.start:
@@ -199,7 +224,8 @@ def test_all_that_must_hold_does_after_everything_was_killed(chaos: Chaos) -> No
     )
     print(f"{len(runs)} runs, {len(wanted)} of them submitted, in {time.monotonic() - chaos.start:.0f} s: {dict(ends)}")
     print(f"{len(chaos.injector.log)} faults; attempts by run: {dict(sorted(attempts.items()))}; lost: {dict(lost)}")
-    print(f"{len(marks)} marks of user code; cancelled: {len(chaos.cancelled)}; load {os.getloadavg()[0]:.1f}")
+    asked = f"cancelled: {len(chaos.cancelled)}, suspended: {len(chaos.suspended)}, answered: {len(chaos.answered)}"
+    print(f"{len(marks)} marks of user code; {asked}; load {os.getloadavg()[0]:.1f}")
     restarts = {name: count for name, _, count in supervisor.table(Layout(ROOT).state) if count}
     print(f"restarts of the node's parts: {restarts}")
     if chaos.injector.leaders:

@@ -112,7 +112,7 @@ def test_an_end_that_was_not_to_be_is_found() -> None:
 
 def test_more_attempts_than_are_allowed_are_found() -> None:
     found = violations({"a": Wanted(frozenset({StateType.COMPLETED}), 0)}, [run()], [pod()], marks())
-    assert found == ["a: 2 attempts, with 0 retries allowed", "a: 1 retries were spent of 0"]
+    assert found == ["a: 2 attempts, with 0 retries and 0 stops allowed", "a: 1 retries were spent of 0"]
 
 
 def test_a_completed_run_whose_code_never_ended_is_found() -> None:

@@ -19,7 +19,7 @@ SOURCE = """
 import os
 import time
 
-from penstock import flow, task
+from penstock import flow, pause_flow_run, suspend_flow_run, task
 
 
 def mark(what):
@@ -62,6 +62,26 @@ def outer(seconds):
     mark("end")
 
 
+@flow
+def asks(seconds):
+    mark("start")
+    step(seconds / 2)
+    if pause_flow_run(wait_for_input=int) != 7:
+        raise ValueError("a wrong answer")
+    work(seconds / 2)
+    mark("end")
+
+
+@flow
+def stops(seconds):
+    mark("start")
+    step(seconds / 2)
+    if suspend_flow_run(wait_for_input=int) != 7:
+        raise ValueError("a wrong answer")
+    work(seconds / 2)
+    mark("end")
+
+
 @flow(retries=1)
 def flaky(seconds):
     from penstock.runtime import flow_run
@@ -79,18 +99,20 @@ def broken(seconds):
     work(seconds)
     raise ValueError("always")
 """
-FLOWS = {"plain": 6, "outer": 2, "flaky": 2, "broken": 1}  # with their weights
+FLOWS = {"plain": 6, "outer": 2, "flaky": 2, "broken": 1, "asks": 2, "stops": 2}  # with their weights
+ANSWER = {"value": 7}
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A run that is to be made, and when after its start it is cancelled, if it is."""
+    """A run that is to be made, and when after its start it is cancelled or stopped for a while, if it is."""
 
     name: str
     flow: str
     seconds: float
     pool: str
     cancel_after: float | None
+    suspend_after: float | None
 
     @property
     def body(self) -> Json:
@@ -108,33 +130,36 @@ class Submission:
         """How it may end."""
         end = frozenset({S.FAILED if self.flow == "broken" else S.COMPLETED})
         cancelled = frozenset({S.CANCELLED} if self.cancel_after is not None else ())
-        return Wanted(end | cancelled, RETRIES)
+        stops = (self.flow == "stops") + (self.suspend_after is not None)
+        return Wanted(end | cancelled, RETRIES, stops)
 
 
 def submissions(seed: int, count: int) -> list[Submission]:
-    """The runs of a seed: most are short, one of six is long, one of eight is cancelled."""
+    """The runs of a seed: most are short, one of six is long, one of eight is cancelled, one of eight stopped."""
     chance = random.Random(f"workload {seed}")
     found = []
     for number in range(count):
         long = chance.random() < 1 / 6
         seconds = round(chance.uniform(6, 15) if long else chance.uniform(0.1, 1.5), 2)
         cancel = round(chance.uniform(0.5, 12), 1) if chance.random() < 1 / 8 else None
+        suspend = round(chance.uniform(0.5, 12), 1) if chance.random() < 1 / 8 else None
         flow = chance.choices(list(FLOWS), list(FLOWS.values()))[0]
         pool = "chaos-jobs" if chance.random() < 1 / 4 else "chaos"
-        found.append(Submission(f"chaos-{seed}-{number}", flow, seconds, pool, cancel))
+        found.append(Submission(f"chaos-{seed}-{number}", flow, seconds, pool, cancel, suspend))
     return found
 
 
 def manifests(folder: str) -> list[Json]:
-    """The flows, and pools whose pods see a folder of the node."""
+    """The flows, and pools whose pods see a folder of the node, in which their results are too."""
     template = {
         "spec": {
             "volumes": [{"name": "marks", "hostPath": {"path": folder, "type": "Directory"}}],
             "containers": [{"name": labels.CONTAINER, "volumeMounts": [{"name": "marks", "mountPath": MARKS}]}],
         }
     }
+    results = {"url": f"file://{MARKS}/results", "shared": True}
     pools = [
-        ("WorkPool", name, {"type": kind, "template": template, "pendingDeadlineSeconds": 240})
+        ("WorkPool", name, {"type": kind, "template": template, "pendingDeadlineSeconds": 240, "results": results})
         for name, kind in (("chaos", "Pod"), ("chaos-jobs", "Job"))
     ]
     parameters = {"type": "object", "properties": {"seconds": {"type": "number"}}, "required": ["seconds"]}
