@@ -25,15 +25,15 @@ parameters_option = click.option(
 )
 
 
-def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:
-    """`name=value` pairs: a value that is JSON is taken as JSON, anything else as text."""
+def parse_parameters(pairs: Iterable[str], option: str = "--param") -> dict[str, Any]:
+    """`name=value` pairs, as `option` takes them: a value that is JSON is taken as JSON, anything else as text."""
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"{pair!r}: write it as name=value", param_hint="--param")
+            raise click.BadParameter(f"{pair!r}: write it as name=value", param_hint=option)
         if name in found:
-            raise click.BadParameter(f"{name} is given twice", param_hint="--param")
+            raise click.BadParameter(f"{name} is given twice", param_hint=option)
         found[name] = value_of(text)
     return found
 

@@ -13,7 +13,7 @@ from ..client import Client
 from ..cluster_pauses import pause_of, problems, resume
 from .lookup import RUN, find
 from .options import with_client
-from .parameters import value_of
+from .parameters import parse_parameters, value_of
 from .rendering import Body
 
 
@@ -55,15 +55,7 @@ def parse(pairs: tuple[str, ...], text: str | None) -> dict[str, Any] | None:
         if not isinstance(whole, dict):
             raise click.BadParameter("the input is a JSON object, with the fields as its names", param_hint="--json")
         return whole
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{pair!r}: write it as name=value", param_hint="--input")
-        if name in found:
-            raise click.BadParameter(f"{name} is given twice", param_hint="--input")
-        found[name] = value_of(value)
-    return found if pairs else None
+    return parse_parameters(pairs, "--input") if pairs else None
 
 
 def ask(pause: Body, line: Callable[[str], str]) -> dict[str, Any]:
