@@ -55,6 +55,8 @@ class Flow(Definition[P, R]):
     blocks: tuple[str, ...]
     on_cancellation_hooks: list[Hook]
     on_crashed_hooks: list[Hook]
+    declared_version: str | None
+    """What the decorator says; None where `version` is worked out."""
 
     def __init__(self, fn: Any, **options: Any) -> None:
         super().__init__(fn, **options)
@@ -63,7 +65,8 @@ class Flow(Definition[P, R]):
             vars(self)["task_runner"] = runner()
         names = [name.rpartition("/")[2] for name in self.blocks or ()]  # `type/name` as `Block.load` takes it
         vars(self)["blocks"] = tuple(names)
-        if vars(self)["version"] is None:
+        vars(self)["declared_version"] = vars(self)["version"]
+        if self.declared_version is None:
             del vars(self)["version"]  # so that it is worked out when somebody asks
 
     @staticmethod

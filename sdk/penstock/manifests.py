@@ -59,7 +59,7 @@ def flow_manifest(flow: FlowDefinition[Any, Any], entrypoint: str, source: str, 
     delay = flow.retry_delay_seconds
     given: dict[str, Any] = {
         "description": flow.description,
-        "version": flow.version,
+        "version": flow.declared_version,
         "parameters": flow.parameter_schema,
         "blocks": list(dict.fromkeys(flow.blocks)) or None,
         "retries": flow.retries or None,
