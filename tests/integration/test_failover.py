@@ -95,7 +95,9 @@ class Team:
             what for _, _, verb, what in self.writes("pods/") if verb == "create"
         )
         events = [what for _, _, verb, what in self.writes("events/") if verb == "create"]
-        assert len(events) == len(set(events)) == 4 * len(runs)
+        assert len(events) == len(set(events))
+        # Counted where they are: the log need not have the answer of a request whose client was killed meanwhile.
+        assert len(self.admin.list("Event", self.namespace)["items"]) == 4 * len(runs)
 
 
 class Node(threading.Thread):

@@ -85,7 +85,7 @@ class Model(RuleBasedStateMachine):
         policy: Json = {"infraRetries": {"limit": retries, "backoffSeconds": backoff}, "pendingDeadlineSeconds": 120}
         if active:
             policy["activeDeadlineSeconds"] = active
-        self.deaf, self.shared, self.patience, self.asked = deaf, shared, patience, 0
+        self.deaf, self.shared, self.patience, self.asked, self.further = deaf, shared, patience, 0, 0
         self.troubles, self.posted, self.runners = troubles, PostedEvents(), dict[str, Runner]()
         self.unexpected = Unexpected()
         module.logger.addHandler(self.unexpected)
@@ -261,9 +261,9 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def a_user_makes_another_run_when_all_have_settled(self) -> None:
-        runs = self.world.objects("FlowRun")
-        if all((body.get("status") or {}).get("settled") for body in runs):
-            self.world.submit(f"run-{len(runs)}")
+        if all((body.get("status") or {}).get("settled") for body in self.world.objects("FlowRun")):
+            self.further += 1
+            self.world.submit(f"run-{self.further}")
 
     @precondition(lambda self: "cancel" in self.troubles)
     @rule(number=which, sure=st.booleans())
