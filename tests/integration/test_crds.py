@@ -229,6 +229,13 @@ BAD: list[tuple[str, str, dict[str, Any], str]] = [
     ("a selector of no tags", "WorkQueue", {"spec.selector.matchTags": []}, "spec.selector.matchTags"),
     ("a limit without limit", "ConcurrencyLimit", {"spec.limit": GONE}, "spec.limit: Required"),
     ("a limit below none", "ConcurrencyLimit", {"spec.limit": -1}, "spec.limit"),
+    (
+        "a tag whose slots decay",
+        "ConcurrencyLimit",
+        {"spec.tag": "gpu"},
+        "slotDecayPerSecond: a limit on a tag counts runs",
+    ),
+    ("a tag that is no text", "ConcurrencyLimit", {"spec.tag": ""}, "spec.tag"),
     ("slots that grow", "ConcurrencyLimit", {"spec.slotDecayPerSecond": -0.5}, "spec.slotDecayPerSecond"),
     ("an automation without trigger", "Automation", {"spec.trigger": GONE}, "spec.trigger: Required"),
     ("a trigger of no form", "Automation", {"spec.trigger": {}}, "trigger: set exactly one of event, metric"),

@@ -6,14 +6,24 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .schema import AGE, Column, Count, Kind, Limit, LongText, Model, ObjectName, Resource, Time, Uid
+from .schema import AGE, Column, Count, Kind, Limit, LongText, Model, ObjectName, Resource, Rule, Tag, Time, Uid
 
 
 class ConcurrencyLimitSpec(Model):
     """What is wanted of a limit."""
 
+    rules = (
+        Rule(
+            "!(has(self.tag) && has(self.slotDecayPerSecond))",
+            "slotDecayPerSecond: a limit on a tag counts runs, which give their slots back when they end",
+            ".slotDecayPerSecond",
+        ),
+    )
+
     limit: Limit
     """Number of slots; 0 means none."""
+    tag: Tag | None = None
+    """Flow runs with this tag hold a slot each while their attempt lasts; unset: only code takes slots, by name."""
     description: LongText | None = None
     """What the limit protects."""
     slot_decay_per_second: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
@@ -63,6 +73,7 @@ class ConcurrencyLimit(Resource):
             Column("Limit", ".spec.limit", "integer"),
             Column("Active", ".status.active", "integer"),
             Column("Queued", ".status.queued", "integer"),
+            Column("Tag", ".spec.tag", priority=1),
             Column("Decay", ".spec.slotDecayPerSecond", "number", priority=1),
             AGE,
         ),
