@@ -217,6 +217,19 @@ BAD: list[tuple[str, str, dict[str, Any], str]] = [
     ("an unknown pool type", "WorkPool", {"spec.type": "Lambda"}, "spec.type"),
     ("a pool without type", "WorkPool", {"spec.type": GONE}, "spec.type: Required"),
     ("workers of a Pod pool", "WorkPool", {"spec.type": "Pod"}, "worker: only for pools of type Process"),
+    (
+        "workers under another account",
+        "WorkPool",
+        {"spec.serviceAccountName": "penstock-run"},
+        "serviceAccountName: penstock-worker is the account of workers",
+    ),
+    (
+        "pods under the account of workers",
+        "WorkPool",
+        {"spec.type": "Pod", "spec.worker": GONE},
+        "serviceAccountName: penstock-worker is the account of workers",
+    ),
+    ("a module to preload that is none", "WorkPool", {"spec.worker.preload": ["a b"]}, "spec.worker.preload[0]"),
     ("more workers than the most", "WorkPool", {"spec.worker.min": 5}, "worker.max: at least worker.min"),
     ("an override that is none", "WorkPool", {"spec.overrides.allow": ["volumes"]}, "spec.overrides.allow[0]"),
     ("a negative pool limit", "WorkPool", {"spec.concurrencyLimit": -1}, "spec.concurrencyLimit"),
@@ -396,8 +409,8 @@ def test_kubectl_get_flowruns_tells_what_a_run_does(admin: ApiClient, namespace:
     }
     wide = {column["name"] for column in table["columnDefinitions"] if column["priority"]}
     first = ["Name", "Deployment", "State", "Reason", "Tasks", "Pool", "Attempt", "Started", "Duration", "Age"]
-    assert list(shown) == [*first, "Message", "Pod"]
-    assert wide == {"Message", "Pod"}
+    assert list(shown) == [*first, "Message", "Pod", "Worker"]
+    assert wide == {"Message", "Pod", "Worker"}
     assert shown["Deployment"] == "etl"
     assert (shown["State"], shown["Reason"], shown["Tasks"]) == ("Running", "Started", "12/20")
     assert (shown["Attempt"], shown["Duration"], shown["Pod"]) == (2, "3m", "nightly-1-2")

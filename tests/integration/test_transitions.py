@@ -185,6 +185,35 @@ def test_nobody_breaks_a_claimed_run_by_an_edit(change: Json, message: str, admi
         admin.merge("FlowRun", namespace, "sample", {"status": change}, "status")
 
 
+_EXITED = {"attempt": 2, "exitCode": 137, "reason": "OOMKilled", "time": "2026-01-01T06:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "other"}, "worker: an attempt stays with its worker"),
+        ({"uid": "other"}, "worker: an attempt stays with its worker"),
+        ({"end": False}, "worker.end cannot be taken back"),
+        ({"exited": {"exitCode": 0}}, "worker.exited cannot be changed"),
+        ({"exited": None}, "worker.exited cannot be changed"),
+    ],
+    ids=str,
+)
+def test_what_is_agreed_with_a_worker_stays(change: Json, message: str, admin: ApiClient, namespace: str) -> None:
+    worker = {"name": "w", "uid": "u", "attempt": 2, "end": True, "exited": _EXITED}
+    run(admin, namespace, {"state": builders.run_state("Running", 5), "attempt": 2, "worker": worker})
+    with pytest.raises(Refused, match=message):
+        admin.merge("FlowRun", namespace, "sample", {"status": {"worker": change}}, "status")
+
+
+def test_another_attempt_may_be_given_to_another_worker(admin: ApiClient, namespace: str) -> None:
+    worker = {"name": "w", "uid": "u", "attempt": 1, "end": True, "exited": {**_EXITED, "attempt": 1}}
+    run(admin, namespace, {"state": builders.run_state("Scheduled", 5), "attempt": 1, "worker": worker})
+    again = {"state": builders.run_state("Pending", 6), "attempt": 2, "worker": {"name": "v", "uid": "x", "attempt": 2}}
+    operations = [{"op": "add", "path": f"/status/{name}", "value": value} for name, value in again.items()]
+    admin.patch("FlowRun", namespace, "sample", operations, "status")
+
+
 def test_a_lost_claim_makes_room_for_the_next_attempt(admin: ApiClient, namespace: str) -> None:
     claimed = {"state": builders.run_state("Running", 3), "attempt": 1, "pod": {"name": "sample-1", "uid": "u"}}
     run(admin, namespace, claimed)

@@ -21,7 +21,13 @@ OWNER_KIND = f"{GROUP}/owner-kind"
 OWNER_UID = f"{GROUP}/owner-uid"
 OWNER_NAME = f"{GROUP}/owner-name"
 
+COMPONENT = "app.kubernetes.io/component"  # on the pods and Leases of workers, with the value that follows
+WORKER = "worker"
+
 # Annotations.
+WORKER_FACTS = f"{GROUP}/worker"  # of a worker's Lease: JSON, see `penstock.api.workers`
+DRAIN = f"{GROUP}/drain"  # of a worker's Lease, `true`: it gets no more runs
+WORKER_UID = f"{GROUP}/worker-uid"  # of what a worker creates for its runs: who may change it
 CAUSE = f"{GROUP}/cause"  # why an object with a derived name exists; compared when the name is taken
 RUN_UID = f"{GROUP}/run-uid"
 EVENT_ID = f"{GROUP}/event-id"  # these five: on the Events that user code emits, JSON where it is no word
@@ -33,8 +39,12 @@ LOGS_ARCHIVE = f"{GROUP}/logs-archive"  # annotation of a run's pod: URL of its 
 ROOT_UID = f"{GROUP}/root-run-uid"  # of the run that began the chain of runs that made this one
 CODE_USED = f"{GROUP}/last-referenced"
 
-# The container that runs user code, and where its source is mounted.
+# The account of workers' pods: the admission policies know by it who may write for the runs of a worker.
+WORKER_ACCOUNT = "penstock-worker"
+
+# The container that runs user code, where its source is mounted, and the one beside it in a worker's pod.
 CONTAINER = "flow"
+AGENT_CONTAINER = "agent"
 CODE_DIR = "/var/run/penstock/code"
 CODE_FILE = "flow.py"
 
@@ -63,6 +73,12 @@ ENV_BLOCKS = "PENSTOCK_BLOCKS"  # the folder of mounted blocks; unset: the flow 
 ENV_DEPLOYMENT = "PENSTOCK_DEPLOYMENT"
 ENV_SERVICE_ACCOUNT = "PENSTOCK_SERVICE_ACCOUNT"  # the folder of the token, where it is not Kubernetes' own
 ENV_API = "PENSTOCK_API"  # a pod's artifacts, variables and blocks are those of its cluster
+ENV_WORKER_DIR = "PENSTOCK_WORKER_DIR"  # of workers: where agent and executor have their sockets, and runs their files
+ENV_WORKER_NAME = "PENSTOCK_WORKER_NAME"
+ENV_WORKER_POOL = "PENSTOCK_WORKER_POOL"
+ENV_WORKER_SLOTS = "PENSTOCK_WORKER_SLOTS"
+ENV_WORKER_PRELOAD = "PENSTOCK_WORKER_PRELOAD"  # modules, with commas between
+ENV_WORKER_GRACE = "PENSTOCK_WORKER_GRACE"  # seconds that runs have to end by themselves after SIGTERM
 ENV_RESULTS_FALLBACK = "PENSTOCK_RESULTS_FALLBACK"  # these three: told by the runner to itself and its children
 ENV_TASK_PROCESS = "PENSTOCK_TASK_PROCESS"
 ENV_TASK_MODULES = "PENSTOCK_TASK_MODULES"

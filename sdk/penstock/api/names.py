@@ -65,6 +65,16 @@ def pod(run: str, attempt: int) -> str:
     return f"{run}-{attempt}"
 
 
+def worker(pool: str, pool_uid: str, number: int) -> str:
+    """Name of the `number`-th worker pod of a pool; numbers of workers that are gone are used again."""
+    return f"{pool[:49].rstrip('-')}-worker-{digest(pool_uid, str(number), length=5)}"
+
+
+def worker_lease(worker: str) -> str:
+    """Name of the Lease that a worker renews."""
+    return f"penstock-worker-{worker}"
+
+
 def task_page(run: str, run_uid: str, attempt: int, number: int) -> str:
     """Name of a page of task records; the uid keeps pages of a namesake run apart."""
     return f"{run}-{digest(run_uid, length=5)}-{attempt}-{number}"

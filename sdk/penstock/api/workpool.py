@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from . import labels
 from .pods import Override
 from .schema import (
     AGE,
@@ -27,6 +28,8 @@ from .schema import (
     SecondsOrZero,
     Url,
 )
+
+ModuleName = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
 
 
 class AllowedOverrides(Model):
@@ -62,7 +65,7 @@ class LogsArchive(Model):
 
 
 class WorkerScaling(Model):
-    """Warm workers of a Process pool."""
+    """Warm workers that the operator runs for a Process pool; unset, its workers are those that people start."""
 
     rules = (
         Rule("!has(self.max) || !has(self.min) || self.max >= self.min", "worker.max: at least worker.min", ".max"),
@@ -75,9 +78,11 @@ class WorkerScaling(Model):
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Runs at once in one worker; 1 when unset."""
     idle_seconds: Seconds | None = None
-    """A worker without a run for this long is deleted."""
+    """A worker above `min` that has had no run for this long is deleted; 300 when unset."""
+    preload: Annotated[list[ModuleName], Field(max_length=32)] | None = None
+    """Modules that a worker imports before it takes runs, so that none of them has to."""
     on_worker_lost: Literal["Crash", "Retry"] | None = None
-    """What becomes of the runs of a worker outside the cluster that fell silent."""
+    """Of the runs of a worker outside the cluster that fell silent: Retry has new attempts as `infraRetries` allow."""
 
 
 class NodeLost(Model):
@@ -95,6 +100,13 @@ class WorkPoolSpec(Model):
     rules = (
         Rule("self.type == oldSelf.type", "type is immutable: create another pool", ".type"),
         Rule("!has(self.worker) || self.type == 'Process'", "worker: only for pools of type Process", ".worker"),
+        Rule(
+            f"!has(self.serviceAccountName) || (self.serviceAccountName == '{labels.WORKER_ACCOUNT}') "
+            "== (self.type == 'Process')",
+            f"serviceAccountName: {labels.WORKER_ACCOUNT} is the account of workers, which pools of type Process have, "
+            "and no others: leave it out",
+            ".serviceAccountName",
+        ),
     )
 
     type: Literal["Job", "Pod", "Process"]
@@ -108,7 +120,7 @@ class WorkPoolSpec(Model):
     overrides: AllowedOverrides | None = None
     """What deployments and runs may change; image, imagePullPolicy, resources, env, labels, annotations when unset."""
     service_account_name: ObjectName | None = None
-    """ServiceAccount of its pods; `penstock-run` when unset."""
+    """ServiceAccount of its pods; `penstock-run` when unset, of workers always `penstock-worker`."""
     concurrency_limit: Limit | None = None
     """Most runs at once; 0 means none."""
     suspend: bool | None = None
@@ -118,7 +130,7 @@ class WorkPoolSpec(Model):
     logs: LogsArchive | None = None
     """Where logs are kept."""
     worker: WorkerScaling | None = None
-    """Warm workers."""
+    """Warm workers that the operator runs."""
     pending_deadline_seconds: Seconds | None = None
     """A pod that does not run user code after this is given up; 600 when unset."""
     pod_ttl_seconds_after_finished: SecondsOrZero | None = Field(default=None, alias="podTTLSecondsAfterFinished")
@@ -155,6 +167,7 @@ class WorkPool(Resource):
             Column("Limit", ".spec.concurrencyLimit", "integer"),
             Column("Queued", ".status.queued", "integer"),
             Column("Active", ".status.active", "integer"),
+            Column("Workers", ".status.workers", "integer"),
             Column("Suspend", ".spec.suspend", "boolean", priority=1),
             AGE,
         ),

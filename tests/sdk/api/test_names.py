@@ -94,6 +94,15 @@ def test_a_child_is_found_again_by_parent_flow_parameters_and_call(
     assert name != names.child_run(parent, flow, parameters, call + 1)
 
 
+@given(labels, uids, st.integers(0, 10**6))
+def test_a_worker_has_a_name_that_its_pods_host_may_have(pool: str, uid: str, number: int) -> None:
+    name = names.worker(pool, uid, number)
+    assert LABEL.fullmatch(name)
+    assert len(name) <= 63
+    assert name == names.worker(pool, uid, number)
+    assert LABEL.fullmatch(names.worker_lease(name))
+
+
 @given(run_names, st.integers(1, 9999))
 def test_a_pod_of_a_run_has_room_for_a_jobs_suffix(run: str, attempt: int) -> None:
     assert LABEL.fullmatch(names.pod(run, attempt))
