@@ -85,6 +85,15 @@ def waits_no_more(run: RunView) -> tuple[Condition, ...]:
     return ()
 
 
+def over(run: RunView) -> tuple[Condition, ...]:
+    """What a run that has ended has to say: nothing of answers or of being stopped, whatever was asked of it."""
+    before = run.condition(reasons.SUSPENDABLE)
+    if before and before["status"] == "False":
+        message = "the run has ended: spec.suspend means nothing to it"
+        return (Condition(reasons.SUSPENDABLE, True, str(run.type), message), *waits_no_more(run))
+    return waits_no_more(run)
+
+
 def stop(run: RunView) -> tuple[Entry, Body]:
     """The state in which a stopped run waits, and its pause: the one it was in, or one that asks for nothing."""
     entry = Entry(

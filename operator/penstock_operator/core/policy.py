@@ -32,10 +32,12 @@ class InfraRetries:
         preempted = why.reason in (reasons.PREEMPTED, reasons.EVICTED)
         if preempted and self.on_preemption == "Fail":
             return False
-        if used >= self.limit and not self.free(why):
-            return False
-        return (self.reasons is None or why.reason in self.reasons) and (
-            self.exit_codes is None or why.exit_code in self.exit_codes
+        if self.free(why):
+            return True
+        return (
+            used < self.limit
+            and (self.reasons is None or why.reason in self.reasons)
+            and (self.exit_codes is None or why.exit_code in self.exit_codes)
         )
 
     def free(self, why: Diagnosis) -> bool:

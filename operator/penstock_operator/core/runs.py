@@ -214,7 +214,7 @@ def _settle(run: RunView, now: datetime) -> Decision:
     length = changes.duration(run, ended_at)
     if length and not run.status.get("duration"):
         fields["duration"] = length
-    return Decision(Change(fields=fields, conditions=pauses.waits_no_more(run)))
+    return Decision(Change(fields=fields, conditions=pauses.over(run)))
 
 
 def _linger(run: RunView, attempt: Attempt, now: datetime) -> Decision:
@@ -353,7 +353,12 @@ def _retry_time(run: RunView, policy: Policy) -> datetime | None:
     """When a run that awaits a new attempt may start it; None where it awaits none."""
     if run.state.get("name") != StateName.AWAITING_RETRY or run.entered is None:
         return None
-    return policy.infra_retries.next_start(run.entered, int(run.status.get("infraRetries") or 0))
+    lost = run.entered
+    for entry in reversed(run.history):  # it may have been held back since: that is no loss of its own
+        if entry.get("name") != StateName.AWAITING_RETRY:
+            break
+        lost = parse_time(entry["time"]) or lost
+    return policy.infra_retries.next_start(lost, int(run.status.get("infraRetries") or 0))
 
 
 def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, confirmed: bool) -> Decision:

@@ -129,6 +129,16 @@ def test_a_paused_process_is_stopped_and_what_it_asked_for_stays() -> None:
     assert decision.change.fields == {"pause": PAUSE}
 
 
+@pytest.mark.parametrize("end", ["Completed", "Failed", "Crashed", "Cancelled"])
+def test_a_run_that_ends_in_its_grace_is_not_told_to_be_stopping(end: str) -> None:
+    told = [builders.held("Suspendable", False, "SuspendRequested"), builders.held("Answered", False, "StaleAnswer")]
+    ended = run(end, end, end, spec={"suspend": True}, conditions=told)
+    decision = decided(ended)
+    assert decision.settles
+    assert conditions(decision) == [("Suspendable", True, end), ("Answered", True, "Resumed")]
+    assert conditions(decided(run(end, end, end, spec={"suspend": True}))) == []
+
+
 def test_without_shared_results_a_run_goes_on_and_says_why() -> None:
     going = run("Running", "Started", "Running", pause=None, spec={"suspend": True})
     decision = decided(going, builders.run_pod(), policy=Policy())

@@ -111,6 +111,12 @@ def test_an_empty_list_allows_none_and_no_list_allows_all() -> None:
         pytest.param(InfraRetries(0, on_preemption="Ignore"), EVICTED, 9, True, id="eviction is free"),
         pytest.param(InfraRetries(0, on_preemption="Ignore"), PREEMPTED, 9, True, id="preemption is free"),
         pytest.param(InfraRetries(0, on_preemption="Ignore"), OOM, 0, False, id="free for nothing else"),
+        pytest.param(
+            InfraRetries(1, reasons=("OOMKilled",), on_preemption="Ignore"), EVICTED, 0, True, id="and whatever"
+        ),
+        pytest.param(
+            InfraRetries(1, exit_codes=(1,), on_preemption="Ignore"), PREEMPTED, 0, True, id="else is asked for"
+        ),
     ],
 )
 def test_when_another_attempt_follows(retries: InfraRetries, why: Diagnosis, used: int, allowed: bool) -> None:

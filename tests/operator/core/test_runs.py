@@ -62,6 +62,15 @@ def retrying(used: int = 1, **more: Any) -> Json:
     return flow_run("Scheduled", attempt=1, resolved=resolved(), infraRetries=used, **{"state": state, **more})
 
 
+HELD_BACK = run_state(
+    "Scheduled",
+    5,
+    name=StateName.AWAITING_RETRY,
+    reason=reasons.SUSPEND_REQUESTED,
+    time="2026-01-01T06:00:20Z",
+)
+
+
 def waiting(reason: str = reasons.FLOW_NOT_FOUND, name: str = "Scheduled", spec: Json | None = None) -> Json:
     """A run that was told what it waits for."""
     return flow_run("Scheduled", spec=spec, state=run_state("Scheduled", reason=reason) | {"name": name})
@@ -331,6 +340,21 @@ RETRIES = {
         remove=("pod",),
         create=True,
         says=("attempt 2",),
+    ),
+    "a retry that was held back by suspend counts its backoff from the loss": Case(
+        retrying(
+            state=HELD_BACK,
+            history=[
+                run_state("Scheduled", 1, name=StateName.AWAITING_RETRY, time="2026-01-01T04:00:00Z"),
+                run_state("Running", 3, time="2026-01-01T05:00:00Z"),
+                run_state("Scheduled", 4, name=StateName.AWAITING_RETRY),
+                HELD_BACK,
+            ],
+        ),
+        outcome=FOUND,
+        policy=RETRY,
+        at=21,
+        due=30,
     ),
     "a run that waited for something else has no backoff": Case(
         flow_run("Scheduled"),
