@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from penstock.api import labels
@@ -30,11 +31,12 @@ from ..reconcile.flowruns import FlowRuns
 from ..reconcile.podlogs import PodLogs
 from ..reconcile.retention import Retention
 from ..reconcile.revisions import Revisions
-from ..reconcile.sources import Key, Requeue
+from ..reconcile.sources import Key, Read, Requeue
 from . import unreconciled
 from .cache import ObjectCache
 from .due import DueTimes
 from .events import EventPoster
+from .fresh_reads import FreshReads
 from .housekeeping import Housekeeping
 from .informer import Informer, Selection
 from .leadership import Leadership
@@ -128,7 +130,10 @@ class Controller:
         self._acts = False  # workers run
         self.logs = PodLogs(cluster, self.cache, log_archives, clock, self._log_kept)
         self._log_keeping = Housekeeping({LOGS: self.logs.reconcile}, clock, LOGS_AT_ONCE)
-        runs = FlowRuns(cluster, self.cache, self.revisions, self.events, defaults, clock, late_after, self.logs)
+        self._fresh_reads = FreshReads(cluster)
+        runs = FlowRuns(
+            cluster, self.cache, self.revisions, self.events, defaults, clock, late_after, self.logs, self._reads
+        )
         self._reconcilers: dict[str, Reconciler] = {"FlowRun": runs.reconcile, "Pod": self._pod_ttl}
         self._where: tuple[str | None, ...] = namespaces or (None,)
         where = self._where
@@ -188,6 +193,10 @@ class Controller:
             deleted=lambda ref, version: self._let_go(kind, ref, version),
             known=lambda namespace: self.cache.refs(kind, namespace),
         )
+
+    def _reads(self, key: Key) -> Read:
+        """Reads for the look at a run that is under way."""
+        return partial(self._fresh_reads.get, since=self.queue.named(("FlowRun", key)))
 
     def _told(self, event: Body) -> None:
         """An Event of anything: it may say why a pod of a run does not start."""
@@ -431,7 +440,7 @@ class Controller:
                 failed = False
                 if told:
                     await self.unreconciled.clear(key)
-                self._schedule(work, again, start)
+                self._schedule(work, again)
             except ApiError as error:
                 retry_after = spread(error.retry_after or 0.0)
                 logger.info("%s %s/%s: %s; again later", kind, *key, error)
@@ -481,14 +490,14 @@ class Controller:
             metrics.TAKEOVER_SECONDS.set(seconds)
             logger.info("everything was looked at once, %.1f s after this process began to act", seconds)
 
-    def _schedule(self, work: Work, again: Requeue | None, started: float) -> None:
+    def _schedule(self, work: Work, again: Requeue | None) -> None:
         self.waiting.drop(work)
         if again is None:
             return
         if again.waits_for:
             kind, name = again.waits_for
             wanted = (kind, work[1].namespace, name)
-            if self._touched.get(wanted, 0.0) >= started:  # it came while we looked
+            if self._touched.get(wanted, 0.0) >= self.queue.named(work):  # what was read may be older than that
                 self.queue.add(work)
             else:
                 self.waiting.wait(work, wanted)

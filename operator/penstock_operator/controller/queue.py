@@ -25,6 +25,7 @@ class KeyQueue(Generic[K]):
     def __init__(self) -> None:
         self._waiting: deque[K] = deque()
         self._queued: dict[K, float] = {}  # key -> when it was named, for the age of the oldest
+        self._named: dict[K, float] = {}  # key that waits or is worked on -> when it was named last before the work
         self._working: dict[K, float] = {}  # key -> since when
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
@@ -34,6 +35,8 @@ class KeyQueue(Generic[K]):
     def clear(self) -> None:
         """Forget every key but those being worked on, and give out keys again."""
         self._waiting.clear()
+        for key in self._queued:
+            del self._named[key]
         self._queued.clear()
         self._again.clear()
         self._failures.clear()
@@ -50,8 +53,10 @@ class KeyQueue(Generic[K]):
         """Name a key. Queued already: nothing. Being worked on: once more afterwards."""
         if key in self._working:
             self._again.add(key)
-        elif key not in self._queued:
-            self._queued[key] = time.monotonic()
+            return
+        now = self._named[key] = time.monotonic()
+        if key not in self._queued:
+            self._queued[key] = now
             self._waiting.append(key)
             self._wake.set()
 
@@ -68,6 +73,7 @@ class KeyQueue(Generic[K]):
     def done(self, key: K, *, failed: bool = False) -> float | None:
         """End the work on a key; after a failure, the seconds after which it should be named again."""
         self._working.pop(key, None)
+        self._named.pop(key, None)
         if not self._working:
             self._rest.set()
         if key in self._again:
@@ -79,6 +85,13 @@ class KeyQueue(Generic[K]):
         count = self._failures[key] = self._failures.get(key, 0) + 1
         doubled = FIRST_BACKOFF * 2.0 ** min(count - 1, MAX_DOUBLINGS)
         return min(doubled, MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311
+
+    def named(self, key: K) -> float:
+        """The monotonic time at which a key that is worked on was named last before the work began.
+
+        What is read after it shows all that the key was named for.
+        """
+        return self._named[key]
 
     def failures(self, key: K) -> int:
         """How often the work on a key has failed in a row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -38,7 +39,7 @@ from ..core.views import JobView, PodView, RunView
 from ..launch import jobs, pods
 from ..launch.pods import Defaults, InvalidTemplate, Launch
 from .revisions import Revisions
-from .sources import Body, Cache, Clock, Events, Key, Logs, Requeue
+from .sources import Body, Cache, Clock, Events, Key, Logs, Read, Requeue
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +76,13 @@ class FlowRuns:
         clock: Clock,
         late_after: int = DEFAULT_LATE_AFTER,
         logs: Logs | None = None,
+        reads: Callable[[Key], Read] | None = None,
     ) -> None:
+        """`reads`: by what to read the references of a run that is being looked at, as they were after it was named."""
         self._cluster, self._cache, self._revisions = cluster, cache, revisions
         self._events, self._defaults, self._clock, self._late_after = events, defaults, clock, late_after
         self._logs = logs
+        self._reads = reads or (lambda _: cluster.get)
         self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
     async def reconcile(self, key: Key) -> Requeue | None:
@@ -92,7 +96,8 @@ class FlowRuns:
             for entry in run.history:
                 if entry["seq"] > run.observed_seq:
                     self._events.post(body, entry)
-            decision = await self._decide(run, confirmed=confirmed)
+            read = self._cluster.get if confirmed else self._reads(key)
+            decision = await self._decide(run, read, confirmed=confirmed)
             if decision.confirm and not confirmed:
                 confirmed = True
                 continue
@@ -151,10 +156,10 @@ class FlowRuns:
                 self._cache.remember({**known, "kind": "Node"})
         return body
 
-    async def _decide(self, run: RunView, *, confirmed: bool) -> Decision:
+    async def _decide(self, run: RunView, read: Read, *, confirmed: bool) -> Decision:
         family = await self._family(run)
         if runs.needs_resolution(run):
-            found = await self._resolve(run, family.parent)
+            found = await self._resolve(run, family.parent, read)
         else:
             found = References(None, await self._revised(run, "deployment"), await self._revised(run, "pool"))
         rules = policy(run.spec, found.deployment, found.pool, self._late_after)
@@ -196,7 +201,7 @@ class FlowRuns:
         name = (run.resolved.get(what) or {}).get("revision")
         return await self._revisions.spec(run.namespace, name) if name else None
 
-    async def _resolve(self, run: RunView, parent: RunView | None) -> References:
+    async def _resolve(self, run: RunView, parent: RunView | None, read: Read) -> References:
         if run.resolved:
             before = await self._resolved_before(run)
             if before is not None:
@@ -206,48 +211,48 @@ class FlowRuns:
             if kept_pool is not None:
                 return References(resolve.as_its_parent(run, parent, kept, kept_pool), kept, kept_pool)
         if "retryOf" in run.spec:
-            return await self._retried(run)
-        return await self._resolve_anew(run)
+            return await self._retried(run, read)
+        return await self._resolve_anew(run, read)
 
-    async def _retried(self, run: RunView) -> References:
+    async def _retried(self, run: RunView, read: Read) -> References:
         """What the run that it retries was launched with; resolved anew where that can no longer be had."""
-        body = await self._cluster.get(FLOW_RUNS, run.namespace, run.spec["retryOf"]["name"])
+        body = await read(FLOW_RUNS, run.namespace, run.spec["retryOf"]["name"])
         old = None if body is None else RunView(body)
         refused = retried.refused(run, old)
         if refused or old is None:
             return References(refused, None, None)
         reference, kept = old.resolved.get("deployment"), await self._revised(old, "deployment")
         if not old.resolved or (reference and kept is None):
-            found = await self._resolve_anew(run)
+            found = await self._resolve_anew(run, read)
             if found.outcome is None:
                 return found
             return found._replace(outcome=retried.with_results(found.outcome, old))
         name = retried.pool_name(run, old)
-        pool = await self._cluster.get(WORK_POOLS, run.namespace, name)
+        pool = await read(WORK_POOLS, run.namespace, name)
         if pool is None:
             return References(resolve.missing("WorkPool", name), kept, None)
-        deployment = await self._cluster.get(FLOW_DEPLOYMENTS, run.namespace, reference["name"]) if reference else None
+        deployment = await read(FLOW_DEPLOYMENTS, run.namespace, reference["name"]) if reference else None
         return References(retried.as_before(run, old, kept, deployment, pool), kept, pool["spec"])
 
-    async def _resolve_anew(self, run: RunView) -> References:
+    async def _resolve_anew(self, run: RunView, read: Read) -> References:
         deployment: Body | None = None
         reference = run.spec.get("deploymentRef")
         if reference:
-            deployment = await self._cluster.get(FLOW_DEPLOYMENTS, run.namespace, reference["name"])
+            deployment = await read(FLOW_DEPLOYMENTS, run.namespace, reference["name"])
             if deployment is None:
                 return References(resolve.missing("FlowDeployment", reference["name"]), None, None)
         deployed = deployment["spec"] if deployment else None
         name = resolve.flow_name(run, deployment)
-        flow = await self._cluster.get(FLOWS, run.namespace, name)
+        flow = await read(FLOWS, run.namespace, name)
         if flow is None:
             return References(resolve.missing("Flow", name), deployed, None)
         name = resolve.pool_name(run, deployment)
-        pool = await self._cluster.get(WORK_POOLS, run.namespace, name)
+        pool = await read(WORK_POOLS, run.namespace, name)
         if pool is None:
             return References(resolve.missing("WorkPool", name), deployed, None)
         blocks = []
         for name in resolve.block_names(flow):
-            block = await self._cluster.get(BLOCKS, run.namespace, name)
+            block = await read(BLOCKS, run.namespace, name)
             if block is None:
                 return References(resolve.missing("Block", name), deployed, pool["spec"])
             blocks.append(block)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from ..cluster import ResourceType
 from ..core.diagnosis import Diagnosis
 from ..core.nodes import Silence
 
 Body = dict[str, Any]
 Clock = Callable[[], datetime]
+Read = Callable[[ResourceType, str, str], Awaitable[Body | None]]
+"""An object by kind, namespace and name, or None; nobody may change it."""
 
 
 class Key(NamedTuple):

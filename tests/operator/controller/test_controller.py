@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from penstock.archive.reading import Archive
 from penstock.errors import StorageUnavailable
 from penstock.results.storage import open_storage
 from penstock.results.urls import parse
-from penstock_operator.cluster import EVENTS, FLOW_RUNS, NODES, PODS, ApiError, Unavailable, WatchEvent
+from penstock_operator.cluster import EVENTS, FLOW_RUNS, NODES, PODS, ApiError, ResourceType, Unavailable, WatchEvent
 from penstock_operator.controller import controller as module
 from penstock_operator.controller import informer, queue
 from penstock_operator.controller.controller import (
@@ -521,6 +522,37 @@ def test_a_touch_that_came_before_the_look_does_not_call_for_another() -> None:
         assert came == [THING]
         play.controller.touch("Flow", Key(NAMESPACE, "wanted"))
         await play.until(lambda: len(came) == 2)
+
+    played(scenario)
+
+
+def test_what_came_between_the_naming_of_a_key_and_the_look_at_it_is_looked_for_again() -> None:
+    """For the look may rest on a read that began before, which it shares with another."""
+
+    async def scenario(play: Play) -> None:
+        came = recorded(play, [Requeue(waits_for=("Flow", "wanted")), None])
+        play.controller.touch("Thing", THING)
+        play.controller.touch("Flow", Key(NAMESPACE, "wanted"))
+        await play.until(lambda: len(came) == 2)
+
+    played(scenario)
+
+
+def test_runs_that_come_at_once_share_the_reads_of_what_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(play: Play) -> None:
+        reads: Counter[str] = Counter()
+        get = play.cluster.get
+
+        async def counted(resource: ResourceType, namespace: str | None, name: str) -> Json | None:
+            reads[resource.kind] += 1
+            return await get(resource, namespace, name)
+
+        monkeypatch.setattr(play.cluster, "get", counted)
+        runs = [f"run-{number}" for number in range(40)]
+        for run in runs:
+            play.stage.submit(run)
+        await play.until(lambda: all(play.stage.get("Pod", f"{run}-1") for run in runs), "the launches")
+        assert all(0 < reads[kind] <= 20 for kind in ("FlowDeployment", "Flow", "WorkPool")), reads
 
     played(scenario)
 

@@ -54,6 +54,28 @@ def test_a_key_that_is_named_while_it_is_worked_on_comes_once_more_afterwards() 
     assert (len(queue), queue.working) == (0, 0)
 
 
+def test_what_is_read_for_a_key_is_to_be_newer_than_its_last_naming_before_the_work() -> None:
+    begun = time.monotonic()
+    queue = named("a", "b")
+    first = time.monotonic()
+    queue.add("a")
+    taken(queue)
+    assert queue.named("a") >= first
+    taken(queue)
+    assert begun <= queue.named("b") <= first
+    working = time.monotonic()
+    queue.add("a")
+    assert queue.named("a") < working, "that naming is of the next work"
+    queue.done("a")
+    taken(queue)
+    assert queue.named("a") >= working
+    queue.done("a")
+    queue.done("b")
+    queue.add("c")
+    queue.clear()
+    assert not queue._named, "what is not queued takes no memory"
+
+
 def test_it_comes_after_those_that_were_named_before() -> None:
     queue = named("a", "b")
     taken(queue)
