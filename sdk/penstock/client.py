@@ -31,9 +31,11 @@ class ApiError(PenstockError):
 
     reason = "ApiError"
 
-    def __init__(self, status: int, message: str, reason: str = "") -> None:
+    def __init__(self, status: int, message: str, reason: str = "", causes: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.status, self.api_reason = status, reason
+        self.causes = causes
+        """Fields that are at fault, and why, as far as the server says."""
 
 
 class NotFound(ApiError):
@@ -46,6 +48,12 @@ class AlreadyExists(ApiError):
     """The name is taken."""
 
     reason = "AlreadyExists"
+
+
+class Conflict(ApiError):
+    """Somebody else has changed it, or has said the fields in `causes` otherwise."""
+
+    reason = "Conflict"
 
 
 def path(kind: str, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
@@ -121,9 +129,12 @@ class Client:
             if not token:
                 return
 
-    def apply(self, body: Body, *, dry_run: bool = False) -> Body:
-        """Server-side apply: we own the fields we name, and take them over."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
+    def apply(self, body: Body, *, dry_run: bool = False, manager: str = FIELD_MANAGER, force: bool = True) -> Body:
+        """Server-side apply: `manager` owns the fields that are named, and no longer those that it named before.
+
+        With `force` it takes over what others have said otherwise; without, that is a `Conflict`.
+        """
+        query = {"fieldManager": manager, "force": str(force).lower(), **({"dryRun": "All"} if dry_run else {})}
         where = path(f"{body['kind'].lower()}s", self.namespace, body["metadata"]["name"])
         headers = {"Content-Type": "application/apply-patch+yaml"}
         # The server reads this as YAML, for which JSON's escapes of characters such as emoji are errors.
@@ -252,5 +263,7 @@ def _error(answer: httpx.Response) -> ApiError:
     message, reason = (body or {}).get("message") or f"HTTP {answer.status_code}", (body or {}).get("reason") or ""
     if answer.status_code == 401:
         message += ": the API server does not know these credentials; they may have expired"
-    kind: type[ApiError] = {"NotFound": NotFound, "AlreadyExists": AlreadyExists}.get(reason, ApiError)
-    return kind(answer.status_code, message, reason)
+    kinds: dict[str, type[ApiError]] = {"NotFound": NotFound, "AlreadyExists": AlreadyExists, "Conflict": Conflict}
+    told = ((body or {}).get("details") or {}).get("causes") or []
+    causes = [(str(cause.get("field", "")), str(cause.get("message", ""))) for cause in told]
+    return kinds.get(reason, ApiError)(answer.status_code, message, reason, causes)

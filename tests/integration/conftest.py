@@ -11,6 +11,8 @@ import pytest
 
 import cells
 from api_client import ApiClient
+from command_line import CommandLine, loading_flows
+from penstock.cli import deploy
 from penstock_cluster import control_plane as planes
 
 
@@ -60,3 +62,20 @@ def cell(admin: ApiClient, namespace: str, policies: None) -> Iterator[cells.Cel
     """A namespace in which runs are executed."""
     with ExitStack() as clients:
         yield cells.open_cell(admin, namespace, clients)
+
+
+@pytest.fixture
+def penstock(
+    control_plane: planes.ControlPlane,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Iterator[CommandLine]:
+    """The command as the administrator has it, in an empty folder. Nobody waits for the operator."""
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    monkeypatch.setenv("PENSTOCK_NAMESPACE", namespace)
+    monkeypatch.setattr(deploy, "READY_SECONDS", 0.0)
+    monkeypatch.chdir(tmp_path)
+    with loading_flows(monkeypatch, tmp_path):
+        yield CommandLine(monkeypatch, capsys)

@@ -20,7 +20,7 @@ import yaml
 
 import builders
 from api_client import ApiClient, Refused
-from command_line import CommandLine, loading_flows
+from command_line import CommandLine
 from penstock.cli import deploy
 from penstock_cluster import binaries
 from penstock_cluster.control_plane import ControlPlane
@@ -38,22 +38,10 @@ def etl(parts: int = 2, mode: str = "append"):
 '''
 
 
-@pytest.fixture
-def penstock(
-    control_plane: ControlPlane,
-    namespace: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> Iterator[CommandLine]:
-    """The command as the administrator has it, in a folder with `etl.py`. Nobody waits for the operator."""
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    monkeypatch.setenv("PENSTOCK_NAMESPACE", namespace)
-    monkeypatch.setattr(deploy, "READY_SECONDS", 0.0)
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def etl(penstock: CommandLine) -> None:
+    """`etl.py` in the folder."""
     Path("etl.py").write_text(ETL)
-    with loading_flows(monkeypatch, tmp_path):
-        yield CommandLine(monkeypatch, capsys)
 
 
 def state(seq: int, name: str, reason: str = "", message: str = "", type_: str | None = None) -> Json:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from https_server import HttpsServer, Reply, Request, authority, refusal
-from penstock.client import AlreadyExists, ApiError, Client, NotFound, path
+from penstock.client import AlreadyExists, ApiError, Client, Conflict, NotFound, path
 from penstock.kubeconfig import Access, ClusterUnavailable
 
 ROOT = "/apis/penstock.dev/v1alpha1/namespaces/team"
@@ -157,7 +157,7 @@ REFUSALS: dict[str, tuple[Reply, type[ApiError], str]] = {
         AlreadyExists,
         "already exists",
     ),
-    "a conflict": (refusal(409, "Conflict", "the object has been modified"), ApiError, "has been modified"),
+    "a conflict": (refusal(409, "Conflict", "the object has been modified"), Conflict, "has been modified"),
     "an invalid object": (
         refusal(422, "Invalid", "spec.priority: Invalid value: 0: must be at least 1"),
         ApiError,

@@ -18,17 +18,36 @@ COMMANDS = {
     "block": "List, show, save and delete blocks.",
     "build": "Print the manifests of the flows in a file.",
     "cancel": "Ask runs to end.",
+    "completion": "Make a shell complete commands and names.",
     "deploy": "Apply the manifests of the flows in a file.",
+    "deployments": "List deployments; show, suspend, resume them.",
+    "flows": "List and show flows.",
     "logs": "Show the logs of a run.",
+    "pools": "List work pools; create, show, suspend them.",
+    "queues": "List work queues; create, show, suspend them.",
     "retry": "Run an ended run again; tasks keep their results.",
     "resume": "Answer a run that waits for a person.",
     "run": "Start a run, here or in the cluster.",
-    "runs": "List runs.",
+    "runs": "List runs, and whatever is done with one.",
     "show": "Show everything about a run.",
     "suspend": "Ask runs to stop, and to go on later.",
     "variable": "Read and write variables.",
     "version": "Show the versions of the command and of the API.",
     "watch": "Follow a run until it ends.",
+}
+
+# What kubectl and Prefect call these commands
+ALIASES = {
+    "artifacts": "artifact",
+    "blocks": "block",
+    "deployment": "deployments",
+    "flow": "flows",
+    "flow-run": "runs",
+    "pool": "pools",
+    "queue": "queues",
+    "variables": "variable",
+    "work-pool": "pools",
+    "work-queue": "queues",
 }
 
 EPILOG = """\b
@@ -43,6 +62,7 @@ class Lazy(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - Click's
+        name = ALIASES.get(name, name)
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f".{name}", __name__).command
@@ -51,10 +71,10 @@ class Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        word = args[0]
+        word = ALIASES.get(args[0], args[0])
         if word not in COMMANDS and not word.startswith("-"):
             raise click.UsageError(f"there is no command {word}; {instead(word, sorted(COMMANDS), '')}", ctx)
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, [word, *args[1:]])
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -10,12 +10,14 @@ import click
 from .. import tables
 from ..artifacts import TYPES
 from ..resources import Body, Resources
+from .kinds import ARTIFACT
+from .objects import LIST_FORMS, Listing, print_list
 from .options import output_option
-from .places import found, print_object, print_objects, short, with_resources
+from .places import found, print_object, short, with_resources
 from .rendering import age, table, utc_now
 
 
-@click.group("artifact")
+@click.group("artifact", cls=Listing)
 def command() -> None:
     """List and show what runs have shown: texts, tables, links, progress, images."""
 
@@ -24,7 +26,7 @@ def command() -> None:
 @click.option("--key", help="Only the artifact with this key.")
 @click.option("--run", help="Only those that this run wrote.")
 @click.option("--type", "type_", type=click.Choice(TYPES), help="Only those of this type.")
-@output_option("json", "yaml", "name")
+@output_option(*LIST_FORMS)
 @with_resources
 def list_(where: Resources, key: str | None, run: str | None, type_: str | None, output: str | None) -> None:
     """List artifacts, the newest last."""
@@ -36,12 +38,9 @@ def list_(where: Resources, key: str | None, run: str | None, type_: str | None,
         and run in (None, (body["spec"].get("run") or {}).get("name"))
     ]
     bodies.sort(key=lambda body: (body["metadata"].get("creationTimestamp") or "", body["metadata"]["name"]))
-    if output:
-        print_objects("Artifact", bodies, output)
-    elif not bodies:
+    if not bodies:
         click.echo(f"No artifacts in {where.place}.", err=True)
-    else:
-        click.echo(table([_cells(body) for body in bodies]))
+    print_list(ARTIFACT, bodies, output, _cells)
 
 
 @command.command("inspect")

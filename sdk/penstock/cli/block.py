@@ -13,32 +13,31 @@ import click
 
 from ..errors import PenstockError
 from ..resources import Body, Resources
+from .kinds import BLOCK
+from .objects import LIST_FORMS, Listing, print_list
 from .options import output_option
-from .places import found, print_object, print_objects, short, with_resources
+from .places import found, print_object, short, with_resources
 from .rendering import age, table, utc_now
 
 if TYPE_CHECKING:
     from ..blocks.core import Block
 
 
-@click.group("block")
+@click.group("block", cls=Listing)
 def command() -> None:
     """List, show, save and delete blocks, which flows load by their class."""
 
 
 @command.command("ls")
 @click.option("--type", "type_", help="Only blocks of this type.")
-@output_option("json", "yaml", "name")
+@output_option(*LIST_FORMS)
 @with_resources
 def list_(where: Resources, type_: str | None, output: str | None) -> None:
     """List blocks."""
     bodies = [body for body in where.list("blocks") if type_ in (None, body["spec"]["type"])]
-    if output:
-        print_objects("Block", bodies, output)
-    elif not bodies:
+    if not bodies:
         click.echo(f"No blocks in {where.place}.", err=True)
-    else:
-        click.echo(table([_cells(body) for body in bodies]))
+    print_list(BLOCK, bodies, output, _cells)
 
 
 @command.command("inspect")

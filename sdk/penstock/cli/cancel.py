@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from ..client import Client
-from ..errors import PenstockError
-from .lookup import RUN, find
+from .lookup import RUN, find, names_argument
+from .objects import each
 from .options import with_client
 from .rendering import state_of, terminal
 
 
 @click.command("cancel")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@names_argument(RUN, "runs")
 @with_client
 def command(client: Client, runs: tuple[str, ...]) -> None:
     """Ask runs to end; their pods get SIGTERM, and are killed after their grace period.
@@ -20,14 +20,7 @@ def command(client: Client, runs: tuple[str, ...]) -> None:
     \b
     penstock runs -d etl -s Running -o name | xargs penstock cancel
     """
-    errors = []
-    for text in runs:
-        try:
-            click.echo(_cancel(client, text))
-        except PenstockError as error:  # the others are asked all the same
-            errors.append(str(error))
-    if errors:
-        raise click.ClickException("; ".join(errors))
+    each(runs, lambda text: _cancel(client, text))
 
 
 def _cancel(client: Client, text: str) -> str:

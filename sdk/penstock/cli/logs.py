@@ -12,7 +12,7 @@ from ..api import labels
 from ..archive.reading import Archive
 from ..client import ApiError, Client
 from ..settings import get_current_settings
-from .lookup import RUN, NoSuchObject, find, plain
+from .lookup import RUN, NoSuchObject, find, name_argument, plain
 from .options import with_client
 from .rendering import Body, state_of, terminal, unmet
 
@@ -22,7 +22,7 @@ STARTED = ("Running", "Succeeded", "Failed")
 
 
 @click.command("logs")
-@click.argument("run")
+@name_argument(RUN, "run")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("-o", "--output", type=click.Choice(("json",)), help="Lines as the pod wrote them.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt; the last when unset.")

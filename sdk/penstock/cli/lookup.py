@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
 from ..api import labels
-from ..api.flow import Flow
-from ..api.flowdeployment import FlowDeployment
-from ..api.flowrun import FlowRun
 from ..api.schema import Kind
 from ..client import ApiError, Client, NotFound
 from ..errors import PenstockError
+from .kinds import DEPLOYMENT, FLOW, RUN, SPOKEN
 from .rendering import Body
 from .suggestions import instead
 
-RUN, DEPLOYMENT, FLOW = FlowRun.about, FlowDeployment.about, Flow.about
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
-_WORDS = {RUN.kind: "run", DEPLOYMENT.kind: "deployment", FLOW.kind: "flow"}
-_FIRST = {
-    RUN.kind: "there are none yet: start one with `penstock run DEPLOYMENT`",
-    DEPLOYMENT.kind: "there are none yet: make one with `penstock deploy FILE.py`",
-    FLOW.kind: "there are none yet: make one with `penstock deploy FILE.py`",
-}
+__all__ = [
+    "DEPLOYMENT",
+    "FLOW",
+    "RUN",
+    "NoSuchObject",
+    "completing",
+    "find",
+    "missing",
+    "name_argument",
+    "names_argument",
+    "plain",
+]
 
 
 class NoSuchObject(PenstockError):
@@ -32,9 +42,10 @@ def plain(kind: Kind, text: str) -> str:
     """The name in `name`, `flowrun/name` or `flowrun.penstock.dev/name`, as commands print it and kubectl takes it."""
     prefix, slash, name = text.rpartition("/")
     word = prefix.removesuffix(f".{labels.GROUP}").lower()
-    if name and (not slash or word in (kind.singular, kind.plural, kind.short, _WORDS[kind.kind])):
+    spoken = SPOKEN[kind.kind]
+    if name and (not slash or word in (kind.singular, kind.plural, kind.short, spoken.word, spoken.plural)):
         return name
-    raise NoSuchObject(f"{text!r} is no name of a {_WORDS[kind.kind]}: write NAME or {kind.singular}/NAME")
+    raise NoSuchObject(f"{text!r} is no name of a {spoken.word}: write NAME or {kind.singular}/NAME")
 
 
 def find(client: Client, kind: Kind, text: str) -> Body:
@@ -50,8 +61,48 @@ def find(client: Client, kind: Kind, text: str) -> Body:
 
 def missing(client: Client, kind: Kind, name: str) -> NoSuchObject:
     """The error for a name that is not there."""
-    text = f"there is no {_WORDS[kind.kind]} {name} in namespace {client.namespace}"
+    spoken = SPOKEN[kind.kind]
+    text = f"there is no {spoken.word} {name} in namespace {client.namespace}"
     try:
-        return NoSuchObject(f"{text}; {instead(name, client.names(kind.plural), _FIRST[kind.kind])}")
+        none = f"there are none yet: {spoken.remedy}"
+        return NoSuchObject(f"{text}; {instead(name, client.names(kind.plural), none)}")
     except ApiError:  # who may get may not be one who may list
         return NoSuchObject(text)
+
+
+def name_argument(kind: Kind, parameter: str = "name", metavar: str | None = None) -> Callable[[Any], Any]:
+    """The argument that names one object; shells complete it."""
+    return click.argument(parameter, metavar=metavar or _metavar(kind), shell_complete=completing(kind))
+
+
+def names_argument(kind: Kind, parameter: str = "names") -> Callable[[Any], Any]:
+    """The argument that names one or more objects; shells complete it."""
+    return click.argument(
+        parameter, nargs=-1, required=True, metavar=f"{_metavar(kind)}...", shell_complete=completing(kind)
+    )
+
+
+def _metavar(kind: Kind) -> str:
+    return SPOKEN[kind.kind].word.upper()
+
+
+def completing(
+    *kinds: Kind, files: bool = False
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """What completes the names of objects of these kinds, in the namespace that the words before say; and `files`."""
+
+    def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from .options import open_client
+
+        where = {option: ctx.params.get(option) for option in ("namespace", "context", "kubeconfig")}
+        try:
+            with open_client(**where) as client:
+                names = [name for kind in kinds for name in client.names(kind.plural)]
+        except PenstockError:  # there is nobody to tell it to
+            names = []
+        found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [*found, CompletionItem(incomplete, type="file")] if files else found
+
+    return complete

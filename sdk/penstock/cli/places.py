@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from ..api import labels
 from ..resources import Body, Resources
-from .rendering import show, show_all
+from .rendering import show
 
 
 def with_resources(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,11 +37,6 @@ def with_resources(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, where=ClusterResources(client), **kwargs)
 
     return wrapped
-
-
-def print_objects(kind: str, bodies: Sequence[Body], output: str) -> None:
-    """A list of objects for programs; what the API server's lists leave out of their items is said again."""
-    click.echo(show_all([_whole(kind, body) for body in bodies], output))
 
 
 def print_object(kind: str, body: Body, output: str) -> None:

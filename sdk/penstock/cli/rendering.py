@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from ..api import labels
+from ..api.schema import Kind
 from ..api.states import StateType
 from ..yaml_text import dump
 
@@ -85,47 +87,66 @@ def waits_for(run: Body) -> list[str]:
     return [f"{asked}: penstock resume {name}{given}"]
 
 
-def cells(run: Body, now: datetime, *, wide: bool = False) -> dict[str, str]:
-    """The columns of a run, those of `kubectl get flowruns`."""
-    status, state = run.get("status") or {}, state_of(run)
-    row = {
-        "NAME": run["metadata"]["name"],
-        "DEPLOYMENT": (run["spec"].get("deploymentRef") or {}).get("name", ""),
-        "STATE": state.get("name", ""),
-        "REASON": state.get("reason", ""),
-        "TASKS": (status.get("tasks") or {}).get("summary", ""),
-        "POOL": ((status.get("resolved") or {}).get("pool") or {}).get("name", ""),
-        "ATTEMPT": str(status.get("attempt", "")),
-        "STARTED": age(status.get("startTime"), now),
-        "DURATION": status.get("duration", ""),
-        "AGE": age(run["metadata"].get("creationTimestamp"), now),
-    }
-    if wide:
-        row["POD"] = (status.get("pod") or {}).get("name", "")
-        row["MESSAGE"] = " ".join(state.get("message", "").split())
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]|\[\?\(@\.(\w+)=='([^']*)'\)\]")
+
+
+def at(body: Any, path: str) -> Any:
+    """What stands at the JSONPath of a printer column; None for nothing. Fields, positions and `[?(@.k=='v')]`."""
+    for field, position, key, value in _STEP.findall(path):
+        if field:
+            body = body.get(field) if isinstance(body, dict) else None
+        else:
+            items = body if isinstance(body, list) else []
+            if key:
+                items = [item for item in items if item.get(key) == value]
+            body = items[int(position or 0)] if len(items) > int(position or 0) else None
+    return body
+
+
+def cells(kind: Kind, body: Body, now: datetime, *, wide: bool = False) -> dict[str, str]:
+    """The columns of an object, those of `kubectl get`, each on one line."""
+    row = {"NAME": body["metadata"]["name"]}
+    for column in kind.columns:
+        if wide or not column.priority:
+            value = at(body, column.json_path)
+            row[column.name.upper()] = _cell(column.type, value, now)
     return row
 
 
-def table(rows: Sequence[dict[str, str]], colours: Sequence[str] = ()) -> str:
-    """Rows as kubectl aligns them; `colours` are those of the cells under STATE, row by row."""
+def _cell(type_: str, value: Any, now: datetime) -> str:
+    if value is None:
+        return ""
+    if type_ == "date":
+        return age(value, now)
+    return str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
+
+
+def table(rows: Sequence[dict[str, str]], colours: Sequence[Mapping[str, str]] = ()) -> str:
+    """Rows as kubectl aligns them; `colours` are those of some of the cells, row by row."""
     if not rows:
         return ""
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
     lines = ["   ".join(name.ljust(width) for name, width in widths.items()).rstrip()]
     for number, row in enumerate(rows):
-        colour = colours[number] if colours else None
+        painted = colours[number] if colours else {}
         parts = []
         for name, width in widths.items():
             text, blank = row[name], " " * (width - len(row[name]))
-            parts.append((click.style(text, fg=colour) if name == "STATE" and text and colour else text) + blank)
+            parts.append((click.style(text, fg=painted[name]) if text and name in painted else text) + blank)
         lines.append("   ".join(parts).rstrip())
     return "\n".join(lines)
 
 
-def run_table(runs: Sequence[Body], now: datetime, *, wide: bool = False) -> str:
-    """Runs as a table, each state in the colour of its type."""
-    colours = [COLOURS.get(state_of(run).get("type", ""), "white") for run in runs]
-    return table([cells(run, now, wide=wide) for run in runs], colours)
+def table_of(kind: Kind, bodies: Sequence[Body], now: datetime, *, wide: bool = False) -> str:
+    """Objects as a table: states in the colour of their type, what is not ready in yellow."""
+    rows = [cells(kind, body, now, wide=wide) for body in bodies]
+    return table(rows, [_colours(row, body) for row, body in zip(rows, bodies, strict=True)])
+
+
+def _colours(row: dict[str, str], body: Body) -> dict[str, str]:
+    if "STATE" in row:
+        return {"STATE": COLOURS.get(state_of(body).get("type", ""), "white")}
+    return {"READY": "green" if row["READY"] == "True" else "yellow"} if "READY" in row else {}
 
 
 def show(body: Body, output: str) -> str:

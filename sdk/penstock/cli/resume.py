@@ -11,14 +11,14 @@ import click
 
 from ..client import Client
 from ..cluster_pauses import pause_of, problems, resume
-from .lookup import RUN, find
+from .lookup import RUN, find, name_argument
 from .options import with_client
 from .parameters import parse_parameters, value_of
 from .rendering import Body
 
 
 @click.command("resume")
-@click.argument("run")
+@name_argument(RUN, "run")
 @click.option(
     "--input",
     "pairs",

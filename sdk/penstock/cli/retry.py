@@ -6,14 +6,14 @@ import click
 
 from ..client import AlreadyExists, Client
 from ..run_retries import retry
-from .lookup import RUN, find
+from .lookup import RUN, find, name_argument
 from .options import output_option, with_client
 from .rendering import show
 from .watch import follow
 
 
 @click.command("retry")
-@click.argument("run")
+@name_argument(RUN, "run")
 @click.option("--name", help="Name of the new run; made up when unset.")
 @click.option("-w", "--watch", is_flag=True, help="Follow the new run until it ends.")
 @output_option("json", "yaml", "name", unset="what to do next")

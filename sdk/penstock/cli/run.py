@@ -13,7 +13,7 @@ from ..api.schema import Kind
 from ..client import AlreadyExists, Client
 from ..errors import ParameterBind
 from .flow_files import is_file, load
-from .lookup import DEPLOYMENT, FLOW, NoSuchObject, find
+from .lookup import DEPLOYMENT, FLOW, NoSuchObject, completing, find
 from .options import cluster_options, open_client, output_option
 from .parameters import no_parameters, parameters_option, parse_parameters, problems
 from .rendering import Body, show
@@ -21,7 +21,9 @@ from .watch import follow
 
 
 @click.command("run")
-@click.argument("target", metavar="DEPLOYMENT | flow/FLOW | FILE.py[:FLOW]")
+@click.argument(
+    "target", metavar="DEPLOYMENT | flow/FLOW | FILE.py[:FLOW]", shell_complete=completing(DEPLOYMENT, files=True)
+)
 @parameters_option
 @click.option("--name", help="Name of the run; made up when unset.")
 @click.option("--idempotency-key", help="The same key never makes a second run: the first is shown again.")

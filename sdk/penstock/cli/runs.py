@@ -1,26 +1,33 @@
-"""`penstock runs`: the runs of a namespace."""
+"""`penstock runs`: the runs of a namespace, and what is done with one; those commands also stand at the top."""
 
 from __future__ import annotations
 
 import click
 
-from ..api import labels
 from ..client import Client
 from .archived import ArchivedRuns, archive_options
-from .lookup import DEPLOYMENT, RUN, missing, plain
+from .lookup import DEPLOYMENT, RUN, completing, missing, plain
+from .objects import LIST_FORMS, deleting, group, print_list
 from .options import cluster_options, open_client, output_option
-from .rendering import Body, run_table, show_all, state_of, utc_now
+from .rendering import Body, state_of
 from .suggestions import instead
 
+command = group(
+    "runs",
+    "List runs, and see, cancel, answer, retry and delete them.",
+    also=("cancel", "logs", "resume", "retry", "show", "suspend", "watch"),
+)
+command.add_command(deleting(RUN))
 
-@click.command("runs")
-@click.option("-d", "--deployment", help="Only runs of this deployment.")
+
+@command.command("ls")
+@click.option("-d", "--deployment", help="Only runs of this deployment.", shell_complete=completing(DEPLOYMENT))
 @click.option("-s", "--state", "states", multiple=True, help="Only runs in this state, by type or name. Repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many, the newest.")
-@output_option("json", "yaml", "name", "wide")
+@output_option(*LIST_FORMS)
 @cluster_options
 @archive_options
-def command(
+def ls(
     deployment: str | None,
     states: tuple[str, ...],
     limit: int,
@@ -37,14 +44,7 @@ def command(
     else:
         with open_client(**where) as client:
             found = _listed(client, name, states, limit)
-    if output in ("json", "yaml", "name"):
-        text = show_all(
-            ({"apiVersion": labels.API_VERSION, "kind": RUN.kind, **run} for run in found), output
-        )  # items of a list say neither
-    else:
-        text = run_table(found, utc_now(), wide=output == "wide")
-    if text:
-        click.echo(text)
+    print_list(RUN, found, output)
 
 
 def _listed(client: Client, name: str | None, states: tuple[str, ...], limit: int) -> list[Body]:

@@ -10,7 +10,7 @@ import click
 
 from ..client import Client
 from .archived import ArchivedRuns, archive_options
-from .lookup import RUN, find
+from .lookup import RUN, find, name_argument
 from .options import cluster_options, open_client, output_option
 from .rendering import COLOURS, Body, age, show, state_of, table, untold, utc_now, waits_for
 
@@ -18,7 +18,7 @@ MAX_FAILURES = 20
 
 
 @click.command("show")
-@click.argument("run")
+@name_argument(RUN, "run")
 @output_option("json", "yaml", unset="for people")
 @cluster_options
 @archive_options

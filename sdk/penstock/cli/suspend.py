@@ -6,13 +6,14 @@ import click
 
 from ..client import Client
 from ..cluster_pauses import suspend
-from ..errors import PenstockError
-from .lookup import RUN, find
+from .kinds import address
+from .lookup import RUN, find, names_argument
+from .objects import each
 from .options import with_client
 
 
 @click.command("suspend")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@names_argument(RUN, "runs")
 @with_client
 def command(client: Client, runs: tuple[str, ...]) -> None:
     """Ask runs to stop; `penstock resume` lets them go on in new pods, from the results that were kept.
@@ -20,13 +21,10 @@ def command(client: Client, runs: tuple[str, ...]) -> None:
     A run that has not started waits. One that goes on is interrupted as by the end of its pod, unless no other pod
     could reach its results: then it goes on, and `penstock show` says why.
     """
-    errors = []
-    for text in runs:
-        try:
-            run = find(client, RUN, text)
-            suspend(client, run)
-            click.echo(f"flowrun.penstock.dev/{run['metadata']['name']} is asked to stop")
-        except PenstockError as error:  # the others are asked all the same
-            errors.append(str(error))
-    if errors:
-        raise click.ClickException("; ".join(errors))
+    each(runs, lambda text: _suspend(client, text))
+
+
+def _suspend(client: Client, text: str) -> str:
+    run = find(client, RUN, text)
+    suspend(client, run)
+    return f"{address(RUN, run['metadata']['name'])} is asked to stop"

@@ -8,28 +8,27 @@ import click
 
 from .. import variables
 from ..resources import Body, Resources
+from .kinds import VARIABLE
+from .objects import LIST_FORMS, Listing, print_list
 from .options import output_option
-from .places import print_objects, short, with_resources
-from .rendering import age, table, utc_now
+from .places import short, with_resources
+from .rendering import age, utc_now
 
 
-@click.group("variable")
+@click.group("variable", cls=Listing)
 def command() -> None:
     """Read and write variables, which flows read with Variable.get."""
 
 
 @command.command("ls")
-@output_option("json", "yaml", "name")
+@output_option(*LIST_FORMS)
 @with_resources
 def list_(where: Resources, output: str | None) -> None:
     """List variables."""
     bodies = where.list("variables")
-    if output:
-        print_objects("Variable", bodies, output)
-    elif not bodies:
+    if not bodies:
         click.echo(f"No variables in {where.place}.", err=True)
-    else:
-        click.echo(table([_cells(body) for body in bodies]))
+    print_list(VARIABLE, bodies, output, _cells)
 
 
 @command.command("get")

@@ -13,7 +13,7 @@ import click
 
 from ..client import Client
 from ..kubeconfig import ClusterUnavailable
-from .lookup import RUN, find
+from .lookup import RUN, find, name_argument
 from .options import output_option, with_client
 from .rendering import COLOURS, Body, instant, show, state_of, terminal, untold, utc_now, waits_for
 from .show import lines as full
@@ -28,7 +28,7 @@ REDRAW = 0.25
 
 
 @click.command("watch")
-@click.argument("run")
+@name_argument(RUN, "run")
 @output_option("json", "yaml", unset="what happens as it happens")
 @with_client
 def command(client: Client, run: str, output: str | None) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from archive_contract import put
 from command_line import CommandLine
-from penstock.cli import runs, show
+from penstock.cli import objects, show
 from penstock.results.storage import open_storage
 from penstock.results.urls import parse
 
 
 @pytest.fixture(autouse=True)
 def seven_o_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (runs, show):
+    for module in (objects, show):
         monkeypatch.setattr(module, "utc_now", lambda: datetime(2026, 1, 9, 7, tzinfo=UTC))
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from command_line import CommandLine
 from penstock import cli
-from penstock.cli import COMMANDS
+from penstock.cli import ALIASES, COMMANDS
+from penstock.cli.suggestions import listed
 
 MODULES = {path.stem for path in Path(str(cli.__file__)).parent.glob("*.py")}
 
@@ -39,12 +40,13 @@ def test_each_command_is_the_module_of_its_name(name: str, penstock: CommandLine
     assert penstock.ok(name, "-h") == said
 
 
-GROUPS = {"artifact": "ls", "block": "ls", "variable": "get"}
+NO_CLUSTER = {"build", "completion", "version"}
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"build", "version"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - NO_CLUSTER))
 def test_whatever_needs_a_cluster_takes_kubectls_options(name: str, penstock: CommandLine) -> None:
-    said = penstock.ok(name, *([GROUPS[name]] if name in GROUPS else []), "--help")
+    command = cli.cli.get_command(click.Context(cli.cli), name)
+    said = penstock.ok(name, *(["ls"] if isinstance(command, click.Group) else []), "--help")
     for option in ("-n, --namespace", "--context", "--kubeconfig"):
         assert option in said
 
@@ -56,7 +58,7 @@ def test_a_misspelt_command_is_told_its_name(penstock: CommandLine) -> None:
 
 
 def test_an_unknown_command_is_told_all(penstock: CommandLine) -> None:
-    assert f"there are {', '.join(sorted(COMMANDS))}" in penstock.fails("xyzzy", code=2)
+    assert f"there are {listed(sorted(COMMANDS))}" in penstock.fails("xyzzy", code=2)
 
 
 @pytest.mark.parametrize(
@@ -141,14 +143,42 @@ def test_a_closed_pipe_ends_quietly() -> None:
         assert process.wait() == 0
 
 
+def described(name: str, command: click.Command | None) -> list[tuple[str, click.Command]]:
+    """A command and, of a group, all in it that stand nowhere else."""
+    assert command is not None
+    found = [(name, command)]
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        subs = [sub for sub in command.list_commands(context) if sub not in COMMANDS]
+        found += [each for sub in subs for each in described(f"{name} {sub}", command.get_command(context, sub))]
+    return found
+
+
 def test_the_page_tells_of_every_command_and_option() -> None:
     """docs/cli.md keeps up with the code."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text()
     headings = set(re.findall(r"^## (\w+)", page, re.MULTILINE))
     assert set(COMMANDS) <= headings
     for name in COMMANDS:
-        command = cli.cli.get_command(click.Context(cli.cli), name)
-        assert command is not None
-        for option in command.params:
-            words = [word for word in option.opts if word.startswith("-")]
-            assert not words or any(f"`{word}" in page for word in words), f"{name} {words}"
+        for words, command in described(name, cli.cli.get_command(click.Context(cli.cli), name)):
+            for option in command.params:
+                given = [word for word in option.opts if word.startswith("-")]
+                assert not given or any(f"`{word}" in page for word in given), f"{words} {given}"
+
+
+@pytest.mark.parametrize("word", ALIASES)
+def test_kubectls_and_prefects_words_are_understood(word: str, penstock: CommandLine) -> None:
+    assert ALIASES[word] in COMMANDS
+    assert word not in COMMANDS
+    assert penstock.ok(word, "--help").startswith(f"Usage: penstock {ALIASES[word]} ")
+
+
+GROUPS = [name for name in COMMANDS if isinstance(cli.cli.get_command(click.Context(cli.cli), name), click.Group)]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_group_lists_in_every_form(name: str, penstock: CommandLine) -> None:
+    assert "[json|yaml|name|wide]" in penstock.ok(name, "ls", "--help")
+    assert penstock.fails(name) == "error: no cluster: set KUBECONFIG, or give --kubeconfig\n"
+    said = penstock.fails(name, "lss", code=2)
+    assert said.endswith(f"error: penstock {name} has no command lss; did you mean ls?\n")

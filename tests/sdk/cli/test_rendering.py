@@ -12,16 +12,18 @@ import yaml
 
 import builders
 from penstock.api.states import StateType
+from penstock.cli.kinds import DEPLOYMENT, RUN
 from penstock.cli.rendering import (
     COLOURS,
     age,
+    at,
     cells,
     instant,
-    run_table,
     show,
     show_all,
     state_of,
     table,
+    table_of,
     terminal,
     unmet,
     untold,
@@ -104,7 +106,7 @@ class TestTable:
 
     def test_colour_does_not_move_columns(self) -> None:
         rows = [{"NAME": "a", "STATE": "Failed", "AGE": "2s"}, {"NAME": "b", "STATE": "Completed", "AGE": "3s"}]
-        coloured = table(rows, ["red", "green"])
+        coloured = table(rows, [{"STATE": "red"}, {"STATE": "green"}])
         assert click.style("Failed", fg="red") + "   " in coloured
         assert click.unstyle(coloured) == table(rows)
 
@@ -115,7 +117,7 @@ class TestTable:
         """Whatever refines it: a TimedOut run is red."""
         run = builders.flow_run("Failed")
         run["status"]["state"]["name"] = "TimedOut"
-        assert click.style("TimedOut", fg="red") in run_table([run], NOW)
+        assert click.style("TimedOut", fg="red") in table_of(RUN, [run], NOW)
 
 
 class TestCells:
@@ -128,7 +130,7 @@ class TestCells:
             tasks={"total": 20, "summary": "12/20"},
             pod={"name": "etl-1-1"},
         )
-        assert cells(run, NOW) == {
+        assert cells(RUN, run, NOW) == {
             "NAME": "etl-1",
             "DEPLOYMENT": "etl",
             "STATE": "Running",
@@ -142,22 +144,63 @@ class TestCells:
         }
 
     def test_of_a_run_that_nobody_has_looked_at(self) -> None:
-        seen = cells(builders.flow_run(), NOW, wide=True)
+        seen = cells(RUN, builders.flow_run(), NOW, wide=True)
         assert {name for name, text in seen.items() if text} == {"NAME", "DEPLOYMENT", "AGE"}
 
     def test_of_a_run_of_a_flow(self) -> None:
         run = builders.flow_run("Running")
         run["spec"] = {"flowRef": {"name": "etl"}}
-        assert cells(run, NOW)["DEPLOYMENT"] == ""
+        assert cells(RUN, run, NOW)["DEPLOYMENT"] == ""
 
     def test_wide_adds_the_pod_and_the_message_in_one_line(self) -> None:
         run = builders.flow_run("Failed", pod={"name": "etl-1-1"})
         run["status"]["state"]["message"] = "ValueError: two\n  lines"
-        assert cells(run, NOW, wide=True) == {
-            **cells(run, NOW),
+        assert cells(RUN, run, NOW, wide=True) == {
+            **cells(RUN, run, NOW),
             "POD": "etl-1-1",
             "MESSAGE": "ValueError: two lines",
         }
+
+
+class TestAt:
+    """Where a printer column leads."""
+
+    BODY = {"a": {"b": [1, 2]}, "conditions": [{"type": "Other"}, {"type": "Ready", "status": "True"}]}
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            (".a.b[1]", 2),
+            (".a.b[2]", None),
+            (".a.c.d", None),
+            (".a.b.c", None),
+            (".conditions[?(@.type=='Ready')].status", "True"),
+            (".conditions[?(@.type=='None')].status", None),
+        ],
+    )
+    def test_of_a_path(self, path: str, value: object) -> None:
+        assert at(self.BODY, path) == value
+
+
+class TestDeployments:
+    """The columns of another kind come from its model as well."""
+
+    BODY = {
+        "metadata": {"name": "etl", "creationTimestamp": "2026-01-01T06:00:00Z"},
+        "spec": {"flowRef": {"name": "etl"}, "workPool": "default", "suspend": False},
+        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "FlowNotFound"}], "active": 0},
+    }
+
+    def test_each_column_has_its_form(self) -> None:
+        found = cells(DEPLOYMENT, self.BODY, NOW)
+        assert found["READY"] == "False"
+        assert found["SUSPEND"] == "false"
+        assert found["ACTIVE"] == "0"
+        assert "REASON" not in found
+        assert cells(DEPLOYMENT, self.BODY, NOW, wide=True)["REASON"] == "FlowNotFound"
+
+    def test_what_is_not_ready_stands_out(self) -> None:
+        assert click.style("False", fg="yellow") in table_of(DEPLOYMENT, [self.BODY], NOW)
 
 
 class TestForPrograms:

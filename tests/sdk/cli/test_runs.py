@@ -12,12 +12,12 @@ import yaml
 import builders
 from command_line import CommandLine
 from https_server import TEAM, Cluster, Reply, Request
-from penstock.cli import runs
+from penstock.cli import objects
 
 
 @pytest.fixture(autouse=True)
 def seven_o_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "utc_now", lambda: datetime(2026, 1, 1, 7, tzinfo=UTC))
+    monkeypatch.setattr(objects, "utc_now", lambda: datetime(2026, 1, 1, 7, tzinfo=UTC))
 
 
 def run(called: str, state: str | None, minute: int, deployment: str = "etl", **state_more: Any) -> dict[str, Any]:
@@ -75,7 +75,7 @@ d      other                                                                    
 
 def test_wide_adds_pod_and_message(penstock: CommandLine, listed: Cluster) -> None:
     head, *rows = penstock.ok("runs", "-o", "wide").splitlines()
-    assert head.split()[-2:] == ["POD", "MESSAGE"]
+    assert head.split()[-2:] == ["MESSAGE", "POD"]
     assert rows[2].endswith("took too long")
 
 
@@ -158,3 +158,18 @@ def test_a_run_that_its_deployment_outlived_is_listed(penstock: CommandLine, lis
     """Runs may outlive their deployment; nobody is told that it is missing."""
     listed.has("flowdeployments")
     assert names(penstock.ok("runs", "-d", "other")) == ["d"]
+
+
+def test_the_group_lists_and_so_does_its_ls(penstock: CommandLine, listed: Cluster) -> None:
+    assert penstock.ok("runs", "ls", "-d", "etl") == penstock.ok("runs", "-d", "etl")
+
+
+@pytest.mark.parametrize("verb", ["cancel", "logs", "resume", "retry", "show", "suspend", "watch"])
+def test_what_is_done_with_a_run_stands_here_too(verb: str, penstock: CommandLine) -> None:
+    assert penstock.ok("runs", verb, "--help").startswith(f"Usage: penstock runs {verb} ")
+
+
+def test_a_run_is_deleted(penstock: CommandLine, cluster: Cluster) -> None:
+    cluster.has("flowruns", about("a"))
+    assert penstock.ok("runs", "delete", "fr/a") == "flowrun.penstock.dev/a deleted\n"
+    assert (cluster.last.method, cluster.last.path) == ("DELETE", f"{TEAM}/flowruns/a")
