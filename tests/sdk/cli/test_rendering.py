@@ -155,11 +155,9 @@ class TestCells:
     def test_wide_adds_the_pod_and_the_message_in_one_line(self) -> None:
         run = builders.flow_run("Failed", pod={"name": "etl-1-1"})
         run["status"]["state"]["message"] = "ValueError: two\n  lines"
-        assert cells(RUN, run, NOW, wide=True) == {
-            **cells(RUN, run, NOW),
-            "POD": "etl-1-1",
-            "MESSAGE": "ValueError: two lines",
-        }
+        found = cells(RUN, run, NOW, wide=True)
+        assert cells(RUN, run, NOW).items() < found.items()
+        assert (found["POD"], found["MESSAGE"]) == ("etl-1-1", "ValueError: two lines")
 
 
 class TestAt:

@@ -75,8 +75,8 @@ d      other                                                                    
 
 def test_wide_adds_pod_and_message(penstock: CommandLine, listed: Cluster) -> None:
     head, *rows = penstock.ok("runs", "-o", "wide").splitlines()
-    assert head.split()[-2:] == ["MESSAGE", "POD"]
-    assert rows[2].endswith("took too long")
+    assert {"MESSAGE", "POD"} <= set(head.split())
+    assert "took too long" in rows[2]
 
 
 # Words, and the runs that are listed.
