@@ -54,6 +54,13 @@ def square(n):
 def main(n=5, nested=None):
     return square(n)
 """
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "n": {"type": "integer", "default": 5, "position": 0},
+        "nested": {"default": None, "position": 1},
+    },
+}
 CREATORS = 16
 PATIENCE = float(os.environ.get("PENSTOCK_BENCH_PATIENCE", "300"))  # seconds within which a batch is through
 
@@ -63,7 +70,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedClust
     """Everything up, and one run gone through, whose revisions the others share."""
     with running(tmp_path_factory.mktemp("bench")) as found:
         found.start_operator()
-        code = {"code": {"source": {"text": CODE}}, "entrypoint": "flow:main"}
+        code = {"code": {"source": {"text": CODE}}, "entrypoint": "flow:main", "parameters": SCHEMA}
         meta = {"name": "main", "namespace": NAMESPACE}
         found.admin.create({"apiVersion": labels.API_VERSION, "kind": "Flow", "metadata": meta, "spec": code})
         asyncio.run(_through(found, [flow_run("first")]))
@@ -77,7 +84,7 @@ def flow_run(name: str, **spec: Any) -> Json:
         "apiVersion": labels.API_VERSION,
         "kind": "FlowRun",
         "metadata": meta,
-        "spec": {"flowRef": {"name": "main"}, **spec},
+        "spec": {"flowRef": {"name": "main"}, "parameters": {"n": 7}, **spec},
     }
 
 

@@ -35,7 +35,7 @@ from ..reconcile.sources import Key, Read, Requeue
 from . import unreconciled
 from .cache import ObjectCache
 from .due import DueTimes
-from .events import EventPoster
+from .events import EventPoster, untold_since
 from .fresh_reads import FreshReads
 from .housekeeping import Housekeeping
 from .informer import Informer, Selection
@@ -382,6 +382,7 @@ class Controller:
         await self._sweep()
         self._first, self._begun = set(self.queue.keys()), begun
         self._look_over(None)
+        self.events.begin(untold_since(self._clock(), self._leadership.led_until if self._leadership else None))
         self._acts, self._progress = True, time.monotonic()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.events.run(), name="events")

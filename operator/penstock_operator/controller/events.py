@@ -10,12 +10,13 @@ import contextlib
 import logging
 import random
 from collections import defaultdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from penstock.api import labels, names
 
 from ..cluster import EVENTS, AlreadyExists, ApiError, Cluster, Unavailable, spread
-from ..core.views import with_microseconds
+from ..core.views import parse_time, with_microseconds
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ WORKERS, TRIES, QUEUE = 6, 3, 10_000
 MAX_NOTE, MAX_REASON = 1024, 128  # bytes
 WARNINGS = frozenset({"Failed", "Crashed"})
 REMEMBERED = 20_000
+KEPT = timedelta(hours=1)  # that Kubernetes keeps an Event
+OVERLAP = timedelta(minutes=1)  # before a leader's last renewal of which it may not have sent all Events
 PATIENCE = 10.0  # seconds a run waits for its Events before it is settled without them
 
 
@@ -68,6 +71,15 @@ def event(run: Body, entry: Body, instance: str) -> Body:
     }
 
 
+def untold_since(now: datetime, led_until: datetime | None) -> datetime:
+    """From when on changes of runs may be without their Event, for one who begins to post at `now`.
+
+    Who led before has posted what came before it ended; and nobody wants to hear now of what is older than any Event.
+    """
+    oldest = now - KEPT
+    return oldest if led_until is None else max(oldest, min(led_until, now) - OVERLAP)
+
+
 def _within(text: str, size: int) -> str:
     """`text` cut to so many bytes of UTF-8, which is what the API server counts."""
     return text.encode()[:size].decode(errors="ignore")
@@ -82,7 +94,12 @@ class EventPoster:
         self._open: dict[str, int] = defaultdict(int)
         self._idle: dict[str, asyncio.Event] = {}
         self._posted: dict[str, int] = {}  # uid -> highest seq queued, so that each pass does not post all again
+        self._since: datetime | None = None
         self.dropped = 0
+
+    def begin(self, since: datetime) -> None:
+        """Post nothing of what is older: after a restart, that would be thousands of Events that are there already."""
+        self._since = since
 
     def post(self, run: Body, entry: Body) -> None:
         uid = run["metadata"]["uid"]
@@ -91,6 +108,8 @@ class EventPoster:
         if len(self._posted) > REMEMBERED:
             self._posted.clear()
         self._posted[uid] = entry["seq"]
+        if self._since is not None and (parse_time(entry["time"]) or self._since) < self._since:
+            return
         try:
             self._queue.put_nowait((uid, event(run, entry, self._instance)))
         except asyncio.QueueFull:

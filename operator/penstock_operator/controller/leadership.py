@@ -48,6 +48,8 @@ class Leadership:
         self._renewed: float | None = None
         self._leads, self._follows = asyncio.Event(), asyncio.Event()
         self._follows.set()
+        self.led_until: datetime | None = None
+        """Until when, as far as is known, there was a leader before this process began to lead, be it itself."""
         self.looked = asyncio.Event()
         """Set once the first look at the Lease is over, whatever came of it."""
 
@@ -146,7 +148,8 @@ class Leadership:
 
     async def _take(self, found: Body | None) -> None:
         """Write the Lease as its holder, unless somebody else writes it first."""
-        spec, sent = rules.held(self.identity, self._seen.lease, format_time(self._now())), self._clock()
+        before, sent = self._seen.lease, self._clock()
+        spec = rules.held(self.identity, before, format_time(self._now()))
         try:
             if found is None:
                 meta = {"name": self._name, "namespace": self._namespace}
@@ -162,6 +165,7 @@ class Leadership:
         except (AlreadyExists, Conflict, Invalid, NotFound):
             await self._look()
         else:
+            self.led_until = before.renewed_at() if before else None
             self._hold(body, sent)
 
     def _hold(self, body: Body, sent: float) -> None:

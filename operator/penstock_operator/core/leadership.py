@@ -11,7 +11,10 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+from .views import parse_time
 
 DURATION = 15.0
 """Seconds after its last change at which a Lease may be taken over."""
@@ -34,6 +37,14 @@ class Lease:
     renewed: str
     transitions: int
     duration: float
+
+    def renewed_at(self) -> datetime | None:
+        """When its holder renewed it last, by the holder's wall clock; None where nothing says so."""
+        try:
+            time = parse_time(self.renewed)
+        except ValueError:  # anybody may have written there
+            return None
+        return time if time is None or time.tzinfo else None
 
 
 @dataclass(frozen=True, slots=True)

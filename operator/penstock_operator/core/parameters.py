@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -12,6 +13,7 @@ from referencing import Registry
 
 MAX_BYTES = 512 * 1024
 MAX_TOLD = 5
+SCHEMAS = 128  # that are kept ready: to check one takes far longer than to check what is held to it
 
 
 def merge(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -45,8 +47,7 @@ def problems(
     if partial:
         closed.pop("required", None)
     try:
-        Draft202012Validator.check_schema(closed)
-        validator = Draft202012Validator(closed, registry=Registry())
+        validator = _validator(json.dumps(closed))
         found = sorted(validator.iter_errors(dict(parameters)), key=lambda error: [str(part) for part in error.path])
     except SchemaError as error:
         return [f"the schema of the {what} is no JSON Schema: {error.message}"]
@@ -54,6 +55,14 @@ def problems(
         return [f"the schema of the {what} cannot be used: {error}"]
     told = [_say(error, what) for error in found[:MAX_TOLD]]
     return told + ([f"and {len(found) - MAX_TOLD} more"] if len(found) > MAX_TOLD else [])
+
+
+@lru_cache(maxsize=SCHEMAS)
+def _validator(schema: str) -> Draft202012Validator:
+    """What holds values to a schema. Raises SchemaError."""
+    parsed = json.loads(schema)
+    Draft202012Validator.check_schema(parsed)
+    return Draft202012Validator(parsed, registry=Registry())
 
 
 def _say(error: ValidationError, what: str) -> str:

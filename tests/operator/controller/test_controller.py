@@ -557,6 +557,25 @@ def test_runs_that_come_at_once_share_the_reads_of_what_they_name(monkeypatch: p
     played(scenario)
 
 
+def test_a_restart_posts_no_events_of_what_is_older_than_they_are_kept() -> None:
+    async def scenario() -> None:
+        play = Play()
+        async with play.running():
+            await play.claimed()
+            await play.until(lambda: len(play.cluster.kinds("Event")) == 3)
+        play.cluster.writes.clear()
+        play.clock.advance(3601)
+        async with play.running():
+            await play.quiet()
+            play.stage.enter("Completed", "Completed")
+            play.stage.end_pod()
+            await play.settled()
+            await asyncio.wait_for(play.controller.events.sent(), PATIENCE)
+        assert [write.verb for write in play.cluster.writes if write.kind == "Event"] == ["create"]
+
+    asyncio.run(scenario())
+
+
 def test_a_key_comes_again_at_the_time_its_reconciler_names() -> None:
     async def scenario(play: Play) -> None:
         came = recorded(play, [Requeue(SIX + timedelta(seconds=40)), None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from penstock.api import names
 from penstock.api.states import StateType
 from penstock_operator.cluster import Forbidden, Unavailable
 from penstock_operator.controller import events as module
-from penstock_operator.controller.events import TRIES, EventPoster, event
+from penstock_operator.controller.events import KEPT, OVERLAP, TRIES, EventPoster, event, untold_since
 
 Json = dict[str, Any]
 PATIENCE = 20.0
@@ -383,6 +384,35 @@ def test_what_was_posted_in_an_earlier_term_is_posted_again() -> None:
         poster.clear()
         await asyncio.wait_for(poster.sent(), PATIENCE)  # nothing is queued
         poster.post(flow_run("Running"), entry("Running", 1))
+        assert poster._queue.qsize() == 1
+
+    asyncio.run(scenario())
+
+
+NINE = datetime(2026, 1, 1, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("led_until", "since"),
+    [
+        pytest.param(None, NINE - KEPT, id="nobody led: as far back as Events are kept"),
+        pytest.param(NINE - timedelta(seconds=15), NINE - timedelta(seconds=15) - OVERLAP, id="from the last renewal"),
+        pytest.param(NINE - timedelta(days=1), NINE - KEPT, id="nobody has led for long"),
+        pytest.param(NINE + timedelta(days=1), NINE - OVERLAP, id="a Lease that anybody wrote into"),
+    ],
+)
+def test_a_term_tells_of_what_nobody_can_have_told(led_until: datetime | None, since: datetime) -> None:
+    assert untold_since(NINE, led_until) == since
+
+
+def test_a_restart_does_not_post_again_what_was_told_long_ago() -> None:
+    async def scenario() -> None:
+        poster = EventPoster(MemoryCluster(), "operator-1")
+        poster.begin(datetime(2026, 1, 1, 6, 30, tzinfo=UTC))
+        poster.post(flow_run("Running"), entry("Pending", 2, time="2026-01-01T06:29:59.999999Z"))
+        assert poster._queue.qsize() == 0
+        await asyncio.wait_for(poster.flush("run-uid"), PATIENCE)
+        poster.post(flow_run("Running"), entry("Running", 3, time="2026-01-01T06:30:00Z"))
         assert poster._queue.qsize() == 1
 
     asyncio.run(scenario())

@@ -14,7 +14,7 @@ from memory_cluster import MemoryCluster, Write
 from penstock_operator.cluster import LEASES, NotLeading, Unavailable
 from penstock_operator.controller import leadership as module
 from penstock_operator.controller.leadership import Leadership
-from penstock_operator.core.leadership import DURATION, GIVE_UP, RENEW
+from penstock_operator.core.leadership import DURATION, GIVE_UP, RENEW, Lease
 
 Json = dict[str, Any]
 SIX = datetime(2026, 1, 1, 6, tzinfo=UTC)
@@ -202,6 +202,25 @@ def test_what_is_released_is_taken_at_once() -> None:
         assert hall.lease["holderIdentity"] == "two"
 
     played(scenario)
+
+
+def test_who_takes_over_knows_until_when_another_led() -> None:
+    async def scenario(hall: Hall) -> None:
+        one, two = hall.process("one"), hall.process("two")
+        await hall.step(one)
+        assert one.led_until is None
+        await hall.step(one, seconds=RENEW)
+        last = datetime.fromtimestamp(hall.time, UTC)
+        await hall.step(two)
+        await hall.step(two, seconds=DURATION)
+        assert (two.leads, two.led_until) == (True, last)
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("said", ["", "yesterday", "2026-01-01T06:00:00"])
+def test_a_lease_may_say_of_its_renewal_what_it_likes(said: str) -> None:
+    assert Lease("one", said, 0, DURATION).renewed_at() is None
 
 
 def test_a_release_that_fails_ends_the_process_nevertheless() -> None:
