@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from memory_cluster import MemoryCluster, Write
 from penstock.api import labels
 from penstock_operator.cluster import (
+    CONCURRENCY_LIMITS,
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
     FLOW_DEPLOYMENTS,
@@ -23,8 +24,11 @@ from penstock_operator.cluster import (
     JOBS,
     PODS,
     WORK_POOLS,
+    WORK_QUEUES,
 )
 from penstock_operator.controller.cache import ObjectCache
+from penstock_operator.controller.slots import KINDS as SLOT_KINDS
+from penstock_operator.controller.slots import Slots
 from penstock_operator.core.views import format_time
 from penstock_operator.launch.pods import Defaults
 from penstock_operator.reconcile.flowruns import FlowRuns
@@ -39,7 +43,18 @@ SOURCE = "from penstock import flow\n\n@flow\ndef etl(n: int): ...\n"
 PARAMETERS = {"type": "object", "properties": {"n": {"type": "integer"}, "m": {"type": "integer"}}, "required": ["n"]}
 KINDS = {
     resource.kind: resource
-    for resource in (CONFIG_MAPS, CONTROLLER_REVISIONS, FLOW_DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS, PODS, WORK_POOLS)
+    for resource in (
+        CONCURRENCY_LIMITS,
+        CONFIG_MAPS,
+        CONTROLLER_REVISIONS,
+        FLOW_DEPLOYMENTS,
+        FLOW_RUNS,
+        FLOWS,
+        JOBS,
+        PODS,
+        WORK_POOLS,
+        WORK_QUEUES,
+    )
 }
 
 
@@ -104,7 +119,10 @@ class Stage:
         self.cache = ObjectCache()
         revisions = Revisions(self.cluster)
         defaults = Defaults("registry.example/penstock:1")
-        self.runs = FlowRuns(self.cluster, self.cache, revisions, self.events, defaults, self.clock)
+        self.named: list[Key] = []
+        self.slots = Slots(self.clock, self.named.append)
+        self.slots.open()
+        self.runs = FlowRuns(self.cluster, self.cache, revisions, self.events, defaults, self.slots, self.clock)
 
     def hear(self) -> None:
         """The informers catch up."""
@@ -120,6 +138,14 @@ class Stage:
                 self.cache.put(kind, body)
         for node in self.lost_nodes:
             self.cache.forget_node(node)
+        for kind in SLOT_KINDS:
+            rules = {
+                (body["metadata"]["namespace"], body["metadata"]["name"]): body for body in self.cluster.kinds(kind)
+            }
+            for ref in set(self.slots.refs(kind, None)) - rules.keys():
+                self.slots.drop(kind, ref, str(10**9))
+            for body in rules.values():
+                self.slots.put(kind, body)
 
     def reconcile(self, name: str = "run", *, hears: bool = True) -> Requeue | None:
         """The operator looks at a run; `hears=False`: with a cache that lags behind."""

@@ -51,6 +51,8 @@ FLOWS = _own("flows", "Flow")
 FLOW_DEPLOYMENTS = _own("flowdeployments", "FlowDeployment")
 FLOW_RUNS = _own("flowruns", "FlowRun")
 WORK_POOLS = _own("workpools", "WorkPool")
+WORK_QUEUES = _own("workqueues", "WorkQueue")
+CONCURRENCY_LIMITS = _own("concurrencylimits", "ConcurrencyLimit")
 TASK_RUN_PAGES = _own("taskrunpages", "TaskRunPage")
 BLOCKS = _own("blocks", "Block")
 PODS = ResourceType("", "v1", "pods", "Pod")
@@ -61,7 +63,7 @@ CONTROLLER_REVISIONS = ResourceType("apps", "v1", "controllerrevisions", "Contro
 EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
 
-LOW_RATE = (FLOWS, FLOW_DEPLOYMENTS, WORK_POOLS, BLOCKS)
+LOW_RATE = (FLOWS, FLOW_DEPLOYMENTS, WORK_POOLS, WORK_QUEUES, BLOCKS)
 """Kinds that kopf watches; the controller lists them when it begins to act, and now and then."""
 
 

@@ -36,6 +36,7 @@ from .reconcile.blocks import Blocks
 from .reconcile.flowdeployments import FlowDeployments
 from .reconcile.flows import Flows
 from .reconcile.workpools import WorkPools
+from .reconcile.workqueues import WorkQueues
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ class Operator:
         controller.register("Flow", Flows(cluster, utc_now).reconcile)
         controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
         controller.register("WorkPool", WorkPools(cluster, defaults, utc_now, log_archives).reconcile)
+        controller.register("WorkQueue", WorkQueues(cluster, utc_now, controller.slots.selected).reconcile)
         controller.register("Block", Blocks(cluster, utc_now).reconcile)
         metrics.QUEUE_DEPTH.set_function(lambda: len(controller.queue))
         metrics.QUEUE_AGE.set_function(controller.queue.oldest_age)

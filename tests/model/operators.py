@@ -76,6 +76,7 @@ class Operator:
         for kind in KINDS:
             self.relist(kind)
         at_once(self.controller._find_lost_nodes())
+        self.controller.recall()
         self._workers = [self.controller._work() for _ in range(WORKERS)]
         self._awaits: list[asyncio.Future[Any] | None] = [None] * WORKERS
 

@@ -27,6 +27,8 @@ app.kubernetes.io/component: operator
     - flowdeployments/status
     - flowruns/status
     - workpools/status
+    - workqueues/status
+    - concurrencylimits/status
     - blocks/status
   verbs: [patch]
 - apiGroups: [penstock.dev] # retention

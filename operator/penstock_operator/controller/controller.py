@@ -19,11 +19,25 @@ from penstock.api import labels
 from penstock.results.urls import StorageUrl
 
 from .. import metrics
-from ..cluster import EVENTS, FLOW_RUNS, JOBS, LOW_RATE, NODES, PODS, ApiError, Cluster, spread
+from ..cluster import (
+    CONCURRENCY_LIMITS,
+    EVENTS,
+    FLOW_DEPLOYMENTS,
+    FLOW_RUNS,
+    JOBS,
+    LOW_RATE,
+    NODES,
+    PODS,
+    WORK_POOLS,
+    WORK_QUEUES,
+    ApiError,
+    Cluster,
+    spread,
+)
 from ..core import pod_events, podlogs
 from ..core.policy import DEFAULT_LATE_AFTER
 from ..core.retention import DEFAULT_CEILING, Ceiling
-from ..core.views import PodView
+from ..core.views import PodView, RunView
 from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
 from ..reconcile.archive import Archive
 from ..reconcile.copies import Copies
@@ -32,8 +46,9 @@ from ..reconcile.podlogs import PodLogs
 from ..reconcile.retention import Retention
 from ..reconcile.revisions import Revisions
 from ..reconcile.sources import Key, Read, Requeue
-from . import unreconciled
+from . import slots, unreconciled
 from .cache import ObjectCache
+from .counts import Counts
 from .due import DueTimes
 from .events import EventPoster, untold_since
 from .fresh_reads import FreshReads
@@ -53,6 +68,8 @@ Reconciler = Callable[[Key], Awaitable[Requeue | None]]
 
 SAFETY = timedelta(minutes=5)  # a run that waits for another object is looked at this often, whatever was heard
 SWEEP = 60.0  # seconds between lists of the kinds that kopf watches, which never tells of deletions it did not see
+COUNT = 1.0  # seconds between writes of the counts of pools and queues, and between tellings of reasons to wait
+TOLD_AT_ONCE = 20  # runs that are told anew why they wait: as many writes a second, at most
 MAX_STILLNESS = 180.0
 MAX_WORK = 600.0  # far more than one look can wait for while the API server answers
 RETENTION, COPIES, LOGS = "retention", "copies", "logs"  # tasks of the housekeeping
@@ -131,10 +148,20 @@ class Controller:
         self.logs = PodLogs(cluster, self.cache, log_archives, clock, self._log_kept)
         self._log_keeping = Housekeeping({LOGS: self.logs.reconcile}, clock, LOGS_AT_ONCE)
         self._fresh_reads = FreshReads(cluster)
-        runs = FlowRuns(
-            cluster, self.cache, self.revisions, self.events, defaults, clock, late_after, self.logs, self._reads
+        self.slots = slots.Slots(clock, lambda key: self.queue.add(("FlowRun", key), first=True))
+        self.runs = FlowRuns(
+            cluster,
+            self.cache,
+            self.revisions,
+            self.events,
+            defaults,
+            self.slots,
+            clock,
+            late_after,
+            self.logs,
+            self._reads,
         )
-        self._reconcilers: dict[str, Reconciler] = {"FlowRun": runs.reconcile, "Pod": self._pod_ttl}
+        self._reconcilers: dict[str, Reconciler] = {"FlowRun": self.runs.reconcile, "Pod": self._pod_ttl}
         self._where: tuple[str | None, ...] = namespaces or (None,)
         where = self._where
         managed = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE}"
@@ -142,6 +169,10 @@ class Controller:
             self._informer("Pod", Selection(PODS, where, label_selector=managed)),
             self._informer("Job", Selection(JOBS, where, label_selector=managed)),
             self._informer("FlowRun", Selection(FLOW_RUNS, where, field_selector="status.settled!=true")),
+            *(
+                self._slots_informer(Selection(resource, where))
+                for resource in (WORK_POOLS, WORK_QUEUES, CONCURRENCY_LIMITS, FLOW_DEPLOYMENTS)
+            ),
         ]
         self.settled = SettledRuns(
             self.cache, clock, lambda namespace: self.housekeeping.soon(RETENTION, namespace), self.logs.runs
@@ -198,6 +229,16 @@ class Controller:
         """Reads for the look at a run that is under way."""
         return partial(self._fresh_reads.get, since=self.queue.named(("FlowRun", key)))
 
+    def _slots_informer(self, selection: Selection) -> Informer:
+        kind = selection.resource.kind
+        return Informer(
+            self._cluster,
+            selection,
+            changed=lambda body: self.slots.put(kind, body),
+            deleted=lambda ref, version: self.slots.drop(kind, ref, version),
+            known=lambda namespace: self.slots.refs(kind, namespace),
+        )
+
     def _told(self, event: Body) -> None:
         """An Event of anything: it may say why a pod of a run does not start."""
         if self.cache.tell(event):
@@ -227,6 +268,8 @@ class Controller:
             if self.cache.run(Key(*ref)) is None:
                 self.due.drop((kind, Key(*ref)))
                 self.waiting.drop((kind, Key(*ref)))
+                if self._leads and self.slots.knows(Key(*ref)):
+                    self.queue.add((kind, Key(*ref)), first=True)
             self._name_relatives(Key(*ref), body)
         elif body is not None:
             self._name(kind, body)
@@ -365,6 +408,7 @@ class Controller:
         self.housekeeping.clear()
         self._log_keeping.clear()
         self.revisions.clear()
+        self.slots.close()
         self._leads = True
         for informer in self.informers:
             informer.relist()
@@ -380,6 +424,7 @@ class Controller:
         if self._watch_nodes:
             await self._find_lost_nodes()
         await self._sweep()
+        self.recall()
         self._first, self._begun = set(self.queue.keys()), begun
         self._look_over(None)
         self.events.begin(untold_since(self._clock(), self._leadership.led_until if self._leadership else None))
@@ -390,6 +435,7 @@ class Controller:
             group.create_task(self._sweep_again(), name="sweep")
             group.create_task(self._keep_house(), name="housekeeping")
             group.create_task(self._keep_logs(), name="logs")
+            group.create_task(self._keep_counts(), name="counts")
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"worker {number}")
 
@@ -399,6 +445,23 @@ class Controller:
         for namespace in self._where:
             self.housekeeping.soon(COPIES, namespace or "")
         await self.housekeeping.run()
+
+    def recall(self) -> None:
+        """Find who holds slots and who waits for them, then begin to grant them."""
+        for body in self.cache.objects("FlowRun"):
+            try:
+                self.runs.account(body)
+                self.slots.recall(RunView(body))
+            except Exception:  # each look at it says so
+                logger.exception("%s/%s is left out", body["metadata"]["namespace"], body["metadata"]["name"])
+        self.slots.open()
+
+    async def _keep_counts(self) -> None:
+        counts = Counts(self._cluster, self.slots)
+        while True:
+            await asyncio.sleep(COUNT)
+            await counts.write()
+            self.slots.tell(TOLD_AT_ONCE)
 
     async def _keep_logs(self) -> None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -23,20 +23,20 @@ class KeyQueue(Generic[K]):
     """Keys that want attention. Not thread-safe: one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: deque[K] = deque()
-        self._queued: dict[K, float] = {}  # key -> when it was named, for the age of the oldest
+        self._first: OrderedDict[K, float] = OrderedDict()  # key -> when it was named, for the age of the oldest
+        self._queued: OrderedDict[K, float] = OrderedDict()
         self._named: dict[K, float] = {}  # key that waits or is worked on -> when it was named last before the work
         self._working: dict[K, float] = {}  # key -> since when
-        self._again: set[K] = set()
+        self._again: dict[K, bool] = {}  # key -> whether it is to be first
         self._failures: dict[K, int] = {}
         self._wake, self._rest = asyncio.Event(), asyncio.Event()
         self._closed = False
 
     def clear(self) -> None:
         """Forget every key but those being worked on, and give out keys again."""
-        self._waiting.clear()
-        for key in self._queued:
+        for key in self.keys():
             del self._named[key]
+        self._first.clear()
         self._queued.clear()
         self._again.clear()
         self._failures.clear()
@@ -49,24 +49,26 @@ class KeyQueue(Generic[K]):
             self._rest.clear()
             await self._rest.wait()
 
-    def add(self, key: K) -> None:
-        """Name a key. Queued already: nothing. Being worked on: once more afterwards."""
+    def add(self, key: K, *, first: bool = False) -> None:
+        """Name a key; `first`: before those that are not. Queued already: nothing, but that it may come to the first.
+        Being worked on: once more afterwards."""
         if key in self._working:
-            self._again.add(key)
+            self._again[key] = first or self._again.get(key, False)
             return
         now = self._named[key] = time.monotonic()
-        if key not in self._queued:
-            self._queued[key] = now
-            self._waiting.append(key)
+        if first and key not in self._first:
+            self._first[key] = self._queued.pop(key, now)
+            self._wake.set()
+        elif key not in self._first:
+            self._queued.setdefault(key, now)
             self._wake.set()
 
     async def take(self) -> K:
         """The next key; `done` must follow."""
-        while self._closed or not self._waiting:
+        while self._closed or not len(self):
             self._wake.clear()
             await self._wake.wait()
-        key = self._waiting.popleft()
-        del self._queued[key]
+        key, _ = (self._first or self._queued).popitem(last=False)
         self._working[key] = time.monotonic()
         return key
 
@@ -77,8 +79,7 @@ class KeyQueue(Generic[K]):
         if not self._working:
             self._rest.set()
         if key in self._again:
-            self._again.discard(key)
-            self.add(key)
+            self.add(key, first=self._again.pop(key))
         if not failed:
             self._failures.pop(key, None)
             return None
@@ -99,10 +100,10 @@ class KeyQueue(Generic[K]):
 
     def keys(self) -> Iterable[K]:
         """Keys that wait."""
-        return self._queued.keys()
+        return (*self._first, *self._queued)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._first) + len(self._queued)
 
     @property
     def working(self) -> int:
@@ -115,5 +116,5 @@ class KeyQueue(Generic[K]):
 
     def oldest_age(self) -> float:
         """Seconds the oldest queued key has waited, 0 when there is none; asked by the thread that serves metrics."""
-        named = list(self._queued.values())
+        named = [*self._first.values(), *self._queued.values()]
         return time.monotonic() - min(named) if named else 0.0

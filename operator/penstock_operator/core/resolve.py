@@ -19,12 +19,23 @@ MAX_BLOCKS = 131_072  # bytes of data: it travels in annotations, of which a pod
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Something is missing or closed; the run proceeds by itself when that changes."""
+    """Something is missing, closed or full; the run proceeds by itself when that changes."""
 
     reason: str
     message: str
-    kind: str
-    name: str
+    kind: str = ""
+    name: str = ""
+    """The object that it waits for; none: whoever grants slots comes back to it."""
+    slot: bool = False
+    """It waits for others to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """The run is to be cancelled for others of its deployment."""
+
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class Resolution:
     said: str = ""  # what the run's history says of it
 
 
-Outcome = Waiting | Refused | Resolution
+Outcome = Waiting | Refused | Displaced | Resolution
 
 
 def flow_name(run: RunView, deployment: Body | None) -> str:
@@ -80,15 +91,8 @@ def block_names(flow: Body) -> list[str]:
     return list(dict.fromkeys(flow["spec"].get("blocks") or ()))
 
 
-def held_back(deployment: Body | None, pool: Body) -> Waiting | None:
-    """What the run waits for where its deployment or its pool takes none for now."""
-    for body, kind, reason in (
-        (deployment, "FlowDeployment", reasons.DEPLOYMENT_SUSPENDED),
-        (pool, "WorkPool", reasons.POOL_SUSPENDED),
-    ):
-        if body and body["spec"].get("suspend"):
-            name = body["metadata"]["name"]
-            return Waiting(reason, f"{kind} {name} is suspended; the run starts when spec.suspend is unset", kind, name)
+def held_back(pool: Body) -> Waiting | None:
+    """What the run waits for where its pool cannot have any runs."""
     if pool["spec"]["type"] == "Process":
         return Waiting(
             reasons.POOL_NOT_FOUND,
@@ -102,7 +106,7 @@ def held_back(deployment: Body | None, pool: Body) -> Waiting | None:
 
 def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, blocks: tuple[Body, ...] = ()) -> Outcome:
     """The outcome for a run whose references were all found."""
-    waiting = held_back(deployment, pool)
+    waiting = held_back(pool)
     if waiting:
         return waiting
     wrong = parameters.problems(flow["spec"].get("parameters"), run_parameters(run, deployment))

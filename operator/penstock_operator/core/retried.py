@@ -53,13 +53,13 @@ def pool_name(run: RunView, old: RunView) -> str:
     return str(run.spec.get("workPool") or old.resolved["pool"]["name"])
 
 
-def as_before(run: RunView, old: RunView, kept: Body | None, deployment: Body | None, pool: Body) -> Outcome:
+def as_before(run: RunView, old: RunView, kept: Body | None, pool: Body) -> Outcome:
     """The outcome for a retry: the very code, image and deployment that the old run was resolved to.
 
-    `kept` is the spec of that revision of the deployment; `deployment` is what it is now, and may hold the run back.
-    The pool is as it is now: whoever raised its memory wants that, and what it forbids since is forbidden.
+    `kept` is the spec of that revision of the deployment. The pool is as it is now: whoever
+    raised its memory wants that, and what it forbids since is forbidden.
     """
-    waiting = held_back(deployment, pool)
+    waiting = held_back(pool)
     if waiting:
         return waiting
     problem = overrides_refused(pool, *pod_overrides(run, {"spec": kept} if kept is not None else None))

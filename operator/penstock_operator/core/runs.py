@@ -20,7 +20,7 @@ from .children import ALONE, Family
 from .diagnosis import Diagnosis
 from .nodes import Silence
 from .policy import Policy
-from .resolve import Outcome, Refused, Resolution, Waiting
+from .resolve import Displaced, Outcome, Refused, Resolution, Waiting
 from .views import Body, JobView, PodView, RunView, format_time, parse_time
 
 S = StateType
@@ -61,6 +61,7 @@ class Decision:
     confirm: bool = False
     waits_for: tuple[str, str] | None = None
     launches: Resolution | None = None
+    awaits_slot: bool = False
 
     @property
     def settles(self) -> bool:
@@ -116,13 +117,17 @@ def decide(
     *,
     confirmed: bool,
     family: Family = ALONE,
+    displaced: Displaced | None = None,
 ) -> Decision:
-    """The next step of a run. `outcome` is needed where `needs_resolution`; `confirmed`: everything was read afresh."""
+    """The next step of a run. `outcome` is needed where `needs_resolution`; `confirmed`: everything was read afresh.
+
+    `displaced`: it gives way to others of its deployment.
+    """
     if run.deleting or run.settled:
         return Decision(delete=attempt.doomed() if run.deleting else ())
     if run.in_parent:
         return _within_parent(run, family.parent, now)
-    decision = _next(run, attempt, outcome, policy, now, confirmed=confirmed, family=family)
+    decision = _next(run, attempt, outcome, policy, now, confirmed=confirmed, family=family, displaced=displaced)
     return _upon_nodes(run, attempt, decision, policy, now, confirmed=confirmed)
 
 
@@ -156,6 +161,7 @@ def _next(
     *,
     confirmed: bool,
     family: Family,
+    displaced: Displaced | None,
 ) -> Decision:
     if run.type is not None and run.type.terminal:
         return _after_end(run, attempt, now, confirmed=confirmed)
@@ -166,6 +172,8 @@ def _next(
         return _cancel(run, attempt, now, "spec.cancel is set", confirmed=confirmed)
     if children.outlived(run, family.parent):
         return _cancel(run, attempt, now, f"its parent {run.parent['name']} has ended", confirmed=confirmed)
+    if displaced is not None:
+        return _cancel(run, attempt, now, displaced.message, displaced.reason, confirmed=confirmed)
     if run.type in (None, S.SCHEDULED):
         if run.attempt and family.unfinished:
             return Decision(due=now + timedelta(seconds=CHILDREN_DUE))
@@ -264,21 +272,29 @@ def _end(run: RunView, entry: Entry, now: datetime) -> Change:
     return Change((entry,), fields, remove=("pause",) if "pause" in run.status else ())
 
 
-def _cancel(run: RunView, attempt: Attempt, now: datetime, asked: str, *, confirmed: bool) -> Decision:
+def _cancel(
+    run: RunView,
+    attempt: Attempt,
+    now: datetime,
+    asked: str,
+    reason: str = reasons.CANCEL_REQUESTED,
+    *,
+    confirmed: bool,
+) -> Decision:
     if run.type in (None, S.SCHEDULED):
-        entry = Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, f"{asked}; the run had not started")
+        entry = Entry(S.CANCELLED, reason, f"{asked}; the run had not started")
         return Decision(_end(run, entry, now))
     if pauses.suspended(run) and attempt.over:
-        entry = Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, f"{asked}; the run was suspended")
+        entry = Entry(S.CANCELLED, reason, f"{asked}; the run was suspended")
         return Decision(_end(run, entry, now)) if confirmed else Decision(confirm=True)
     if run.type is not S.CANCELLING:
-        entry = Entry(S.CANCELLING, reasons.CANCEL_REQUESTED, f"{asked}; waiting for the pod to end")
+        entry = Entry(S.CANCELLING, reason, f"{asked}; waiting for the pod to end")
         return Decision(Change((entry,)), delete=attempt.doomed())
     if not attempt.over:
         return Decision(delete=attempt.doomed())
     if not confirmed:
         return Decision(confirm=True)
-    entry = Entry(S.CANCELLED, reasons.CANCEL_REQUESTED, "the run was cancelled and its pod has ended")
+    entry = Entry(S.CANCELLED, run.state.get("reason") or reason, "the run was cancelled and its pod has ended")
     return Decision(_end(run, entry, now))
 
 
@@ -294,6 +310,10 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
         return Decision(Change(pauses.held(run)), due=give_up)
     if isinstance(outcome, Refused):
         return Decision(_end(run, Entry(S.FAILED, outcome.reason, outcome.message), now))
+    if isinstance(outcome, Displaced):
+        return _cancel(run, Attempt(), now, outcome.message, outcome.reason, confirmed=True)
+    if isinstance(outcome, Waiting) and outcome.slot:
+        return Decision(Change(_awaiting_slot(run, outcome)), due=give_up, awaits_slot=True)
     if isinstance(outcome, Waiting):
         late_at = (wanted or now) + timedelta(seconds=policy.late_after) if run.attempt == 0 else None
         late = late_at is not None and now >= late_at
@@ -301,7 +321,8 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
         return Decision(
             Change(_waiting(run, outcome, wanted if late else None), conditions=(condition,)),
             due=min((time for time in (give_up, None if late else late_at) if time), default=None),
-            waits_for=(outcome.kind, outcome.name),
+            waits_for=(outcome.kind, outcome.name) if outcome.kind else None,
+            awaits_slot=not outcome.kind,
         )
     assert outcome is not None, "a run that is to start needs its references resolved"
     resolved = _resolved_condition(run)
@@ -334,6 +355,25 @@ def _waiting(run: RunView, outcome: Waiting, late_since: datetime | None) -> tup
         return ()
     since = f"due since {format_time(late_since)[:19]}Z: " if late_since else ""
     return (Entry(S.SCHEDULED, outcome.reason, since + outcome.message, name),)
+
+
+def _awaiting_slot(run: RunView, outcome: Waiting) -> tuple[Entry, ...]:
+    """The state of a run that waits for others to end, where that says something new."""
+    name = StateName.AWAITING_CONCURRENCY_SLOT
+    told = (run.state.get("name"), run.state.get("reason"), run.state.get("message"))
+    if told == (name, outcome.reason, outcome.message):
+        return ()
+    return (Entry(S.SCHEDULED, outcome.reason, outcome.message, name),)
+
+
+def admitted(decision: Decision, run: RunView, status: Body) -> Decision:
+    """The launching decision, with what the run was admitted by; empty for nothing besides pool and deployment."""
+    change = decision.change
+    if status == (run.status.get("admitted") or {}):
+        return decision
+    if status:
+        return replace(decision, change=replace(change, fields={**change.fields, "admitted": status}))
+    return replace(decision, change=replace(change, remove=(*change.remove, "admitted")))
 
 
 def _resolved_condition(run: RunView) -> tuple[Condition, ...]:

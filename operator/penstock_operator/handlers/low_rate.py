@@ -1,4 +1,4 @@
-"""Handlers of Flow, FlowDeployment, WorkPool and Block: an event names a key; the reconciler reads the object afresh.
+"""Handlers of Flow, FlowDeployment, WorkPool, WorkQueue and Block: an event names a key, which is then read afresh.
 
 kopf never tells of objects deleted while it did not watch; nothing here rests on being told.
 """

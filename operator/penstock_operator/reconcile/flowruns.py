@@ -28,7 +28,9 @@ from ..cluster import (
     Forbidden,
     Invalid,
     NotFound,
+    NotLeading,
     ResourceType,
+    Unavailable,
 )
 from ..core import changes, pod_events, resolve, retried, runs
 from ..core.changes import Change, Condition, Entry
@@ -39,7 +41,7 @@ from ..core.views import JobView, PodView, RunView
 from ..launch import jobs, pods
 from ..launch.pods import Defaults, InvalidTemplate, Launch
 from .revisions import Revisions
-from .sources import Body, Cache, Clock, Events, Key, Logs, Read, Requeue
+from .sources import Body, Cache, Clock, Events, Grant, Key, Logs, Read, Requeue, Slots
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ class FlowRuns:
         revisions: Revisions,
         events: Events,
         defaults: Defaults,
+        slots: Slots,
         clock: Clock,
         late_after: int = DEFAULT_LATE_AFTER,
         logs: Logs | None = None,
@@ -81,18 +84,34 @@ class FlowRuns:
         """`reads`: by what to read the references of a run that is being looked at, as they were after it was named."""
         self._cluster, self._cache, self._revisions = cluster, cache, revisions
         self._events, self._defaults, self._clock, self._late_after = events, defaults, clock, late_after
-        self._logs = logs
+        self._slots, self._logs = slots, logs
         self._reads = reads or (lambda _: cluster.get)
         self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
     async def reconcile(self, key: Key) -> Requeue | None:
         """Bring the run a step further; when to look again, if at all. Raises ApiError: again later, with backoff."""
+        try:
+            return await self._reconcile(key)
+        except (Unavailable, NotLeading):  # what was asked for may have been done: its slots are not free
+            raise
+        except Exception:
+            body = self._cache.run(key)
+            if body is not None:  # what fails again and again keeps no others waiting
+                self._account(RunView(body))
+            raise
+
+    async def _reconcile(self, key: Key) -> Requeue | None:
         confirmed = False
         for left in reversed(range(PASSES)):
             body = await self._fresh(key) if confirmed else self._cache.run(key)
             if body is None:
+                self._slots.deleted(key, live=any(not PodView(pod).gone for pod in self._cache.pods(key)))
                 return None
             run = RunView(body)
+            if self._slots.haunted(key):
+                others = (PodView(pod) for pod in self._cache.pods(key) if not _belongs(pod, run))
+                if all(pod.gone for pod in others):
+                    self._slots.release(key)
             for entry in run.history:
                 if entry["seq"] > run.observed_seq:
                     self._events.post(body, entry)
@@ -159,14 +178,39 @@ class FlowRuns:
     async def _decide(self, run: RunView, read: Read, *, confirmed: bool) -> Decision:
         family = await self._family(run)
         if runs.needs_resolution(run):
-            found = await self._resolve(run, family.parent, read)
+            found = self._queued(run) or await self._resolve(run, family.parent, read)
         else:
             found = References(None, await self._revised(run, "deployment"), await self._revised(run, "pool"))
         rules = policy(run.spec, found.deployment, found.pool, self._late_after)
         pool = found.pool or {}
         rules = replace(rules, shared_results=shared_by_pods(run.resolved.get("results"), pool.get("results")))
         seen = self._attempt(run)
-        return runs.decide(run, seen, found.outcome, rules, self._clock(), confirmed=confirmed, family=family)
+        displaced, now = self._slots.displaced(run), self._clock()
+
+        def decide(outcome: resolve.Outcome | None) -> Decision:
+            return runs.decide(run, seen, outcome, rules, now, confirmed=confirmed, family=family, displaced=displaced)
+
+        decision = decide(found.outcome)
+        if decision.launches is None:
+            if not decision.awaits_slot:
+                self._account(run)
+            return decision
+        answer = self._slots.ask(run, decision.launches.status["pool"]["name"], _said(decision.launches))
+        if isinstance(answer, Grant):
+            return runs.admitted(decision, run, answer.admitted)
+        return decide(answer)
+
+    def _queued(self, run: RunView) -> References | None:
+        """What a run waits for that could start but for slots: it was resolved before, and will be when it has them."""
+        found = self._slots.waits(run)
+        return None if found is None else References(found[0], found[1], None)
+
+    def account(self, body: Body) -> None:
+        """Tell who grants slots of a run that holds some, or none."""
+        self._account(RunView(body))
+
+    def _account(self, run: RunView) -> None:
+        self._slots.observe(run, gone=self._attempt(run).over)
 
     async def _family(self, run: RunView) -> Family:
         parent: Body | None = None
@@ -231,8 +275,7 @@ class FlowRuns:
         pool = await read(WORK_POOLS, run.namespace, name)
         if pool is None:
             return References(resolve.missing("WorkPool", name), kept, None)
-        deployment = await read(FLOW_DEPLOYMENTS, run.namespace, reference["name"]) if reference else None
-        return References(retried.as_before(run, old, kept, deployment, pool), kept, pool["spec"])
+        return References(retried.as_before(run, old, kept, pool), kept, pool["spec"])
 
     async def _resolve_anew(self, run: RunView, read: Read) -> References:
         deployment: Body | None = None
@@ -273,10 +316,13 @@ class FlowRuns:
             try:
                 await self._keep(run, decision.launches)
             except (AlreadyExists, Forbidden, Invalid) as error:
+                self._account(run)
                 return await self._refused(run, reasons.POD_CREATE_FORBIDDEN, error.message)
         if decision.settles:
             await self._events.flush(run.uid)
         written = await self._write(run, decision.change)
+        if written is not run and not decision.awaits_slot:
+            self._account(written)
         if decision.create:
             return await self._create(written)
         if decision.delete and written is run and not confirmed:
@@ -383,6 +429,12 @@ class FlowRuns:
         condition = Condition(reasons.POD_READY, False, reason, message)
         await self._write(run, Change(entries, conditions=(condition,)))
         return Requeue() if reason == reasons.POD_INVALID else Requeue(self._clock() + RETRY_CREATE)
+
+
+def _said(launches: resolve.Resolution) -> list[tuple[str, Body]]:
+    """Pool and deployment as they are now; what is kept of earlier ones has no metadata."""
+    pairs = (("WorkPool", launches.pool), ("FlowDeployment", launches.deployment))
+    return [(kind, body) for kind, body in pairs if body and "resourceVersion" in (body.get("metadata") or {})]
 
 
 def _owner_uid(body: Body) -> str | None:

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from ..cluster import ResourceType
+from ..core import resolve
 from ..core.diagnosis import Diagnosis
 from ..core.nodes import Silence
+from ..core.views import RunView
 
 Body = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -70,6 +72,44 @@ class Cache(Protocol):
 
     def forget_node(self, name: str) -> None:
         """A consistent read did not find this Node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The run may start: it holds its slots from now on; `admitted` is what its status is to say of them."""
+
+    admitted: Body
+
+
+class Slots(Protocol):
+    """Who grants slots; it names the key of a run that waits when it is admitted or is to be told something else."""
+
+    def ask(
+        self, run: RunView, pool: str, said: Iterable[tuple[str, Body]] = ()
+    ) -> Grant | resolve.Waiting | resolve.Displaced:
+        """Whether a run that could start may; else it waits, or gives way. `said`: fresh bodies of its deployment and
+        its pool, with their kinds."""
+
+    def waits(self, run: RunView) -> tuple[resolve.Waiting | resolve.Displaced, Body] | None:
+        """What a run waits for that has asked before, with what matters meanwhile of its deployment's spec."""
+
+    def displaced(self, run: RunView) -> resolve.Displaced | None:
+        """Why the run is to be cancelled for others, if it is."""
+
+    def observe(self, run: RunView, *, gone: bool) -> None:
+        """A run that does not ask: it holds slots while its attempt goes on, by its state, and else none.
+
+        `gone`: nothing of the attempt runs.
+        """
+
+    def deleted(self, key: Key, *, live: bool) -> None:
+        """There is no such run, or it is settled; `live`: pods of it are still there."""
+
+    def haunted(self, key: Key) -> bool:
+        """Whether slots are held by what a deleted run of that name has left."""
+
+    def release(self, key: Key) -> None:
+        """Nothing is left of those."""
 
 
 class Logs(Protocol):

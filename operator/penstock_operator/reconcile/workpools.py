@@ -80,6 +80,9 @@ class WorkPools:
             )
         if pool["spec"].get("suspend"):
             return Ready(False, reasons.POOL_SUSPENDED, "spec.suspend is set: no runs are started")
+        if pool["spec"].get("concurrencyLimit") == 0:
+            message = "spec.concurrencyLimit is 0: no runs are started; raise or unset it"
+            return Ready(False, reasons.LIMIT_ZERO, message)
         if conditions.said(pool) == Ready(True):  # of this spec; what changed around it, the next run's pod is told
             return Ready(True)
         try:

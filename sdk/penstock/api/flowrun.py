@@ -34,6 +34,7 @@ from .schema import (
     Rule,
     Seconds,
     SecondsOrZero,
+    Tag,
     Tags,
     Text,
     Time,
@@ -291,6 +292,15 @@ class Resolved(Model):
     """uid of the run whose results it finds, as retries of one run do; its own when unset."""
 
 
+class Admitted(Model):
+    """What the attempt holds slots of, besides those of its pool and its deployment."""
+
+    queue: Label | None = None
+    """Its WorkQueue; unset: that of all whom no queue takes."""
+    tags: Annotated[list[Tag], Field(max_length=128)] | None = None
+    """Its tags and those of its deployment."""
+
+
 class ClaimedPod(Model):
     """The pod that owns the current attempt."""
 
@@ -500,6 +510,8 @@ class FlowRunStatus(Model):
     """Parameters with the deployment's beneath; unset where they are the run's own."""
     attempt: Count | None = None
     """Number of the current launch."""
+    admitted: Admitted | None = None
+    """What the attempt was admitted by; unset: its pool and its deployment alone."""
     pod: ClaimedPod | None = None
     """The pod that claimed the attempt."""
     worker: AssignedWorker | None = None

@@ -11,6 +11,13 @@ BLOCK_NOT_FOUND = "BlockNotFound"
 POOL_SUSPENDED = "WorkPoolSuspended"
 DEPLOYMENT_SUSPENDED = "FlowDeploymentSuspended"
 QUEUE_SUSPENDED = "WorkQueueSuspended"
+QUEUE_NOT_FOUND = "WorkQueueNotFound"
+POOL_FULL = "WorkPoolFull"  # these: a limit has no free slot; the run starts when one comes back
+QUEUE_FULL = "WorkQueueFull"
+DEPLOYMENT_FULL = "FlowDeploymentFull"
+TAG_FULL = "TagLimitFull"
+WORKERS_FULL = "WorkersFull"
+SLOT_KEPT = "SlotKept"  # free slots are kept for runs that were passed over for a minute
 NOT_DUE = "NotDue"
 SUSPEND_REQUESTED = "SuspendRequested"  # spec.suspend is set; unset, the run goes on
 ACCEPTED = "Accepted"
@@ -23,6 +30,10 @@ INVALID_BLOCKS = "InvalidBlocks"  # the flow's blocks are too large together
 INVALID_SPEC = "InvalidSpec"
 LOGS_ARCHIVE_FORBIDDEN = "LogsArchiveForbidden"  # of a pool: logs.archive is not at an allowed place
 NOT_RETRYABLE = "NotRetryable"  # spec.retryOf names a run that goes on, is not there, or is of another flow
+
+# Runs that give way to others of their deployment (state Cancelled), by its spec.concurrency.policy.
+CONCURRENCY_FORBIDDEN = "ConcurrencyForbidden"
+REPLACED = "Replaced"
 
 # Infrastructure (state Pending while it lasts, Crashed when it ended the attempt).
 LAUNCHED = "Launched"
@@ -72,6 +83,10 @@ PAUSE_TIMED_OUT = "PauseTimedOut"  # nobody answered by status.pause.deadline
 INVALID_INPUT = "InvalidInput"  # an answer does not fit status.pause.schema; the run waits on
 STALE_ANSWER = "StaleAnswer"  # spec.resume names another pause than the one that waits
 NOT_SUSPENDABLE = "NotSuspendable"  # no result store that another pod could reach; the run goes on
+
+# Queues and pools.
+LIMIT_ZERO = "LimitIsZero"  # no run starts
+NO_RUN_MATCHES = "NoRunMatches"  # of a queue: nothing that is there is what its selector asks for
 
 # Any object.
 RECONCILE_FAILED = "ReconcileFailed"  # something in it, or a defect of the operator, breaks every look at it

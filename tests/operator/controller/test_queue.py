@@ -35,6 +35,20 @@ def test_keys_come_in_the_order_in_which_they_were_named() -> None:
     assert [taken(queue) for _ in range(3)] == ["b", "a", "c"]
 
 
+def test_the_first_come_before_all_others_in_the_order_in_which_they_were_named() -> None:
+    queue = named("a", "b")
+    for key in ("c", "b", "c"):
+        queue.add(key, first=True)
+    queue.add("c")
+    assert (len(queue), [*queue.keys()]) == (3, ["c", "b", "a"])
+    assert [taken(queue) for _ in range(3)] == ["c", "b", "a"]
+    queue.add("a")
+    queue.add("b", first=True)
+    for key in "abc":
+        queue.done(key)
+    assert [taken(queue), taken(queue)] == ["b", "a"]
+
+
 def test_a_burst_for_one_key_is_one_pass() -> None:
     queue = named("a", "b", "a", "a")
     assert len(queue) == 2

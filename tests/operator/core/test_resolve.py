@@ -75,21 +75,10 @@ def test_what_is_missing_is_waited_for_by_kind_and_name(kind: str, reason: str) 
     assert f"{kind} x" in waiting.message
 
 
-@pytest.mark.parametrize(
-    ("deployed", "in_pool", "kind", "reason"),
-    [
-        pytest.param(deployment(suspend=True), pool(), "FlowDeployment", reasons.DEPLOYMENT_SUSPENDED, id="deployment"),
-        pytest.param(deployment(), pool(suspend=True), "WorkPool", reasons.POOL_SUSPENDED, id="pool"),
-        pytest.param(
-            deployment(suspend=True), pool(suspend=True), "FlowDeployment", reasons.DEPLOYMENT_SUSPENDED, id="both"
-        ),
-        pytest.param(None, pool(suspend=True), "WorkPool", reasons.POOL_SUSPENDED, id="pool, no deployment"),
-        pytest.param(deployment(), pool(type="Process"), "WorkPool", reasons.POOL_NOT_FOUND, id="no workers here"),
-    ],
-)
-def test_what_is_closed_is_waited_for(deployed: Json | None, in_pool: Json, kind: str, reason: str) -> None:
-    outcome = resolve.resolve(run(), deployed, flow(), in_pool)
+def test_a_pool_without_workers_is_waited_for() -> None:
+    outcome = resolve.resolve(run(), deployment(), flow(), pool(type="Process"))
     assert isinstance(outcome, Waiting)
+    kind, reason = "WorkPool", reasons.POOL_NOT_FOUND
     assert (outcome.kind, outcome.reason) == (kind, reason)
 
 

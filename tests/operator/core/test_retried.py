@@ -29,10 +29,10 @@ def new(**spec: Any) -> RunView:
     return RunView(body)
 
 
-def outcome(run: RunView, of: RunView, pool: Json | None = None, deployment: Json | None = None) -> Any:
+def outcome(run: RunView, of: RunView, pool: Json | None = None) -> Any:
     meta = {"name": "default", "uid": "p-uid", "generation": 9}
     now = {"metadata": meta, "spec": {"type": "Job", **(BUCKET if pool is None else pool)}}
-    return retried.as_before(run, of, {"flowRef": {"name": "etl"}}, deployment, now)
+    return retried.as_before(run, of, {"flowRef": {"name": "etl"}}, now)
 
 
 @pytest.mark.parametrize("state", ["Completed", "Failed", "Crashed", "Cancelled"])
@@ -104,18 +104,10 @@ def test_where_pods_share_nothing_the_history_says_so() -> None:
     assert outcome(new(), old(), {"type": "Pod"}).said == said
 
 
-@pytest.mark.parametrize(
-    ("pool", "deployment", "reason"),
-    [
-        ({"suspend": True}, None, reasons.POOL_SUSPENDED),
-        ({"type": "Process"}, None, reasons.POOL_NOT_FOUND),
-        (None, {"metadata": {"name": "etl"}, "spec": {"suspend": True}}, reasons.DEPLOYMENT_SUSPENDED),
-    ],
-)
-def test_what_is_closed_is_waited_for(pool: Json | None, deployment: Json | None, reason: str) -> None:
-    found = outcome(new(), old(), pool, deployment)
+def test_a_pool_without_workers_is_waited_for() -> None:
+    found = outcome(new(), old(), {"type": "Process"})
     assert isinstance(found, Waiting)
-    assert found.reason == reason
+    assert found.reason == reasons.POOL_NOT_FOUND
 
 
 def test_it_may_name_another_pool() -> None:

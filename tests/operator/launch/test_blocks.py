@@ -14,6 +14,7 @@ from memory_cluster import MemoryCluster
 from penstock.api import labels, reasons
 from penstock_operator.cluster import BLOCKS, CONTROLLER_REVISIONS, FLOW_RUNS, FLOWS, PODS, WORK_POOLS
 from penstock_operator.controller.cache import ObjectCache
+from penstock_operator.controller.slots import Slots
 from penstock_operator.launch import blocks, jobs, pods
 from penstock_operator.launch.pods import Defaults, Launch
 from penstock_operator.reconcile.flowruns import FlowRuns
@@ -107,8 +108,10 @@ class Operator:
     def __init__(self) -> None:
         self.cluster = MemoryCluster(lambda: NOW)
         self.cache = ObjectCache()
+        slots = Slots(lambda: NOW, lambda _: None)
+        slots.open()
         self.runs = FlowRuns(
-            self.cluster, self.cache, Revisions(self.cluster), Silent(), Defaults("penstock:1"), lambda: NOW
+            self.cluster, self.cache, Revisions(self.cluster), Silent(), Defaults("penstock:1"), slots, lambda: NOW
         )
 
     async def start(self) -> None:

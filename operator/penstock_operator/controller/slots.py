@@ -1,0 +1,449 @@
+"""The slots of pools, queues, deployments and tags: what their objects say, who holds, and who waits for admission.
+
+Implements `reconcile.sources.Slots`. Informers tell of the objects, reconciles of the runs, of their own writes before
+the echo. `named` is called with runs that are admitted or to be cancelled, and with those that are to be told anew why
+they wait. Until `open` nobody is admitted, for not everybody who holds a slot is known yet.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from penstock.api import reasons
+from penstock.api.states import StateName, StateType
+
+from ..core import admission, collisions, pauses, places
+from ..core.admission import Books, Limit, Line
+from ..core.collisions import Sibling
+from ..core.places import Asks, Deployment, Place, Pool, Queue, Rule, TagLimit
+from ..core.resolve import DEFAULT_POOL, Displaced, Waiting
+from ..core.views import RunView, parse_time
+from ..reconcile.sources import Grant, Key
+
+Body = dict[str, Any]
+Ref = tuple[str, str]
+KINDS = ("WorkPool", "WorkQueue", "ConcurrencyLimit", "FlowDeployment")
+HOLDING = frozenset({StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING})
+TOLD_AHEAD = 20  # runs of a line that are told anew when it waits for something else; the others, when they get there
+
+
+def exempt(run: RunView) -> bool:
+    """Whether it needs no slots: what runs in its parent's process, or is a task that its parent waits for.
+
+    Its parent holds slots while it waits; if it had to wait for some of its own, neither might ever go on.
+    """
+    return run.in_parent or ("task" in run.spec and bool(run.parent.get("awaited")))
+
+
+@dataclass(slots=True)
+class Known:
+    """A run that waits or holds."""
+
+    key: Key
+    created: float
+    deployment: Ref | None
+    asks: Asks | None = None
+    place: Place | None = None
+    ending: bool = False
+    told: Waiting | None = None
+
+
+class Slots:
+    """All slots of all namespaces. One event loop."""
+
+    def __init__(self, clock: Callable[[], datetime], named: Callable[[Key], None]) -> None:
+        self._clock, self._named = clock, named
+        self._rules: dict[str, dict[Ref, Rule]] = {kind: {} for kind in KINDS}
+        self._versions: dict[str, dict[Ref, int]] = {kind: {} for kind in KINDS}
+        self._queues: dict[Ref, list[Queue]] = {}  # of a pool, in the order in which they are asked
+        self._tagged: dict[Ref, dict[str, int]] = defaultdict(dict)  # of a tag: sizes by name of the limit
+        self._clear()
+
+    def _clear(self) -> None:
+        self._open = False
+        self.books = Books()
+        self._known: dict[str, Known] = {}
+        self._at: dict[Key, str] = {}
+        self._ghosts: dict[Key, set[str]] = {}  # deleted runs whose pods are still there
+        self._of_deployment: dict[Ref, set[str]] = defaultdict(set)
+        self._displaced: dict[str, Displaced] = {}
+        self._retell: dict[str, None] = {}
+        self._counted: dict[Limit, None] = {}
+
+    # Terms.
+
+    def close(self) -> None:
+        """Forget all runs; nobody is admitted any more."""
+        self._clear()
+        for kind, rules in self._rules.items():
+            for ref, rule in rules.items():
+                self._bound(kind, ref, rule)
+
+    def open(self) -> None:
+        """All runs that hold or wait are known: admit."""
+        self._open = True
+        for deployment in list(self._of_deployment):
+            self._collide(deployment)
+        self._counted |= dict.fromkeys((*self.books.bounds, *self.books.holders, *self.books.queued))
+        self._admit()
+
+    # What the informers tell of pools, queues, deployments and limits.
+
+    def refs(self, kind: str, namespace: str | None) -> Iterable[Ref]:
+        """What is known of a kind in one namespace, or in all."""
+        return [ref for ref in self._rules[kind] if namespace in (None, ref[0])]
+
+    def put(self, kind: str, body: Body) -> None:
+        """An object is, or has changed; also as a reconcile has just read it."""
+        meta = body["metadata"]
+        ref, version = (meta["namespace"], meta["name"]), int(meta["resourceVersion"])
+        if version < self._versions[kind].get(ref, 0):
+            return
+        self._versions[kind][ref] = version
+        before, now = self._rules[kind].get(ref), places.rule(kind, body)
+        if before == now:
+            return
+        self._rules[kind][ref] = now
+        self._change(kind, ref, before, now)
+
+    def drop(self, kind: str, ref: Ref, version: str) -> None:
+        """An object is gone."""
+        if int(version) < self._versions[kind].get(ref, 0):
+            return
+        self._versions[kind].pop(ref, None)
+        before = self._rules[kind].pop(ref, None)
+        if before is not None:
+            self._change(kind, ref, before, None)
+
+    def _change(self, kind: str, ref: Ref, before: Rule | None, now: Rule | None) -> None:
+        self._bound(kind, ref, now, before)
+        if isinstance(before, Queue) or isinstance(now, Queue):
+            self._queue(ref, before, now)
+        elif isinstance(before, Deployment) or isinstance(now, Deployment):
+            for uid in list(self._of_deployment.get(ref, ())):
+                self._place(uid)
+            self._collide(ref)
+        elif isinstance(before, Pool) or isinstance(now, Pool):
+            warm = [rule.warm if isinstance(rule, Pool) else False for rule in (before, now)]
+            if warm[0] != warm[1]:
+                self._replace(ref)
+        self._admit()
+
+    def _bound(self, kind: str, ref: Ref, rule: Rule | None, before: Rule | None = None) -> None:
+        """What the rule says of its limit's bound."""
+        if kind == "ConcurrencyLimit":
+            tags = {r.tag: r.limit if r is rule else None for r in (before, rule) if isinstance(r, TagLimit) and r.tag}
+            for tag, size in tags.items():
+                limits = self._tagged[(ref[0], tag)]
+                limits.pop(ref[1], None)
+                if size is not None:
+                    limits[ref[1]] = size
+                self._size(Limit(places.TAG, ref[0], tag), min(limits.values(), default=None))
+                if not limits:
+                    del self._tagged[(ref[0], tag)]
+            return
+        assert not isinstance(rule, TagLimit)
+        size = None if rule is None else 0 if rule.suspended else rule.limit
+        self._size(Limit(kind, *ref), size)
+
+    def _size(self, limit: Limit, size: int | None) -> None:
+        self.books.bound(limit, size)
+        self._counted[limit] = None
+        for _, line in self.books.standing.get(limit, ()):
+            self._tell_anew(line)
+
+    def _queue(self, ref: Ref, before: Rule | None, now: Rule | None) -> None:
+        """Queues of a pool were changed otherwise than in their bounds: who waits there may wait elsewhere."""
+        was, is_ = (rule if isinstance(rule, Queue) else None for rule in (before, now))
+        for pool in {(ref[0], queue.pool) for queue in (was, is_) if queue}:
+            found = [
+                rule for (ns, _), rule in self._rules["WorkQueue"].items() if isinstance(rule, Queue) and ns == pool[0]
+            ]
+            found = sorted((q for q in found if q.pool == pool[1]), key=lambda q: (q.priority, q.name))
+            self._queues[pool] = found
+            if not found:
+                del self._queues[pool]
+        if was and is_ and _placing(was) == _placing(is_):
+            return
+        for pool in {(ref[0], queue.pool) for queue in (was, is_) if queue}:
+            self._replace(pool)
+
+    def _replace(self, pool: Ref) -> None:
+        for uid, known in list(self._known.items()):
+            if known.asks is not None and (known.asks.namespace, known.asks.pool) == pool:
+                self._place(uid)
+
+    # `reconcile.sources.Slots`
+
+    def ask(self, run: RunView, pool: str, said: Iterable[tuple[str, Body]] = ()) -> Grant | Waiting | Displaced:
+        for kind, body in said:
+            self.put(kind, body)
+        if exempt(run):
+            return Grant({})
+        known = self._know(run)
+        if run.uid not in self.books.holding:
+            known.asks = places.asks(run, pool)
+            self._place(run.uid)
+            self._collide(known.deployment)
+            self._admit(but=run.uid)
+        if run.uid in self._displaced:
+            return self._displaced[run.uid]
+        if run.uid in self.books.holding:
+            assert known.place is not None
+            return Grant(known.place.admitted)
+        return self._told(run.uid, known)
+
+    def waits(self, run: RunView) -> tuple[Waiting | Displaced, Body] | None:
+        known = self._known.get(run.uid)
+        if known is None or run.uid not in self.books.waiting:
+            return None
+        rule = self._rules["FlowDeployment"].get(known.deployment) if known.deployment else None
+        deadline = rule.starting_deadline if isinstance(rule, Deployment) else None
+        deployment: Body = {} if deadline is None else {"startingDeadlineSeconds": deadline}
+        return self._displaced.get(run.uid) or self._told(run.uid, known), deployment
+
+    def displaced(self, run: RunView) -> Displaced | None:
+        return self._displaced.get(run.uid)
+
+    def observe(self, run: RunView, *, gone: bool) -> None:
+        terminal = run.type is not None and run.type.terminal
+        holds = run.type in HOLDING and not (pauses.suspended(run) and gone)
+        if exempt(run) or run.settled or "pool" not in run.resolved or not (holds or (terminal and not gone)):
+            self._forget(run.uid)
+        else:
+            known = self._know(run)
+            known.asks = known.place = known.told = None
+            self._retell.pop(run.uid, None)
+            ending = terminal or run.type is StateType.CANCELLING
+            stirs = known.ending != ending or run.uid not in self.books.holding
+            known.ending = ending
+            self._count(run.uid)
+            self.books.hold(run.uid, places.held(run))
+            self._count(run.uid)
+            if stirs:
+                self._collide(known.deployment)
+        self._admit()
+
+    def deleted(self, key: Key, *, live: bool) -> None:
+        uid = self._at.pop(key, None)
+        if uid is not None:
+            self._haunt(key, uid)
+        if not live:
+            self.release(key)
+        self._admit()
+
+    def haunted(self, key: Key) -> bool:
+        return key in self._ghosts
+
+    def release(self, key: Key) -> None:
+        for uid in self._ghosts.pop(key, ()):
+            self._forget(uid)
+        self._admit()
+
+    def recall(self, run: RunView) -> None:
+        """A run that waited for a slot when an earlier term ended waits again, before anybody is admitted."""
+        told = (run.state.get("name"), run.state.get("reason"))
+        waited = run.type is StateType.SCHEDULED and (told[0] == StateName.AWAITING_CONCURRENCY_SLOT or told[1] in SAID)
+        if waited and not (exempt(run) or run.deleting or run.cancelled or run.suspend):
+            self._know(run).asks = places.asks(run, self._pool(run))
+            self._place(run.uid)
+
+    def _pool(self, run: RunView) -> str:
+        deployment = places.deployment_name(run)
+        rule = self._rules["FlowDeployment"].get((run.namespace, deployment)) if deployment else None
+        resolved = (run.resolved.get("pool") or {}).get("name")
+        return str(resolved or run.spec.get("workPool") or (isinstance(rule, Deployment) and rule.pool) or DEFAULT_POOL)
+
+    # Runs.
+
+    def knows(self, key: Key) -> bool:
+        """Whether a run of that name waits or holds."""
+        return key in self._at or key in self._ghosts
+
+    def _know(self, run: RunView) -> Known:
+        known = self._known.get(run.uid)
+        if known is None:
+            key, name = Key(run.namespace, run.name), places.deployment_name(run)
+            deployment = (run.namespace, name) if name else None
+            created = parse_time(run.metadata.get("creationTimestamp"))
+            known = self._known[run.uid] = Known(key, created.timestamp() if created else 0.0, deployment)
+            before = self._at.pop(key, None)
+            if before is not None:
+                self._haunt(key, before)
+            self._at[key] = run.uid
+            if deployment:
+                self._of_deployment[deployment].add(run.uid)
+        return known
+
+    def _forget(self, uid: str) -> None:
+        self._displaced.pop(uid, None)
+        known = self._known.pop(uid, None)
+        if known is None:
+            return
+        self._retell.pop(uid, None)
+        self._count(uid)
+        self.books.leave(uid)
+        if self._at.get(known.key) == uid:
+            del self._at[known.key]
+        if known.deployment:
+            siblings = self._of_deployment[known.deployment]
+            siblings.discard(uid)
+            if siblings:
+                self._collide(known.deployment)
+            else:
+                del self._of_deployment[known.deployment]
+
+    def _haunt(self, key: Key, uid: str) -> None:
+        """A run is no more, but what it has launched may be."""
+        if uid in self.books.holding:
+            self._known[uid].ending = True
+            self._ghosts.setdefault(key, set()).add(uid)
+        else:
+            self._forget(uid)
+
+    def _place(self, uid: str) -> None:
+        """Have a run wait where it is to wait by what is said now."""
+        known = self._known[uid]
+        if known.asks is None or uid in self.books.holding:
+            return
+        asks = known.asks
+        rule = self._rules["FlowDeployment"].get(known.deployment) if known.deployment else None
+        pool = self._rules["WorkPool"].get((asks.namespace, asks.pool))
+        place = places.place(
+            asks,
+            rule if isinstance(rule, Deployment) else None,
+            self._queues.get((asks.namespace, asks.pool), ()),
+            warm=isinstance(pool, Pool) and pool.warm,
+        )
+        if place == known.place:
+            return
+        self._count(uid)
+        known.place = place
+        first = place.waiting.limits[0]
+        if first.kind == places.NO_QUEUE:
+            self.books.bound(first, 0)
+        self.books.wait(place.waiting)
+        self._count(uid)
+        if known.told is not None:
+            self._retell[uid] = None
+
+    def _count(self, uid: str) -> None:
+        waiting = self.books.waiting.get(uid)
+        for limit in waiting.limits if waiting else self.books.holding.get(uid, ()):
+            self._counted[limit] = None
+
+    def _collide(self, deployment: Ref | None) -> None:
+        """Find out who is to be cancelled for others of its deployment, and have it looked at."""
+        rule = self._rules["FlowDeployment"].get(deployment) if deployment else None
+        if deployment is None or not isinstance(rule, Deployment) or rule.limit is None or not self._open:
+            return
+        uids = self._of_deployment.get(deployment, set())
+        if rule.policy == "Queue":
+            for uid in uids & self._displaced.keys():
+                del self._displaced[uid]
+            return
+        siblings = []
+        for uid in uids:
+            known, waits = self._known[uid], uid in self.books.waiting
+            siblings.append(Sibling(known.created, uid, waits, bool(known.asks and known.asks.new), known.ending))
+        cancelled = collisions.cancelled(rule.policy, rule.limit, siblings)
+        where = f"FlowDeployment {deployment[1]} (spec.concurrency.policy: {rule.policy}, limit: {rule.limit})"
+        reason = reasons.CONCURRENCY_FORBIDDEN if rule.policy == "Forbid" else reasons.REPLACED
+        for uid in uids:
+            if uid not in cancelled:
+                self._displaced.pop(uid, None)
+            elif uid not in self._displaced:
+                what = "has as many runs as it may" if rule.policy == "Forbid" else "has a newer run"
+                self._displaced[uid] = Displaced(reason, f"{where} {what}")
+                self._named(self._known[uid].key)
+
+    # Admission.
+
+    def _admit(self, but: str | None = None) -> None:
+        """Admit whoever can be, until nothing stirs any more; `but` is looked at by whoever asks."""
+        now = self._clock().timestamp()
+        while self._open and self.books.stirred:
+            self.books.ripen(now)
+            verdict = admission.admit(self.books, now)
+            before = {line: self.books.stands.get(line) for line in verdict.stops}
+            self.books.apply(verdict, now)
+            for run in verdict.admitted:
+                self._counted |= dict.fromkeys(run.limits)
+                self._retell.pop(run.uid, None)
+                if run.uid != but:
+                    self._named(self._known[run.uid].key)
+            for line, stop in verdict.stops.items():
+                stood = before[line]
+                if stood is not None and stood.limit != stop.limit:
+                    self._tell_anew(line)
+
+    def _told(self, uid: str, known: Known) -> Waiting:
+        known.told = self._reason(uid)
+        self._retell.pop(uid, None)
+        return known.told
+
+    def _reason(self, uid: str) -> Waiting:
+        line = self.books.waiting[uid].limits
+        stop = self.books.stands.get(line)
+        limit = stop.limit if stop else line[-1]  # it stands nowhere for a moment only
+        size = self.books.bounds.get(limit, 0)
+        rule = self._rules.get(limit.kind, {}).get((limit.namespace, limit.name))
+        suspended = rule is not None and not isinstance(rule, TagLimit) and rule.suspended
+        kept = len(self.books.holders.get(limit, ())) < size
+        said = places.words(limit, size, suspended=suspended, kept=kept)
+        return Waiting(said.reason, said.message, slot=said.full)
+
+    def _tell_anew(self, line: Line) -> None:
+        for order in self.books.lines[line][:TOLD_AHEAD]:
+            if self._known[order.uid].told is not None:
+                self._retell[order.uid] = None
+
+    def tell(self, most: int) -> None:
+        """Have some of those looked at that wait for something else than they were told."""
+        for uid in list(self._retell)[:most]:
+            del self._retell[uid]
+            known = self._known[uid]
+            if uid in self.books.waiting and self._reason(uid) != known.told:
+                self._named(known.key)
+
+    def counts(self) -> dict[Limit, tuple[int, int]]:
+        """Runs that wait for and that hold each limit whose counts may have changed since this was asked last."""
+        changed, self._counted = self._counted, {}
+        return {limit: (self.books.queued[limit], len(self.books.holders.get(limit, ()))) for limit in changed}
+
+    def recount(self, limit: Limit) -> None:
+        """Have a limit among the next counts."""
+        self._counted[limit] = None
+
+    def shown(self, limit: Limit) -> list[str]:
+        """Names of the objects that show the counts of a limit."""
+        if limit.kind == places.TAG:
+            return list(self._tagged.get((limit.namespace, limit.name), ()))
+        return [limit.name] if (limit.namespace, limit.name) in self._rules.get(limit.kind, {}) else []
+
+    def selected(self, queue: Key) -> bool | None:
+        """Whether a WorkQueue's selector matches a deployment of its pool, or a run of now; None without selector."""
+        rule = self._rules["WorkQueue"].get(queue)
+        if not isinstance(rule, Queue) or not rule.selects:
+            return None
+        if self.books.queued[Limit(places.QUEUE, *queue)] or self.books.holders.get(Limit(places.QUEUE, *queue)):
+            return True
+        return any(
+            places.taking((rule,), dict(deployment.labels), deployment.tags)
+            for (namespace, _), deployment in self._rules["FlowDeployment"].items()
+            if isinstance(deployment, Deployment) and (namespace, deployment.pool) == (queue.namespace, rule.pool)
+        )
+
+
+SAID = frozenset(
+    {reasons.POOL_SUSPENDED, reasons.DEPLOYMENT_SUSPENDED, reasons.QUEUE_SUSPENDED, reasons.QUEUE_NOT_FOUND}
+)
+
+
+def _placing(queue: Queue) -> tuple[object, ...]:
+    """What of a queue decides who waits there, and before whom."""
+    return (queue.pool, queue.priority, queue.selects, queue.labels, queue.tags)

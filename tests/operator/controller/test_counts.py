@@ -1,0 +1,67 @@
+"""The counts of pools, queues and limits in their status: written where they changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from memory_cluster import Write
+from penstock_operator.cluster import WORK_POOLS, Unavailable
+from penstock_operator.controller.counts import Counts
+from run_stage import NAMESPACE, Stage
+
+Json = dict[str, Any]
+
+
+def counted(stage: Stage, kind: str, name: str) -> tuple[int, int]:
+    """Queued and active."""
+    status = (stage.get(kind, name) or {})["status"]
+    return status["queued"], status["active"]
+
+
+def test_counts_are_written_once_for_each_change() -> None:
+    stage = Stage(pool={"concurrencyLimit": 1}, deployment={"tags": ["db"]})
+    stage.apply("WorkQueue", "q", {"workPoolRef": {"name": "default"}, "selector": {}})
+    stage.apply("ConcurrencyLimit", "database", {"limit": 5, "tag": "db"})
+    counts = Counts(stage.cluster, stage.slots)
+    for number in range(3):
+        stage.submit(f"r{number}")
+        stage.reconcile(f"r{number}")
+    asyncio.run(counts.write())
+    assert counted(stage, "WorkPool", "default") == (2, 1)
+    assert counted(stage, "WorkQueue", "q") == (2, 1)
+    assert counted(stage, "ConcurrencyLimit", "database") == (2, 1)
+    written = len(stage.cluster.writes)
+    stage.reconcile("r2")
+    asyncio.run(counts.write())
+    assert len(stage.cluster.writes) == written
+
+
+def test_a_condition_that_stands_there_stays() -> None:
+    stage = Stage(pool={"concurrencyLimit": 1})
+    stage.cluster.set_status(WORK_POOLS, NAMESPACE, "default", conditions=[{"type": "Ready", "status": "True"}])
+    stage.submit()
+    stage.reconcile()
+    asyncio.run(Counts(stage.cluster, stage.slots).write())
+    assert counted(stage, "WorkPool", "default") == (0, 1)
+    assert (stage.get("WorkPool", "default") or {})["status"]["conditions"]
+
+
+def test_what_could_not_be_written_comes_the_next_time_and_what_is_gone_does_not() -> None:
+    stage = Stage(pool={"concurrencyLimit": 1})
+    stage.submit()
+    stage.reconcile()
+    counts = Counts(stage.cluster, stage.slots)
+
+    def away(_: Write) -> None:
+        raise Unavailable(503, "ServiceUnavailable", "away")
+
+    stage.cluster.before = away
+    asyncio.run(counts.write())
+    stage.cluster.before = lambda _: None
+    asyncio.run(counts.write())
+    assert counted(stage, "WorkPool", "default") == (0, 1)
+    stage.remove("WorkPool", "default")
+    stage.edit("FlowRun", "run", cancel=True)
+    stage.slots.recount(next(iter(stage.slots.books.holders)))
+    asyncio.run(counts.write())
