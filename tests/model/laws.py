@@ -24,6 +24,9 @@ class Laws:
         self.world, self.posted, self.retries = world, posted, retries
         self.ends = self.answers = 0
         self.broken: list[AssertionError] = []
+        self.most = 0
+        """A lowered limit holds for whoever is admitted afterwards: the highest one that somebody may still go by."""
+        self.held_at_once: Counter[int] = Counter()
         self.entered: Counter[str] = Counter()
         world.cluster.changed = self.changed
 
@@ -64,8 +67,26 @@ class Laws:
             elif entry["type"] == "Running" and not after.in_parent:
                 self._claimed(after, told)
         self._answered(before, after, added, told)
+        if after.attempt > before.attempt and not after.in_parent and "task" not in after.spec:
+            self._launched(after, told)
         if after.attempt > before.attempt and not after.in_parent:
             assert not self._executing(after), f"launched beside user code that runs: {told}"
+
+    def _launched(self, run: RunView, told: str) -> None:
+        """There was a slot: what holds one is every run whose attempt has begun, and is not gone."""
+        if self.world.limit is None:
+            return
+        holders = [body["metadata"]["name"] for body in self.world.objects("FlowRun") if self._holds(RunView(body))]
+        most = max(self.world.limit, self.most)
+        assert len(holders) <= most, f"{holders} hold slots, and there are {most}: {told}"
+        self.held_at_once[len(holders)] += 1
+
+    def _holds(self, run: RunView) -> bool:
+        if run.in_parent or run.settled:
+            return False
+        goes_on = run.type in (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED)
+        suspended = run.state.get("name") == StateName.SUSPENDED
+        return (goes_on and not suspended) or self.world.holds_pods(run.uid)
 
     def _settled(self, run: RunView, told: str) -> None:
         self.ends += 1

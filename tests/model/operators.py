@@ -20,12 +20,13 @@ from penstock_operator.cluster import Unavailable
 from penstock_operator.controller import controller as module
 from penstock_operator.controller.controller import Controller
 from penstock_operator.controller.informer import Informer, gone_since, ref
+from penstock_operator.controller.slots import KINDS as SLOT_KINDS
 from penstock_operator.launch.pods import Defaults
 from run_stage import PostedEvents, at_once
 
 from .world import World
 
-KINDS = ("FlowRun", "Pod", "Job", "Node")
+KINDS = ("FlowRun", "Pod", "Job", "Node", "WorkPool", "FlowDeployment")
 WORKERS = 2
 
 
@@ -73,6 +74,16 @@ class Operator:
         for informer in self.controller.informers:  # the first of a kind is that of what is under way
             self._informers.setdefault(informer.selection.resource.kind, informer)
         self._positions = dict.fromkeys(KINDS, 0)
+        self._begin()
+
+    def take_over(self) -> None:
+        """The other leads no more: a term begins, with what is known of earlier ones forgotten."""
+        self.stop()
+        with mock.patch.object(self.controller, "events"):
+            self.controller._begin()
+        self._begin()
+
+    def _begin(self) -> None:
         for kind in KINDS:
             self.relist(kind)
         at_once(self.controller._find_lost_nodes())
@@ -111,10 +122,20 @@ class Operator:
         if event is None:
             return 0
         if event.type == "DELETED":
-            self.controller._deleted(kind, ref(event.object), event.object["metadata"]["resourceVersion"])
+            self._gone(kind, ref(event.object), event.object["metadata"]["resourceVersion"])
         else:
-            self.controller._changed(kind, event.object)
+            self._there(kind, event.object)
         return 1
+
+    def _there(self, kind: str, body: Any) -> None:
+        """Told past what the controller does with objects that it cannot take in: here there are none."""
+        if kind in SLOT_KINDS:
+            self.controller.slots.put(kind, body)
+        else:
+            self.controller._changed(kind, body)
+
+    def _gone(self, kind: str, ref: tuple[str, str], version: str) -> None:
+        (self.controller.slots.drop if kind in SLOT_KINDS else self.controller._deleted)(kind, ref, version)
 
     def relist(self, kind: str) -> None:
         """The watch was cut, and what happened meanwhile is compacted away."""
@@ -122,9 +143,9 @@ class Operator:
         matches = selected(selection.label_selector, selection.field_selector)
         found = [body for body in self.world.objects(kind) if matches(body)]
         for body in found:
-            self.controller._changed(kind, copied(body))
-        for vanished in gone_since(self.controller.cache.refs(kind, None), map(ref, found)):
-            self.controller._deleted(kind, vanished, str(cluster._version))
+            self._there(kind, copied(body))
+        for vanished in gone_since(self._informers[kind]._known(None), map(ref, found)):
+            self._gone(kind, vanished, str(cluster._version))
         self._positions[kind] = len(cluster._log)
 
     # Workers.

@@ -29,7 +29,7 @@ from penstock_operator.controller import controller as module
 from run_stage import PostedEvents
 
 from .laws import Laws
-from .operators import KINDS, Fault, Operator, Unexpected
+from .operators import KINDS, WORKERS, Fault, Operator, Unexpected
 from .runners import Runner, nothing
 from .world import LOST, UP, Process, World
 
@@ -40,7 +40,7 @@ STEPS = int(os.environ.get("PENSTOCK_MODEL_STEPS", "10000"))
 STEPS_IN_A_LIFE = 100
 REST = 400  # rounds within which every run has settled once nothing more goes wrong
 
-TROUBLES = ("cancel", "pods", "nodes", "image", "exit", "runs", "crash", "children", "pauses", "suspends")
+TROUBLES = ("cancel", "pods", "nodes", "image", "exit", "runs", "crash", "children", "pauses", "suspends", "limits")
 which = st.integers(0, 7)
 operator = st.integers(0, 1)
 hearing = st.sampled_from([(), ("FlowRun",), ("FlowRun",), ("Pod",), ("Job", "Pod"), ("FlowRun", "Pod"), ("Node",)])
@@ -52,6 +52,7 @@ class Model(RuleBasedStateMachine):
 
     settled = answers = 0
     entered: Counter[str] = Counter()
+    held_at_once: Counter[int] = Counter()
 
     @initialize(
         pool_type=st.sampled_from(["Pod", "Pod", "Job"]),
@@ -90,10 +91,15 @@ class Model(RuleBasedStateMachine):
         self.unexpected = Unexpected()
         module.logger.addHandler(self.unexpected)
         self.world = World(pool_type, policy, shared=shared)
+        self.limited, self.leader = "limits" in troubles, 0
+        if self.limited:
+            self.world.bound(1)
         self.laws = Laws(self.world, self.posted, retries)
         self.operators = [Operator(self.world, self.posted) for _ in range(2)]
         self.world.submit("run")
         self.world.submit("other")
+        if self.limited:
+            self.world.submit("third")
         for number in range(rounds):
             self.hear(0)
             self.operators[0].work()
@@ -111,6 +117,8 @@ class Model(RuleBasedStateMachine):
         """It may have heard something before; it is left where it waits for an answer."""
         for kind in hears:
             self.operators[number].hear(kind)
+        if not self.acts(number):
+            return
         for step in range(steps):
             self.operators[number].go_on(worker, fault if step == steps - 1 else Fault.NONE)
 
@@ -118,12 +126,40 @@ class Model(RuleBasedStateMachine):
     def an_operator_works_with_what_it_knows(self, number: int, hears: tuple[str, ...]) -> None:
         for kind in hears:
             self.operators[number].hear(kind)
-        self.operators[number].work()
+        if self.acts(number):
+            self.operators[number].work()
 
     @rule(number=operator)
     def an_operator_hears_all_that_it_can_and_works(self, number: int) -> None:
         self.hear(number)
-        self.operators[number].work()
+        if self.acts(number):
+            self.operators[number].work()
+
+    def acts(self, number: int) -> bool:
+        """Of two that act, one at least does harm across objects: where limits are to hold, one leads."""
+        return not self.limited or number == self.leader
+
+    @precondition(lambda self: self.limited)
+    @rule(unsent=st.booleans())
+    def the_other_leads(self, unsent: bool) -> None:
+        """What the one was about to send is never sent, for it has no lease: or was sent just before."""
+        if not unsent:
+            for worker in range(WORKERS):
+                self.operators[self.leader].go_on(worker)
+        self.operators[self.leader].stop()
+        self.leader = 1 - self.leader
+        self.operators[self.leader].take_over()
+        self.laws.most = 0
+
+    @precondition(lambda self: self.limited)
+    @rule(limit=st.sampled_from([0, 1, 1, 2, None]))
+    def a_user_changes_the_limit(self, limit: int | None) -> None:
+        before = self.world.limit
+        self.world.bound(limit)
+        for each in self.operators:
+            each.hear("WorkPool")
+        # Who is admitted already is launched, though the limit be lowered before the launch is written.
+        self.laws.most = max(self.laws.most, 99 if before is None else before)
 
     def hear(self, number: int) -> None:
         for kind in KINDS:
@@ -159,7 +195,8 @@ class Model(RuleBasedStateMachine):
 
         def act() -> None:
             self.hear(number)
-            self.operators[number].work(5)
+            if self.acts(number):
+                self.operators[number].work(5)
 
         return act
 
@@ -300,7 +337,8 @@ class Model(RuleBasedStateMachine):
             self.world.suspend(found[number % len(found)], wanted=wanted)
         if found and sure:
             self.hear(number % 2)
-            self.operators[number % 2].work()
+            if self.acts(number % 2):
+                self.operators[number % 2].work()
 
     @precondition(lambda self: "pods" in self.troubles)
     @rule(number=which, how=st.sampled_from(["pod", "pod", "force", "job", "twice"]))
@@ -339,7 +377,10 @@ class Model(RuleBasedStateMachine):
         done = False
         for number, operator in enumerate(self.operators):
             self.hear(number)
-            done = operator.work() or done
+            if self.acts(number):
+                done = operator.work() or done
+        if not any(self.launching(operator) for operator in self.operators):
+            self.laws.most = 0
         done = self.kubernetes() or done
         for process in [process for process in self.world.processes.values() if process.alive]:
             waits = self.runner(process).waits is not None
@@ -360,6 +401,8 @@ class Model(RuleBasedStateMachine):
     def rest(self) -> None:
         """Nothing more goes wrong."""
         self.deaf = ()
+        if self.world.limit == 0:
+            self.world.bound(1)
         for name in self.world.nodes:
             if self.world.nodes[name] != UP:
                 self.world.node_comes(name)
@@ -370,7 +413,8 @@ class Model(RuleBasedStateMachine):
                 return
             if self.users_let_go_on():
                 continue
-            due = [time for time in (operator.next_due() for operator in self.operators) if time]
+            leading = [operator for number, operator in enumerate(self.operators) if self.acts(number)]
+            due = [time for time in (operator.next_due() for operator in leading) if time]
             assert due, f"nobody looks at it again: {self.told()}"
             self.world.clock.now = max(self.world.clock(), min(due))
         raise AssertionError(f"not settled within {REST} rounds: {self.told()}")
@@ -396,6 +440,11 @@ class Model(RuleBasedStateMachine):
                     done = True
         return done
 
+    def launching(self, operator: Operator) -> bool:
+        """Whether it has admitted a run of which that is not written."""
+        active = {b["metadata"]["uid"] for b in self.world.objects("FlowRun") if (b.get("status") or {}).get("attempt")}
+        return bool(operator.controller.slots.books.holding.keys() - active)
+
     def told(self) -> list[Json]:
         """All that is there of runs, pods and Jobs."""
         kinds = ("FlowRun", "Pod", "Job")
@@ -412,7 +461,11 @@ class Model(RuleBasedStateMachine):
         self.no_law_is_broken()
         for number, operator in enumerate(self.operators):
             self.hear(number)
+            if not self.acts(number):
+                continue
             operator.work()
+            books = operator.controller.slots.books
+            assert not {*books.holding, *books.waiting}, "slots of runs that are no more"
             assert operator.controller.cache.count("FlowRun") == 0
 
     def teardown(self) -> None:
@@ -428,6 +481,7 @@ class Model(RuleBasedStateMachine):
         Model.settled += self.laws.ends
         Model.answers += self.laws.answers
         Model.entered += self.laws.entered
+        Model.held_at_once += self.laws.held_at_once
 
 
 @pytest.mark.timeout(1800)
@@ -444,6 +498,7 @@ def test_the_laws_hold_in_every_life() -> None:
     Model.settled = Model.answers = 0
     run_state_machine_as_test(Model, settings=given)
     print(f"{lives} lives of {STEPS_IN_A_LIFE} steps; {Model.settled} runs settled; {Model.answers} answers taken")
+    print(f"slots held when one more was taken, where there was a limit: {dict(sorted(Model.held_at_once.items()))}")
     for what, count in Model.entered.most_common():
         print(f"{count:7} {what}")
     assert Model.settled >= lives / 2

@@ -106,6 +106,17 @@ class World:
         """Create a run of the deployment."""
         return self.apply(FLOW_RUNS, name, {"deploymentRef": {"name": "etl"}, **spec})
 
+    @property
+    def limit(self) -> int | None:
+        """Most runs at once."""
+        found: int | None = self.cluster.objects[("workpools", NAMESPACE, "default")]["spec"].get("concurrencyLimit")
+        return found
+
+    def bound(self, limit: int | None) -> None:
+        """Set the limit of the pool, or unset it."""
+        op = {"op": "add", "path": "/spec/concurrencyLimit", "value": limit}
+        at_once(self.cluster.patch(WORK_POOLS, NAMESPACE, "default", [op]))
+
     # What is there.
 
     def objects(self, kind: str) -> list[Json]:

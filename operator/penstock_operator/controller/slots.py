@@ -185,6 +185,10 @@ class Slots:
         if exempt(run):
             return Grant({})
         known = self._know(run)
+        if known.place is None:  # what it held was an attempt's that is over, or it is new
+            self._count(run.uid)
+            self.books.leave(run.uid)
+            known.ending = False
         if run.uid not in self.books.holding:
             known.asks = places.asks(run, pool)
             self._place(run.uid)

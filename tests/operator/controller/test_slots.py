@@ -373,6 +373,18 @@ def test_a_launch_of_which_nothing_is_known_keeps_its_slot() -> None:
     assert state(stage, "r2") == (SLOT, "WorkPoolFull")
 
 
+def test_a_run_that_asks_again_has_let_go_of_what_it_held() -> None:
+    """Somebody else has written that its attempt is lost: another operator, or a person."""
+    stage = staged({"concurrencyLimit": 1}, runs=2)
+    scheduled = {**stage.run("r1")["state"], "type": "Scheduled", "name": "AwaitingRetry", "seq": 9}
+    stage.cluster.set_status(FLOW_RUNS, NAMESPACE, "r1", state=scheduled)
+    stage.remove("Pod", "r1-1")
+    submit(stage, "first", priority=1)
+    stage.reconcile("r1")
+    assert named(stage) == ["first"]
+    assert state(stage, "r1") == (SLOT, "WorkPoolFull")
+
+
 def test_a_task_that_its_run_waits_for_takes_no_slot() -> None:
     """Its parent holds one while it waits: with a limit of one, neither would ever go on."""
     stage = staged({"concurrencyLimit": 1}, runs=1)
