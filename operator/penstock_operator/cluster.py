@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,6 +21,8 @@ import aiohttp
 import orjson
 
 from penstock.api import labels
+
+from .backoff import backoff, spread
 
 Body = dict[str, Any]
 
@@ -215,13 +216,9 @@ Permit = Callable[[str, str], None]
 
 MAX_IN_FLIGHT = {"POST": 24, "PATCH": 32, "DELETE": 8}
 READ_TRIES = 5
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds between them
 LONGEST_LOG, LONGEST_FOLLOW = 300.0, 3600.0  # seconds of reading a log
 LONGEST_HOLD = 60.0  # seconds of a Retry-After that are believed
-
-
-def spread(seconds: float) -> float:
-    """At least so many seconds and at most half as many more, so that not all who wait come back at once."""
-    return seconds * random.uniform(1.0, 1.5)  # noqa: S311
 
 
 class ApiCluster:
@@ -315,7 +312,7 @@ class ApiCluster:
                 if attempt == READ_TRIES - 1:
                     raise
                 if not error.retry_after:  # which is waited out with every other request
-                    await asyncio.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311
+                    await asyncio.sleep(backoff(attempt + 1, FIRST_WAIT, LONGEST_WAIT))
         raise AssertionError("unreachable")
 
     async def get(self, resource: ResourceType, namespace: str | None, name: str) -> Body | None:

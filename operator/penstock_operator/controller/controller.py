@@ -19,6 +19,7 @@ from penstock.api import labels
 from penstock.results.urls import StorageUrl
 
 from .. import metrics
+from ..backoff import spread
 from ..cluster import (
     CONCURRENCY_LIMITS,
     EVENTS,
@@ -32,7 +33,6 @@ from ..cluster import (
     WORK_QUEUES,
     ApiError,
     Cluster,
-    spread,
 )
 from ..core import pod_events, podlogs
 from ..core.policy import DEFAULT_LATE_AFTER

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from penstock.api import labels, names
 
-from ..cluster import EVENTS, AlreadyExists, ApiError, Cluster, Unavailable, spread
+from ..backoff import backoff, spread
+from ..cluster import EVENTS, AlreadyExists, ApiError, Cluster, Unavailable
 from ..core.views import parse_time, with_microseconds
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 Body = dict[str, Any]
 
 WORKERS, TRIES, QUEUE = 6, 3, 10_000
+FIRST_WAIT = 0.3  # seconds between tries
 MAX_NOTE, MAX_REASON = 1024, 128  # bytes
 WARNINGS = frozenset({"Failed", "Crashed"})
 REMEMBERED = 20_000
@@ -162,7 +163,7 @@ class EventPoster:
             except AlreadyExists:
                 return
             except Unavailable as error:
-                wait = 0.3 * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311
+                wait = backoff(attempt + 1, FIRST_WAIT, PATIENCE)
                 await asyncio.sleep(max(spread(error.retry_after or 0.0), wait))
             except ApiError as error:
                 logger.warning("event %s: %s", body["metadata"]["name"], error)

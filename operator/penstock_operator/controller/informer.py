@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..cluster import ApiError, Cluster, Expired, ResourceType, spread
+from ..backoff import backoff, spread
+from ..cluster import ApiError, Cluster, Expired, ResourceType
 
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 Ref = tuple[str, str]  # namespace, name
+
+FIRST_WAIT, LONGEST_WAIT = 0.4, 10.0  # seconds after failures
 
 
 def ref(body: Body) -> Ref:
@@ -43,11 +45,6 @@ class Selection:
 def gone_since(known: Iterable[Ref], listed: Iterable[Ref]) -> set[Ref]:
     """What was known and is not listed any more."""
     return set(known) - set(listed)
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time, at most ten."""
-    return min(0.2 * 2.0 ** min(failures, 16), 10.0)
 
 
 class Informer:
@@ -116,7 +113,7 @@ class Informer:
                 if failures >= 3:  # the server may have lost what we resume from
                     self._versions[namespace] = None
                 self._moved[namespace] = time.monotonic()
-                wait = backoff(failures) * random.uniform(0.5, 1.0)  # noqa: S311
+                wait = backoff(failures, FIRST_WAIT, LONGEST_WAIT)
                 await asyncio.sleep(max(spread(error.retry_after or 0.0), wait))
 
     async def _pass(self, namespace: str | None) -> None:

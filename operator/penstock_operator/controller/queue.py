@@ -6,17 +6,17 @@ Failures come back after a delay that doubles, with jitter, so that a broken obj
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
+from ..backoff import backoff
+
 K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF = 0.2
 MAX_BACKOFF = 60.0
-MAX_DOUBLINGS = 16  # far past the longest backoff, and far from where a float overflows
 
 
 class KeyQueue(Generic[K]):
@@ -84,8 +84,7 @@ class KeyQueue(Generic[K]):
             self._failures.pop(key, None)
             return None
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        doubled = FIRST_BACKOFF * 2.0 ** min(count - 1, MAX_DOUBLINGS)
-        return min(doubled, MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311
+        return backoff(count, FIRST_BACKOFF, MAX_BACKOFF)
 
     def named(self, key: K) -> float:
         """The monotonic time at which a key that is worked on was named last before the work began.

@@ -6,7 +6,6 @@ for it, as the rest of a run does; what it refuses is an error at once.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..api import labels
 from ..errors import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
 from ..runner.connection import JSON_PATCH, Answer, Api, Unreachable
+from ..runner.connections import pauses
 from . import KINDS, Body
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class PodResources:
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
     ) -> tuple[Answer, bool]:
         """Ask until there is an answer that is not `later`; and whether an earlier try may have arrived."""
-        wait, repeated = 0.1, False
+        waits, repeated = pauses(most=MAX_WAIT), False
         while True:
             pause = 0.0
             try:
@@ -108,8 +108,7 @@ class PodResources:
                 repeated = repeated or answer.status >= 500
             except Unreachable:
                 repeated = True
-            time.sleep(max(pause, wait * random.uniform(0.5, 1.0)))  # noqa: S311
-            wait = min(wait * 2, MAX_WAIT)
+            time.sleep(max(pause, next(waits)))
 
     def _once(self, method: str, path: str, body: Any, content_type: str) -> Answer:
         with self._lock:

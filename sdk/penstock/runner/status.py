@@ -10,7 +10,6 @@ decides, and only where it says nothing for `PATIENCE` the refusal is believed.
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from ..api.bounds import MAX_HISTORY, MAX_HISTORY_MESSAGE, cut
 from ..api.states import StateType
 from .assignment import Assignment
 from .connection import JSON_PATCH, Answer, Api, Refused, Unreachable
+from .connections import pauses
 
 MAX_WAIT, MAX_RETRY_AFTER = 10.0, 60.0
 # Seconds that an API server which answers may refuse what should be taken; before the claim no work would be lost.
@@ -259,7 +259,7 @@ class RunStatus:
         later: Sequence[int],
     ) -> Answer:
         """Ask until there is an answer that says more than `later`."""
-        wait, away = 0.1, 0
+        waits, away = pauses(most=MAX_WAIT), 0
         while True:
             pause = 0.0
             try:
@@ -276,8 +276,7 @@ class RunStatus:
             away += 1
             if away == 2:
                 say(f"the API server does not answer, which is tried until it does: {why}")
-            time.sleep(max(pause, wait * random.uniform(0.5, 1.0)))  # noqa: S311
-            wait = min(wait * 2, MAX_WAIT)
+            time.sleep(max(pause, next(waits)))
 
 
 def _not_found(answer: Answer) -> bool:

