@@ -117,7 +117,7 @@ def get(url: str, context: ssl.SSLContext, path: str) -> bytes | None:
         return None
 
 
-def wait_ready(folder: Path, url: str, seconds: float = 60.0) -> None:
+def wait_ready(folder: Path, url: str, seconds: float = 180.0) -> None:
     """Return once the API server says it is ready."""
     context, deadline = tls(folder / "pki"), time.monotonic() + seconds
     while get(url, context, "/readyz") is None:
@@ -153,7 +153,7 @@ class ControlPlane:
         if number is not None:
             os.kill(number, 9)
 
-    def wait_ready(self, seconds: float = 60.0) -> None:
+    def wait_ready(self, seconds: float = 180.0) -> None:
         """Return once the API server says it is ready."""
         wait_ready(self.folder, self.url, seconds)
 

@@ -61,6 +61,7 @@ SCHEMA = {
         "nested": {"default": None, "position": 1},
     },
 }
+REFERENCES = ("flows", "workpools")
 CREATORS = 16
 PATIENCE = float(os.environ.get("PENSTOCK_BENCH_PATIENCE", "300"))  # seconds within which a batch is through
 
@@ -173,13 +174,15 @@ def bench_throughput(cluster: SimulatedCluster) -> None:
     """Runs a second from created to terminal, and what each costs, in turn with as many bare pods."""
     rates: dict[str, list[float]] = {"runs": [], "bare pods": []}
     shares: list[dict[str, float]] = []
+    reads: list[float] = []
     offset = cluster.plane.audit_log.stat().st_size
     for number in range(ROUNDS):
         took = asyncio.run(_through(cluster, [bare_pod(f"bare-{number}-{n}") for n in range(RUNS)]))
         rates["bare pods"].append(RUNS / took)
-        before = cluster.cpu()
+        before, read = cluster.cpu(), cluster.reads(*REFERENCES)
         took = asyncio.run(_through(cluster, [flow_run(f"run-{number}-{n}") for n in range(RUNS)]))
         rates["runs"].append(RUNS / took)
+        reads.append((cluster.reads(*REFERENCES) - read) / RUNS)
         shares.append({name: (used - before[name]) * 1000 / RUNS for name, used in cluster.cpu().items()})
     writes = cluster.writes_since(offset, NAMESPACE)[OPERATOR]
     ratio = statistics.median(rates["bare pods"]) / statistics.median(rates["runs"])
@@ -190,6 +193,7 @@ def bench_throughput(cluster: SimulatedCluster) -> None:
     print(f"  a bare pod is {ratio:.2f} times as fast; Argo's single controller: 13.5 workflows a second")
     for name in sorted(shares[0], key=lambda name: -shares[0][name]):
         print(f"  CPU a run: {statistics.median(share[name] for share in shares):6.1f} ms {name}")
+    print(f"  flow and pool: {', '.join(f'{each:.3f}' for each in reads)} reads a run; without sharing, 2")
     total = writes.total() / (RUNS * ROUNDS)
     each = ", ".join(f"{count / (RUNS * ROUNDS):.2f} {what}" for what, count in writes.most_common())
     print(f"  operator: {total:.2f} writes a run (target 4): {each}")

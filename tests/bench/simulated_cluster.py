@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -121,6 +122,12 @@ class SimulatedCluster:
     def cpu(self) -> dict[str, float]:
         """CPU seconds of every part so far."""
         return {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+
+    def reads(self, *plurals: str) -> int:
+        """How often single objects of these kinds have been read so far, by whomever."""
+        text = self.admin.http.get("/metrics", timeout=60).text
+        counts = re.findall(r'^apiserver_request_total{.*,resource="(.*?)".*verb="GET".*} (.+)$', text, re.MULTILINE)
+        return sum(int(float(count)) for plural, count in counts if plural in plurals)
 
     def start_operator(self) -> None:
         """The operator as its Deployment starts it."""

@@ -555,6 +555,20 @@ def test_a_pod_on_a_silent_node_is_given_up_by_force_where_the_pool_says_so(
 
 
 @pytest.mark.parametrize("how", ["is deleted", "is taken out of service"])
+def test_a_node_that_goes_takes_its_runs_with_it(
+    how: str, team: Team, on_node: Callable[..., Any], node: Callable[..., None]
+) -> None:
+    with on_node():
+        if how == "is deleted":
+            team.admin.delete("Node", None, f"node-{team.namespace}")
+        else:
+            node("Unknown", "node.kubernetes.io/out-of-service")
+        team.pod("run-2")
+        lost = next(entry for entry in team.status()["history"] if entry["name"] == "AwaitingRetry")
+        assert lost["reason"] == "NodeLost"
+
+
+@pytest.mark.parametrize("how", ["is deleted", "is taken out of service"])
 def test_a_node_that_goes_while_no_operator_runs_takes_its_runs_with_it(
     how: str, team: Team, on_node: Callable[..., Any], node: Callable[..., None]
 ) -> None:
