@@ -87,6 +87,7 @@ class Client:
                 timeout=30,
                 trust_env=False,
                 proxy=access.proxy,
+                transport=httpx.HTTPTransport(uds=access.socket) if access.socket else None,
             )
         except (httpx.InvalidURL, ValueError, ImportError) as error:
             raise ClusterUnavailable(

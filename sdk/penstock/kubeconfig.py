@@ -43,13 +43,19 @@ class Access:
     namespace: str
     proxy: str | None = None
     tls_server_name: str | None = None
+    socket: str | None = None
+    """Path of a unix socket that speaks for the API server: the agent's of a warm worker."""
 
 
 def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
-    """Access by, in this order: `kubeconfig`, KUBECONFIG, ~/.kube/config, the pod's account.
+    """Access by, in this order: `kubeconfig`, the agent of the worker we run in, KUBECONFIG, ~/.kube/config, the pod's
+    account.
 
     Raises `ClusterUnavailable`, which names the file, the entry in it and the field.
     """
+    agent = os.environ.get("PENSTOCK_API_SOCKET")
+    if agent and kubeconfig is None and context is None:
+        return _by_agent(agent)
     named = [kubeconfig] if kubeconfig else os.environ.get("KUBECONFIG", "").split(os.pathsep)
     paths = [Path(os.path.expanduser(path)) for path in named if path]  # noqa: PTH111 - Path's raises without a home
     default = Path(os.path.expanduser("~/.kube/config"))  # noqa: PTH111
@@ -60,6 +66,11 @@ def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
     if context is None and (_service_account() / "token").exists():
         return _in_cluster()
     raise ClusterUnavailable(NONE)
+
+
+def _by_agent(path: str) -> Access:
+    namespace = os.environ.get("PENSTOCK_NAMESPACE") or "default"
+    return Access("http://penstock-agent", _context(), {}, namespace, socket=path)
 
 
 def _service_account() -> Path:

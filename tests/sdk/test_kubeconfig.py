@@ -390,3 +390,14 @@ def test_an_account_without_a_cluster_says_what_is_missing(tmp_path: Path, monke
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     with pytest.raises(ClusterUnavailable, match=r"service account cannot be read: .*No such file"):
         access()
+
+
+def test_a_run_in_a_worker_asks_its_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever kubeconfig the machine has; one that is named is meant."""
+    monkeypatch.setenv("PENSTOCK_API_SOCKET", "/s/api")
+    monkeypatch.setenv("PENSTOCK_NAMESPACE", "team")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    found = access()
+    assert (found.socket, found.namespace, found.headers) == ("/s/api", "team", {})
+    with pytest.raises(ClusterUnavailable, match="missing does not exist"):
+        access(str(tmp_path / "missing"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.api import labels, names
+from penstock.api import labels, launches, names
 
 from . import blocks, results
 from .merging import merged
@@ -191,22 +191,10 @@ def _spec(launch: Launch) -> Body:
 
 
 def _environment(run: Body) -> list[Body]:
-    meta, status = run["metadata"], run["status"]
-    values = {
-        labels.ENV_NAMESPACE: meta["namespace"],
-        labels.ENV_RUN: meta["name"],
-        labels.ENV_RUN_UID: meta["uid"],
-        labels.ENV_ATTEMPT: str(status["attempt"]),
-        labels.ENV_SEQ: str(status["state"]["seq"]),
-        labels.ENV_ENTRYPOINT: status["resolved"]["entrypoint"],
-    }
-    if "startTime" in status:
-        values[labels.ENV_STARTED] = "true"
-    if "deployment" in status["resolved"]:
-        values[labels.ENV_DEPLOYMENT] = status["resolved"]["deployment"]["name"]
-    if status["resolved"]["code"].get("configMap"):
+    values, resolved = launches.environment(run), run["status"]["resolved"]
+    if resolved["code"].get("configMap"):
         values[labels.ENV_CODE] = f"{labels.CODE_DIR}/{labels.CODE_FILE}"
-    if status["resolved"].get("blocks"):
+    if resolved.get("blocks"):
         values[labels.ENV_BLOCKS] = labels.BLOCKS_DIR
     fields = {labels.ENV_POD_NAME: "metadata.name", labels.ENV_POD_UID: "metadata.uid"}
     return [

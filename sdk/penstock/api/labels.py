@@ -72,6 +72,7 @@ ENV_RESULTS_SERIALIZER = "PENSTOCK_RESULTS_DEFAULT_SERIALIZER"
 ENV_BLOCKS = "PENSTOCK_BLOCKS"  # the folder of mounted blocks; unset: the flow declares none
 ENV_DEPLOYMENT = "PENSTOCK_DEPLOYMENT"
 ENV_SERVICE_ACCOUNT = "PENSTOCK_SERVICE_ACCOUNT"  # the folder of the token, where it is not Kubernetes' own
+ENV_API_SOCKET = "PENSTOCK_API_SOCKET"  # in a warm worker: the socket on which its agent speaks for the API server
 ENV_API = "PENSTOCK_API"  # a pod's artifacts, variables and blocks are those of its cluster
 ENV_WORKER_DIR = "PENSTOCK_WORKER_DIR"  # of workers: where agent and executor have their sockets, and runs their files
 ENV_WORKER_NAME = "PENSTOCK_WORKER_NAME"

@@ -15,6 +15,7 @@ from ..settings import get_current_settings
 from .lookup import RUN, NoSuchObject, find, name_argument, plain
 from .options import with_client
 from .rendering import Body, state_of, terminal, unmet
+from .worker_logs import of_run, pod_of_worker, worker_uid
 
 LEVELS = {"DEBUG": "bright_black", "INFO": None, "WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 POLL_SECONDS = 0.5
@@ -38,17 +39,17 @@ def command(client: Client, run: str, follow: bool, output: str | None, attempt:
             raise
         return
     name = body["metadata"]["name"]
-    pod = _pod(client, name, attempt)
-    shown: str | None = None
+    pod = _pod(client, body, attempt)
+    shown: tuple[str, int | None] | None = None
     while True:
-        if _readable(pod) and pod["metadata"]["uid"] != shown:
-            shown = pod["metadata"]["uid"]
-            _print(client, name, pod, follow, output)
+        if _readable(pod) and (told := _what(pod, body, attempt)) != shown:
+            shown = told
+            _print(client, body, pod, attempt, follow, output)
         if not follow or terminal(body) or (shown and attempt):
             break
         time.sleep(POLL_SECONDS)  # for a pod that has not started, or the next attempt's
         body = find(client, RUN, name)  # before the pod: once it has ended, no other pod comes
-        pod = _pod(client, name, attempt)
+        pod = _pod(client, body, attempt)
     if shown is None:
         if pod is not None or not (terminal(body) or attempt):
             raise click.ClickException(_why_not(body, pod))
@@ -85,16 +86,26 @@ def _readable(pod: Body | None) -> TypeGuard[Body]:
     return pod is not None and pod["status"].get("phase") in STARTED
 
 
-def _print(client: Client, run: str, pod: Body, follow: bool, output: str | None) -> None:
+def _what(pod: Body, run: Body, attempt: int | None) -> tuple[str, int | None]:
+    """What is shown: a pod's log, or what an attempt wrote into that of its worker."""
+    worker = run["status"].get("worker") if run.get("status") else None
+    return pod["metadata"]["uid"], (attempt or worker["attempt"]) if worker else None
+
+
+def _print(client: Client, run: Body, pod: Body, attempt: int | None, follow: bool, output: str | None) -> None:
     try:
-        for line in client.logs(pod["metadata"]["name"], labels.CONTAINER, follow=follow):
+        lines = client.logs(pod["metadata"]["name"], labels.CONTAINER, follow=follow)
+        for line in of_run(lines, run, attempt) if run["status"].get("worker") else lines:
             click.echo(line if output else render(line))
     except ApiError as error:
-        raise click.ClickException(f"no logs of {run}: {error}") from error
+        raise click.ClickException(f"no logs of {run['metadata']['name']}: {error}") from error
 
 
-def _pod(client: Client, run: str, attempt: int | None) -> Body | None:
-    selector = f"{labels.RUN}={run}" + (f",{labels.ATTEMPT}={attempt}" if attempt else "")
+def _pod(client: Client, run: Body, attempt: int | None) -> Body | None:
+    if worker := worker_uid(run, attempt):
+        return pod_of_worker(client, worker)
+    name = run["metadata"]["name"]
+    selector = f"{labels.RUN}={name}" + (f",{labels.ATTEMPT}={attempt}" if attempt else "")
     pods = client.list("pods", label_selector=selector)
     return max(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]), default=None)
 
@@ -102,6 +113,12 @@ def _pod(client: Client, run: str, attempt: int | None) -> Body | None:
 def _why_not(run: Body, pod: Body | None) -> str:
     name, state = run["metadata"]["name"], state_of(run)
     told = "; ".join(f"{c['reason']}: {c['message']}" for c in unmet(run))
+    worker = (run.get("status") or {}).get("worker")
+    if worker and pod is None:
+        return (
+            f"{name} is {state['name']}, in worker {worker['name']}, which is no pod of this namespace, or none any "
+            "more: a worker outside of the cluster writes its runs' logs where it was started"
+        )
     if terminal(run):
         kept = "pods are kept for the pool's podTTLSecondsAfterFinished"
         why = "cancelling a run deletes its pod" if state["type"] == "Cancelled" else kept

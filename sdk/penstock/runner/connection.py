@@ -1,5 +1,7 @@
 """One keep-alive HTTPS connection to the API server, on a socket. Used by one thread at a time.
 
+In a warm worker it is plain HTTP to the agent's unix socket: the agent holds the token.
+
 `http.client` would cost each run its imports (email, and what that needs) for what is a hundred lines here:
 docs/designs/003-runner-http.md has the comparison.
 """
@@ -75,7 +77,7 @@ class Api:
     def __init__(self, host: str, port: int, folder: str = SERVICE_ACCOUNT, timeout: float = TIMEOUT) -> None:
         self._host, self._port, self._folder, self._timeout = host, port, folder, timeout
         self._authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._socket: ssl.SSLSocket | None = None
+        self._socket: socket.socket | None = None
         self._buffer = b""
         self._sent = False
         self._token, self._token_time = "", 0.0
@@ -83,7 +85,10 @@ class Api:
 
     @classmethod
     def from_environment(cls) -> Api:
-        """Where Kubernetes says it is; PENSTOCK_SERVICE_ACCOUNT overrides the folder of the token. Raises NotInPod."""
+        """Where Kubernetes says it is, or the worker's agent; PENSTOCK_SERVICE_ACCOUNT overrides the folder of the
+        token. Raises NotInPod."""
+        if agent := os.environ.get("PENSTOCK_API_SOCKET"):
+            return AgentApi(agent)
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT") or "443"
         if not host or not port.isdecimal():
             raise NotInPod(
@@ -169,7 +174,7 @@ class Api:
         try:
             self._socket.settimeout(0)
             self._socket.recv(1)
-        except ssl.SSLWantReadError:
+        except (ssl.SSLWantReadError, BlockingIOError):
             if not self._buffer:
                 self._socket.settimeout(self._timeout)
                 return True
@@ -188,11 +193,11 @@ class Api:
     def _head(self, method: str, path: str, content_type: str, length: int) -> bytes:
         return (
             f"{method} {path} HTTP/1.1\r\nHost: {self._authority}\r\nAccept: application/json\r\n"
-            f"Authorization: Bearer {self._bearer()}\r\nUser-Agent: penstock-runner\r\n"
+            f"{self._authorization()}User-Agent: penstock-runner\r\n"
             f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
         ).encode()
 
-    def _connect(self) -> ssl.SSLSocket:
+    def _connect(self) -> socket.socket:
         if self._socket is None:
             # Anew each time, for the authority may have changed; connections are opened seldom.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -202,14 +207,14 @@ class Api:
             self._socket = context.wrap_socket(plain, server_hostname=self._host)
         return self._socket
 
-    def _bearer(self) -> str:
-        """The token, read again when the kubelet has renewed it."""
+    def _authorization(self) -> str:
+        """The header with the token, which is read again when the kubelet has renewed it."""
         path = f"{self._folder}/token"
         changed = os.stat(path).st_mtime  # noqa: PTH116 - pathlib is not worth its import here
         if changed != self._token_time:
             with open(path) as file:  # noqa: PTH123
                 self._token, self._token_time = file.read().strip(), changed
-        return self._token
+        return f"Authorization: Bearer {self._token}\r\n"
 
     def _start(self) -> tuple[int, dict[str, str]]:
         """Status and headers of the answer."""
@@ -269,6 +274,28 @@ class Api:
         if not more:
             raise EOFError("the server closed the connection")
         self._buffer += more
+
+
+class AgentApi(Api):
+    """The API server as a warm worker's agent lets one run have it, who says no more about itself than its socket."""
+
+    def __init__(self, path: str, timeout: float = TIMEOUT) -> None:
+        super().__init__("penstock-agent", 80, timeout=timeout)
+        self._path = path
+
+    def another(self, timeout: float | None = None) -> Api:
+        """A second connection, for use in another thread."""
+        return AgentApi(self._path, self._timeout if timeout is None else timeout)
+
+    def _connect(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(self._timeout)
+            self._socket.connect(self._path)
+        return self._socket
+
+    def _authorization(self) -> str:
+        return ""
 
 
 def _body(status: int, content: bytes) -> dict[str, Any]:

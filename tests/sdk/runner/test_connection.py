@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import struct
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -465,3 +466,33 @@ def test_a_right_that_was_given_begins_the_doubt_anew(monkeypatch: pytest.Monkey
 
 def test_the_word_of_a_policy_is_final() -> None:
     assert not Scripted(Answer(403, POLICY)).request("PATCH", f"{RUNS}/x/status").later
+
+
+def test_in_a_worker_its_agent_is_asked_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain HTTP on a unix socket, which is kept, and opened again when the agent has closed it."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    heard: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        for requests in (2, 1):
+            connection, _ = listener.accept()
+            with connection:
+                for _ in range(requests):
+                    heard.append(connection.recv(65_536))
+                    connection.sendall(answer(200, {"n": len(heard)}))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "api"))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        monkeypatch.setenv("PENSTOCK_API_SOCKET", str(folder / "api"))
+        api = Api.from_environment()
+        assert [api.request("GET", "/run").body["n"] for _ in range(2)] == [1, 2]
+        other = api.another()
+        assert other.request("PATCH", "/run", [], JSON_PATCH).body == {"n": 3}
+        thread.join()
+        api.close()
+        other.close()
+    shutil.rmtree(folder)
+    assert not any(b"Authorization" in request for request in heard)

@@ -1,0 +1,603 @@
+"""The part of a worker that holds the credentials (`python -m penstock.worker.agent`): hears of the runs that are given
+to it, has the executor make a process for each, speaks for them, and tells how they ended.
+
+One thread, one asyncio loop. What is to be done for a run, `assignments` decides; what a run may ask, `permits`. It may
+be killed at any moment: the next one finds the executor's processes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ..api import labels, reasons
+from ..api.bounds import cut
+from ..api.workers import LEASE_SECONDS, RENEW_SECONDS, WorkerFacts, WorkerPod
+from ..errors import PenstockError
+from ..kubeconfig import access
+from . import assignments, lease, processes
+from .assignments import Action, Do, Identity
+from .lease import OUT_OF_CONTACT, Worker
+from .messages import Garbled, Lines, Message, encoded, process_id
+from .permits import Holder
+from .processes import Process
+from .proxy import Proxy
+from .upstream import JSON_PATCH, MERGE_PATCH, Refused, Unreachable, Upstream
+
+Body = dict[str, Any]
+GRACE = 20.0  # seconds between SIGTERM and SIGKILL of a run, as pods have 30 in all
+LINGER = 5.0  # seconds in which a process ends by itself after its run has
+ECHO = 0.3  # seconds in which a run's own last word should have come back, before it is asked for
+LAST_WORDS = 10.0  # seconds at the end in which the ends of runs are told
+POOL_EVERY = 6  # renewals between two looks at the pool
+SOURCES = 64  # files of flows that are kept
+
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+class WorkerRefused(PenstockError):
+    """The worker cannot be: its name is taken, or it may not be one."""
+
+    reason = "WorkerRefused"
+
+
+class Agent:
+    """A worker's agent. `connect` gives the connection to the executor, each time that it is wanted anew."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        upstream: Upstream,
+        connect: Connect,
+        folder: Path,
+        *,
+        grace: float = 0.0,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self._worker, self._upstream, self._connect = worker, upstream, connect
+        self._runs_folder = folder / "r"
+        self._grace, self._tell = grace, say or _tell
+        self._within = 0.0  # seconds in which there must be contact, or runs are ended; 0: they go on
+        self._executor: asyncio.StreamWriter | None = None
+        self._ready, self._changed = asyncio.Event(), asyncio.Condition()
+        self._stopping, self._now = asyncio.Event(), asyncio.Event()
+        self._processes: dict[str, Process] = {}
+        self._over: dict[str, Message] = {}  # processes whose end is told, or about to be, by id
+        self._seen: dict[str, Body] = {}  # runs that name this worker, by uid
+        self._sources: OrderedDict[str, str] = OrderedDict()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._contact = time.monotonic()
+        self.failure: Exception | None = None
+
+    @property
+    def _me(self) -> Identity:
+        facts = self._worker.facts
+        return Identity(self._worker.name, facts.uid, facts.pod.name if facts.pod else self._worker.name)
+
+    @property
+    def _runs(self) -> str:
+        return f"/apis/{labels.API_VERSION}/namespaces/{self._worker.namespace}/flowruns"
+
+    async def run(self) -> None:
+        """Be a worker until `stop`, or until somebody wants it to drain and its last run has ended.
+
+        Raises WorkerRefused where it cannot be one.
+        """
+        self._runs_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._spawn(self._follow_executor())
+        try:
+            await self._or_stopped(self._ready.wait())
+            if not self._stopping.is_set():
+                await self._read_pool()
+                await self._begin()
+                self._spawn(self._follow_runs())
+                self._spawn(self._renew())
+                await self._stopping.wait()
+            await self._drain()
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._upstream.close()
+        if self.failure is not None:
+            raise self.failure
+
+    def stop(self) -> None:
+        """Take no more runs and end when the last one has; asked again, end them now."""
+        if self._stopping.is_set():
+            self._now.set()
+        self._stopping.set()
+
+    # The executor.
+
+    async def _follow_executor(self) -> None:
+        while True:
+            try:
+                reader, writer = await self._connect()
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            lines = Lines()
+            try:
+                while data := await reader.read(65_536):
+                    for message in lines.feed(data):
+                        if message["said"] == "hello":
+                            self._executor = writer
+                        await self._heard(message)
+            except (OSError, Garbled) as error:
+                self._tell(f"the executor is not understood: {error}")
+            finally:
+                self._executor = None
+                writer.close()
+
+    async def _heard(self, message: Message) -> None:
+        said = message["said"]
+        if said == "hello":
+            there = {known["id"]: known for known in message["running"]}
+            for id_ in [id_ for id_ in self._processes if id_ not in there]:
+                await self._ended(self._processes[id_], {"why": "executor"})
+            for known in there.values():
+                await self._found(known)
+            self._say_contact()
+            self._ready.set()
+        elif said == "ended" and message["id"] in self._processes:
+            await self._ended(self._processes[message["id"]], message)
+        elif said == "refused" and message["id"] in self._processes:
+            await self._ended(self._processes[message["id"]], {"why": "refused", "message": message["message"]})
+
+    async def _found(self, known: Message) -> None:
+        """A process of an agent before this one: speak for it; whether it should be there, its run says."""
+        if known["id"] in self._processes:
+            return
+        folder = processes.folder_of(self._runs_folder, known["uid"], known["attempt"])
+        process = Process(known["run"], known["uid"], known["attempt"], folder)
+        me = self._me
+        await self._open(
+            process, Holder(self._worker.namespace, process.run, process.uid, process.attempt, me.uid, me.pod)
+        )
+        self._processes[process.id] = process
+
+    def _say(self, message: Message) -> None:
+        if self._executor is not None:
+            self._executor.write(encoded(message))
+
+    async def _open(self, process: Process, holder: Holder) -> None:
+        process.proxy = Proxy(self._upstream, holder, str(process.folder / "api"))
+        await process.proxy.open()
+
+    # Runs.
+
+    async def _follow_runs(self) -> None:
+        selector = f"status.worker.name={self._worker.name},status.settled!=true"
+        wait = 0.2
+        while True:
+            try:
+                listed = await self._upstream.json("GET", self._runs, fieldSelector=selector)
+                here = {body["metadata"]["uid"]: body for body in listed["items"]}
+                for uid in {*here, *self._seen, *(process.uid for process in self._processes.values())}:
+                    self._look(uid, here.get(uid))
+                version, wait = listed["metadata"]["resourceVersion"], 0.2
+                while True:
+                    async for kind, body in self._upstream.watch(self._runs, selector, version):
+                        version = body["metadata"]["resourceVersion"]
+                        if kind != "BOOKMARK":
+                            self._look(body["metadata"]["uid"], None if kind == "DELETED" else body)
+            except (Unreachable, Refused) as error:
+                if not (isinstance(error, Refused) and error.status == 410):
+                    if wait > 1:
+                        self._tell(f"runs cannot be watched: {error}")
+                    await asyncio.sleep(wait)
+                    wait = min(wait * 2, 5.0)
+
+    def _look(self, uid: str, run: Body | None) -> None:
+        """A run has changed; None: it is not there, or not this worker's any more."""
+        if run is None:
+            self._seen.pop(uid, None)
+        else:
+            self._seen[uid] = run
+        running = [process.attempt for process in self._processes.values() if process.uid == uid]
+        over = [message["attempt"] for message in self._over.values() if message["uid"] == uid]
+        for action in assignments.decide(run, uid, self._me, running, over):
+            self._do(action, uid, run)
+        if run is None:
+            self._over = {id_: message for id_, message in self._over.items() if message["uid"] != uid}
+        self._spawn(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _do(self, action: Action, uid: str, run: Body | None) -> None:
+        id_ = process_id(uid, action.attempt)
+        if action.do is Do.END or action.do is Do.LINGERS:
+            process = self._processes[id_]
+            if not process.ending:
+                process.ending = True
+                self._spawn(self._end(process, LINGER if action.do is Do.LINGERS else 0.0))
+            return
+        assert run is not None
+        folder = processes.folder_of(self._runs_folder, uid, action.attempt)
+        process = Process(run["metadata"]["name"], uid, action.attempt, folder)
+        if action.do is Do.START and not self._stopping.is_set():
+            self._processes[id_] = process
+            self._spawn(self._start(process, run))
+        else:
+            why = "stopped" if action.do is Do.START else "lost"
+            self._over[id_] = {"uid": uid, "attempt": action.attempt}
+            self._spawn(self._report(process, {"why": why}))
+
+    async def _start(self, process: Process, run: Body) -> None:
+        try:
+            source = await self._source(run)
+            processes.prepare(process, source)
+            await self._open(process, processes.holder(run, process.attempt, self._worker.namespace, self._me))
+        except (OSError, Unreachable, Refused) as error:
+            await self._ended(process, {"why": "refused", "message": str(error)})
+            return
+        env = processes.environment(run, process, self._me, source)
+        about = {"id": process.id, "run": process.run, "uid": process.uid, "attempt": process.attempt}
+        if self._executor is None or process.ending:  # meanwhile
+            await self._ended(process, {"why": "lost" if process.ending else "executor"})
+            return
+        self._say({"do": "start", **about, "env": env, "folder": str(process.folder)})
+
+    async def _source(self, run: Body) -> str | None:
+        """The flow's file; None where it is in the image, or wherever the worker has its packages."""
+        name = run["status"]["resolved"]["code"].get("configMap")
+        if not name:
+            return None
+        if name not in self._sources:
+            path = f"/api/v1/namespaces/{self._worker.namespace}/configmaps/{name}"
+            found = await _patiently(lambda: self._upstream.json("GET", path))
+            self._sources[name] = found["data"][labels.CODE_FILE]
+            if len(self._sources) > SOURCES:
+                self._sources.popitem(last=False)
+        self._sources.move_to_end(name)
+        return self._sources[name]
+
+    async def _end(self, process: Process, after: float) -> None:
+        """SIGTERM after so long, if it is still there."""
+        await asyncio.sleep(after)
+        self._say({"do": "end", "id": process.id, "grace": GRACE})
+
+    async def _ended(self, process: Process, message: Message) -> None:
+        if self._processes.pop(process.id, None) is None:
+            return
+        self._over[process.id] = {"uid": process.uid, "attempt": process.attempt}
+        if process.proxy is not None:
+            await process.proxy.close()
+        process.remove()
+        await self._notify()
+        why = "stopped" if process.stopped and not message.get("why") else message.get("why")
+        self._spawn(self._report(process, {**message, "why": why}))
+
+    async def _report(self, process: Process, message: Message) -> None:
+        """Tell how a process ended, where its run has no end and is still this worker's. It is tried until it is."""
+        if message.get("why") == "no contact":
+            return  # the worker is another one when it is back, which says the same
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ECHO), self._changed:
+                await self._changed.wait_for(lambda: self._told(process))
+            return
+        path = f"{self._runs}/{process.run}"
+        exited = _exited(process, message)
+        me = self._me
+        wait = 0.2
+        while me == self._me:
+            try:
+                run = await self._upstream.json("GET", path)
+                if run["metadata"]["uid"] != process.uid or assignments.over(run, process.attempt, me):
+                    return
+                tests = {"/metadata/uid": process.uid, "/status/worker/uid": me.uid, "/status/attempt": process.attempt}
+                ops = [{"op": "test", "path": path_, "value": value} for path_, value in tests.items()]
+                ops.append({"op": "add", "path": "/status/worker/exited", "value": exited})
+                await self._upstream.json("PATCH", f"{path}/status", ops, JSON_PATCH)
+                self._tell(f"run {process.run}: {exited['message']}")
+                return
+            except Refused as error:
+                if error.status == 404:
+                    return
+                self._tell(f"the end of run {process.run} is not taken: {error}")
+            except Unreachable:
+                pass
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 5.0)
+
+    def _told(self, process: Process) -> bool:
+        run = self._seen.get(process.uid)
+        return run is None or assignments.over(run, process.attempt, self._me)
+
+    # The Lease.
+
+    async def _begin(self) -> None:
+        """Become the worker of this name. Raises WorkerRefused."""
+        worker, told = self._worker, False
+        before: tuple[str, float] | None = None
+        while not self._stopping.is_set():
+            try:
+                await self._upstream.json("POST", worker.path, lease.created(worker, _time()))
+                return self._in_contact()
+            except Unreachable as error:
+                self._tell(f"the API server is waited for: {error}")
+                await self._or_stopped(asyncio.sleep(2))
+                continue
+            except Refused as error:
+                if error.status != 409:
+                    if not error.busy:
+                        raise WorkerRefused(f"{worker.lease} in namespace {worker.namespace}: {error}") from error
+                    await self._or_stopped(asyncio.sleep(2))
+                    continue
+            with suppress(Unreachable, Refused):
+                there = await self._upstream.json("GET", f"{worker.path}/{worker.lease}")
+                version = there["metadata"]["resourceVersion"]
+                if before is None or before[0] != version:
+                    if before is not None and lease.holder(there) not in ("", worker.facts.uid):
+                        raise WorkerRefused(f"there is a worker {worker.name} already: choose another --name")
+                    before = (version, time.monotonic())
+                mine = lease.holder(there) in ("", worker.facts.uid) or worker.facts.pod is not None
+                if mine or time.monotonic() - before[1] > LEASE_SECONDS:
+                    change = lease.taken_over(worker, version, _time())
+                    await self._upstream.json("PATCH", f"{worker.path}/{worker.lease}", change, MERGE_PATCH)
+                    return self._in_contact()
+                if not told:
+                    self._tell(
+                        f"a worker {worker.name} was here and has not said goodbye: it is given {LEASE_SECONDS} s"
+                    )
+                    told = True
+            await self._or_stopped(asyncio.sleep(1))
+        return None
+
+    async def _read_pool(self) -> None:
+        """What the pool says of runs whose worker falls silent; a worker in a pod is its pod, whatever its contact."""
+        path = f"/apis/{labels.API_VERSION}/namespaces/{self._worker.namespace}/workpools/{self._worker.pool}"
+        if self._worker.facts.pod is None:
+            with suppress(Unreachable, Refused):
+                pool = await self._upstream.json("GET", path)
+                again = (pool["spec"].get("worker") or {}).get("onWorkerLost") == "Retry"
+                self._within = OUT_OF_CONTACT if again else 0.0
+
+    async def _renew(self) -> None:
+        for turn in count(1):
+            await asyncio.sleep(RENEW_SECONDS)
+            if turn % POOL_EVERY == 0:
+                await self._read_pool()
+            try:
+                found = await self._touch()
+            except Unreachable as error:
+                self._tell(f"the Lease of this worker is not renewed: {error}")
+                continue
+            except Refused as error:
+                if error.status not in (404, 409, 422):
+                    self._tell(f"the Lease of this worker is not renewed: {error}")
+                    continue
+                found = None
+            silent = time.monotonic() - self._contact
+            if found is None or (self._within and silent > self._within):
+                await self._become_another(silent)
+                continue
+            self._in_contact()
+            if lease.draining(found) and self._worker.facts.pod is None and not self._stopping.is_set():
+                self._tell("this worker is to end when its last run has")
+                self._grace = float("inf")
+                self.stop()
+
+    async def _touch(self, *, drain: bool = False) -> Body:
+        path = f"{self._worker.path}/{self._worker.lease}"
+        return await self._upstream.json("PATCH", path, lease.renewed(self._worker, _time(), drain=drain), JSON_PATCH)
+
+    def _in_contact(self) -> None:
+        self._contact = time.monotonic()
+        self._say_contact()
+
+    def _say_contact(self) -> None:
+        self._say({"do": "contact", "within": self._within})
+
+    async def _become_another(self, silent: float) -> None:
+        """What this worker was counts as lost: end what it has, and begin anew."""
+        if self._worker.facts.pod is None:
+            self._tell(f"this worker was out of contact for {silent:.0f} s: its runs are ended, and it begins anew")
+            for process in self._processes.values():
+                process.ending = True
+                self._say({"do": "end", "id": process.id, "grace": GRACE / 4})
+            async with self._changed:
+                await self._changed.wait_for(lambda: not self._processes)
+            self._worker = replace(self._worker, facts=self._worker.facts.model_copy(update={"uid": new_uid()}))
+            self._over.clear()
+        try:
+            await self._begin()
+        except WorkerRefused as error:
+            self.failure = error
+            self._now.set()
+            self.stop()
+            return
+        for uid, run in list(self._seen.items()):
+            self._look(uid, run)
+
+    # The end.
+
+    async def _drain(self) -> None:
+        """End the runs, and then the worker; asked again, or after the grace, they are told to."""
+        with suppress(Unreachable, Refused, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS / 2):
+                await self._touch(drain=True)
+        if self._processes and self._grace:
+            left = "until they have ended" if self._grace == float("inf") else f"{self._grace:.0f} s"
+            names = ", ".join(process.run for process in self._processes.values())
+            self._tell(f"no more runs are taken; those that go on have {left}: {names}")
+            done, now = asyncio.create_task(self._all_ended()), asyncio.create_task(self._now.wait())
+            limit = None if self._grace == float("inf") else self._grace
+            await asyncio.wait((done, now), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            for task in (done, now):
+                task.cancel()
+        for process in self._processes.values():
+            process.ending = process.stopped = True
+            self._say({"do": "end", "id": process.id, "grace": GRACE / 2})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE / 2 + LAST_WORDS):
+                await self._all_ended()
+                reports = [task for task in self._tasks if task.get_name() == "_report"]
+                if reports:
+                    await asyncio.wait(reports)
+        with suppress(Unreachable, Refused, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS / 2):
+                await self._upstream.json("DELETE", f"{self._worker.path}/{self._worker.lease}")
+        self._say({"do": "quit", "grace": 1.0})
+        if self._executor is not None:
+            with suppress(OSError):
+                await self._executor.drain()
+
+    async def _all_ended(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._processes)
+
+    async def _or_stopped(self, wait: Awaitable[Any]) -> None:
+        tasks = asyncio.ensure_future(wait), asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine, name=coroutine.__name__)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failure = self.failure or error if isinstance(error, Exception) else RuntimeError(repr(error))
+            self._now.set()
+            self.stop()
+
+
+async def _patiently(ask: Callable[[], Awaitable[Body]]) -> Body:
+    """The answer, where the API server is away or busy for a moment. Raises Unreachable and Refused."""
+    for wait in (0.2, 0.5, 1.0, 2.0, 4.0):
+        try:
+            return await ask()
+        except Unreachable:
+            await asyncio.sleep(wait)
+        except Refused as error:
+            if not error.busy:
+                raise
+            await asyncio.sleep(wait)
+    return await ask()
+
+
+def _exited(process: Process, message: Message) -> Body:
+    """As `status.worker.exited`."""
+    why, code = message.get("why") or "", message.get("exitCode")
+    reason, text = {
+        "oom": (reasons.OOM_KILLED, "the kernel killed it for want of memory: give the worker more, or fewer slots"),
+        "refused": (reasons.START_FAILED, f"its process cannot be made: {message.get('message')}"),
+        "executor": (reasons.EXITED, "the executor of its worker ended, and its process with it"),
+        "lost": (reasons.EXITED, "its process is gone: the worker was restarted"),
+        "stopped": (reasons.WORKER_STOPPED, "its worker was stopped"),
+    }.get(why, (reasons.EXITED, f"its process ended with {_said(code)} and no final state"))
+    found = {"attempt": process.attempt, "reason": reason, "message": cut(text), "time": _time()}
+    return found if code is None else {**found, "exitCode": code}
+
+
+def _said(code: int | None) -> str:
+    if code is not None and code > 128:
+        with suppress(ValueError):
+            return signal.Signals(code - 128).name
+    return f"exit code {code}"
+
+
+def _time() -> str:
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+
+
+def new_uid() -> str:
+    """The uid of a worker that has no pod."""
+    import uuid
+
+    return str(uuid.uuid4())
+
+
+def _tell(text: str) -> None:
+    print(f"penstock.worker: {text}", file=sys.stderr, flush=True)
+
+
+def in_pod() -> tuple[Worker, Path, float]:
+    """The worker that this pod is, its folder and its grace. Raises WorkerRefused for what the operator did not say."""
+    names = (
+        labels.ENV_WORKER_NAME,
+        labels.ENV_WORKER_POOL,
+        labels.ENV_WORKER_DIR,
+        labels.ENV_NAMESPACE,
+        labels.ENV_POD_NAME,
+        labels.ENV_POD_UID,
+    )
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise WorkerRefused(f"{', '.join(missing)} not set: the operator sets them in the pods of workers")
+    name, pool, folder, namespace, pod, uid = (os.environ[name] for name in names)
+    preloaded = [module for module in os.environ.get(labels.ENV_WORKER_PRELOAD, "").split(",") if module]
+    facts = WorkerFacts(
+        uid=uid,
+        slots=int(os.environ.get(labels.ENV_WORKER_SLOTS) or 1),
+        preloaded=preloaded,
+        version=version(),
+        pod=WorkerPod(name=pod, uid=uid),
+    )
+    return Worker(name, namespace, pool, facts), Path(folder), float(os.environ.get(labels.ENV_WORKER_GRACE) or 0)
+
+
+def version() -> str:
+    """Penstock's."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as of
+
+    try:
+        return of("penstock")
+    except PackageNotFoundError:
+        return ""
+
+
+async def serve(agent: Agent) -> None:
+    """Run an agent that SIGTERM and SIGINT stop."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    try:
+        await agent.run()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def main() -> int:
+    """The agent of a worker's pod; the exit code."""
+    try:
+        worker, folder, grace = in_pod()
+    except WorkerRefused as error:
+        _tell(str(error))
+        return 2
+    path = str(folder / "executor")
+
+    async def run() -> None:
+        upstream = Upstream(access)
+        await serve(Agent(worker, upstream, lambda: asyncio.open_unix_connection(path), folder, grace=grace))
+
+    try:
+        asyncio.run(run())
+    except PenstockError as error:
+        _tell(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
