@@ -187,6 +187,9 @@ def install_policies(admin: ApiClient) -> None:
         until_refused(lambda: stranger.client.create(lease("leader", SYSTEM)), "Leases of locks only")
         rename = {"spec": {"parameters": {"n": None, "m": 1}}}
         until_refused(lambda: admin.merge("FlowRun", SYSTEM, "probe", rename), "parameters is immutable")
+        admin.create(lease("other-leader", SYSTEM))
+        operator, hold = probe.pod("operator", "penstock-operator"), {"spec": {"holderIdentity": "x"}}
+        until_refused(lambda: operator.client.merge("Lease", SYSTEM, "other-leader", hold), "those of workers")
 
 
 def until_refused(write: Callable[[], Json], message: str) -> None:

@@ -73,7 +73,7 @@ def test_an_operator_of_some_namespaces_has_no_cluster_role() -> None:
 
 
 @pytest.mark.parametrize("values", [(), ("operator.watchNamespaces={team-a}",)], ids=["everywhere", "in one namespace"])
-def test_the_operator_may_touch_its_own_lease_and_no_other(values: tuple[str, ...]) -> None:
+def test_the_operator_may_touch_its_own_lease_and_those_of_workers(values: tuple[str, ...]) -> None:
     leases = [
         (role["metadata"], rule.get("resourceNames"), rule["verbs"])
         for kind in ("Role", "ClusterRole")
@@ -81,11 +81,10 @@ def test_the_operator_may_touch_its_own_lease_and_no_other(values: tuple[str, ..
         for rule in role["rules"]
         if "leases" in rule["resources"] and "operator" in role["metadata"]["name"]
     ]
-    assert {(meta["name"], meta["namespace"]) for meta, _, _ in leases} == {("release-operator-lease", "system")}
-    assert [(names, verbs) for _, names, verbs in leases] == [
-        (["release-operator"], ["get", "patch"]),
-        (None, ["create"]),
-    ]
+    own = [(names, verbs) for meta, names, verbs in leases if meta["name"] == "release-operator-lease"]
+    assert own == [(["release-operator"], ["get", "patch"]), (None, ["create"])]
+    others = [(names, verbs) for meta, names, verbs in leases if meta["name"] == "release-operator"]
+    assert others == [(None, ["get", "list", "watch", "patch", "delete"])], "a policy keeps these to workers"
     (deployment,) = of_kind(rendered(*values), "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
@@ -122,6 +121,13 @@ def test_runs_may_neither_make_pods_nor_change_what_is_wanted_of_them() -> None:
     assert ("penstock.dev", "flowruns/status", "patch") in given
     assert not {right for right in given if right[1] in ("pods", "jobs", "configmaps", "secrets")}
     assert not {right for right in given if right[1] == "flowruns" and right[2] in ("update", "patch", "delete")}
+
+
+def test_an_agent_may_what_its_runs_may_and_read_their_source_and_its_pool() -> None:
+    roles = {role["metadata"]["name"]: rules(role) for role in of_kind(rendered(), "Role")}
+    more = {("", "configmaps", "get"), ("penstock.dev", "workpools", "get")}
+    assert roles["penstock-worker"] - roles["penstock-run"] == more
+    assert roles["penstock-run"] < roles["penstock-worker"]
 
 
 @pytest.mark.parametrize("where", ["operator.watchNamespaces=null", "operator.watchNamespaces={team-a}"])

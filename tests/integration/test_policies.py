@@ -9,7 +9,8 @@ import pytest
 import builders
 from api_client import Refused
 from builders import changed, good
-from cells import CLAIMED, NOT_ITS_POD, SYSTEM, Cell, lease, page, rendered
+from cells import CLAIMED, NOT_ITS_POD, SYSTEM, Cell, Pod, lease, page, rendered
+from penstock.api import labels
 
 Json = dict[str, Any]
 
@@ -354,3 +355,161 @@ def test_a_retry_is_of_a_whole_run_and_stays_it(cell: Cell) -> None:
     cell.admin.create(body)
     with pytest.raises(Refused, match="retryOf is immutable"):
         cell.admin.merge("FlowRun", cell.namespace, "child", {"spec": {"retryOf": {"uid": "v"}}})
+
+
+WORKER = "penstock-worker"
+NOT_GIVEN = "it was not given to it"
+
+
+def given(cell: Cell, worker: Pod, name: str = "run", **more: Any) -> Json:
+    """A run that the operator has given to a worker, and that is not claimed."""
+    cell.run(name)
+    return cell.status(name, {"worker": {**worker.identity, "attempt": 1, **more}})
+
+
+def stamped(body: Json, worker: Pod) -> Json:
+    """What a worker's agent makes of an object that its run wants created."""
+    return changed(body, {"metadata.annotations": {labels.WORKER_UID: worker.uid}})
+
+
+def exited(**more: Any) -> Json:
+    return {"worker": {"exited": {"attempt": 1, "exitCode": 1, "time": "2026-01-01T06:00:00Z", **more}}}
+
+
+def test_a_worker_writes_the_run_that_was_given_to_it(cell: Cell) -> None:
+    worker = cell.pod("pool-worker-abcde", WORKER)
+    given(cell, worker)
+    assert cell.claim(worker)["status"]["pod"] == worker.identity
+    cell.write(worker, {"tasks": {"total": 1, "summary": "1/1"}})
+    done = cell.write(worker, {"state": builders.run_state("Completed", 4), "result": {"inline": 42}})
+    assert done["status"]["state"]["type"] == "Completed"
+
+
+def test_no_worker_writes_the_run_of_another(cell: Cell) -> None:
+    mine, other = cell.pod("pool-worker-aaaaa", WORKER), cell.pod("pool-worker-bbbbb", WORKER)
+    given(cell, mine)
+    for write in (lambda: cell.claim(other), lambda: cell.write(other, exited())):
+        with pytest.raises(Refused, match=NOT_GIVEN) as refusal:
+            write()
+        assert (refusal.value.code, refusal.value.reason) == (403, "Forbidden")
+    cell.claim(mine)
+    with pytest.raises(Refused, match=NOT_GIVEN):
+        cell.write(other, {"runCount": 2})
+
+
+def test_a_worker_writes_no_run_of_a_pod_and_a_pod_none_of_a_worker(cell: Cell) -> None:
+    worker, pod = cell.pod("run-1", WORKER), cell.pod("given-1")
+    cell.run()
+    with pytest.raises(Refused, match=NOT_GIVEN):
+        cell.claim(worker)
+    given(cell, worker, "given")
+    with pytest.raises(Refused, match=NOT_GIVEN):
+        cell.claim(pod, "given")
+
+
+def test_the_next_attempt_is_another_workers(cell: Cell) -> None:
+    first, second = cell.pod("pool-worker-aaaaa", WORKER), cell.pod("pool-worker-bbbbb", WORKER)
+    given(cell, first)
+    cell.claim(first)
+    again = {"state": builders.run_state("Pending", 5), "attempt": 2, "worker": {**second.identity, "attempt": 2}}
+    cell.status("run", {**again, "pod": None})
+    with pytest.raises(Refused, match=NOT_GIVEN):
+        cell.write(first, {"pod": first.identity, "state": builders.run_state("Running", 6)})
+    assert cell.claim(second, attempt=2, seq=5)["status"]["pod"] == second.identity
+
+
+def test_a_worker_says_how_a_process_ended_whether_or_not_it_had_claimed_its_run(cell: Cell) -> None:
+    worker = cell.pod("pool-worker-aaaaa", WORKER)
+    given(cell, worker)
+    assert cell.write(worker, exited())["status"]["worker"]["exited"]["exitCode"] == 1
+    with pytest.raises(Refused, match="a pod claims a run for itself"):
+        cell.write(worker, {"state": builders.run_state("Running", 3)})
+
+
+@pytest.mark.parametrize(
+    "change", [{"env": [{"name": "A", "value": "1"}]}, {"end": True}, {"name": "other"}], ids=lambda c: next(iter(c))
+)
+def test_what_it_was_given_a_worker_does_not_change(change: Json, cell: Cell) -> None:
+    worker = cell.pod("pool-worker-aaaaa", WORKER)
+    given(cell, worker)
+    cell.claim(worker)
+    with pytest.raises(Refused, match=r"a worker writes exited only|an attempt stays with its worker"):
+        cell.write(worker, {"worker": change})
+    with pytest.raises(Refused, match=r"a worker writes exited only"):
+        cell.write(worker, {"worker": None})
+    with pytest.raises(Refused, match="the operator's to write"):
+        cell.write(worker, {"infraRetries": 1})
+
+
+def test_what_a_worker_makes_for_its_runs_bears_its_uid_and_is_no_other_workers(cell: Cell) -> None:
+    mine, other = cell.pod("pool-worker-aaaaa", WORKER), cell.pod("pool-worker-bbbbb", WORKER)
+    run = given(cell, mine)
+    uid = run["metadata"]["uid"]
+    made = {
+        "cannot write pages": page(run, cell.namespace),
+        "cannot make this run": child("run", uid, cell.namespace),
+        "spec.run must name": artifact(run, cell.namespace),
+    }
+    for message, body in made.items():
+        for unfit in (body, stamped(body, other)):
+            with pytest.raises(Refused, match=message) as refusal:
+                mine.client.create(unfit)
+            assert refusal.value.code == 403
+        mine.client.create(stamped(body, mine))
+    name = page(run, cell.namespace)["metadata"]["name"]
+    mine.client.merge("TaskRunPage", cell.namespace, name, {"data": "eJwE"})
+    with pytest.raises(Refused, match="cannot write pages"):
+        other.client.merge("TaskRunPage", cell.namespace, name, {"data": "eJwF"})
+    claim = {"attempt": 1, "state": builders.run_state("Running", 1), "history": []}
+    with pytest.raises(Refused, match=NOT_GIVEN):
+        cell.write(other, {**claim, "pod": other.identity}, "child")
+    cell.write(mine, {**claim, "pod": mine.identity}, "child")
+    cell.write(mine, {"state": builders.run_state("Completed", 2)}, "child")
+
+
+def artifact(run: Json, namespace: str) -> Json:
+    """An artifact without a key, as its runner makes it."""
+    identity = {"name": run["metadata"]["name"], "uid": run["metadata"]["uid"]}
+    owner = {"apiVersion": builders.API_VERSION, "kind": "FlowRun", **identity}
+    body = good("Artifact", f"{identity['name']}-abcde", namespace)
+    return changed(body, {"spec.key": builders.GONE, "spec.run": identity, "metadata.ownerReferences": [owner]})
+
+
+def test_a_worker_renews_its_own_lease_and_holds_locks(cell: Cell) -> None:
+    worker, name = cell.pod("pool-worker-aaaaa", WORKER), "penstock-worker-pool-worker-aaaaa"
+    cell.admin.create(lease("penstock-worker-pool-worker-bbbbb", cell.namespace))
+    mine = changed(lease(name, cell.namespace), {"spec.holderIdentity": worker.uid})
+    worker.client.create(mine)
+    worker.client.merge("Lease", cell.namespace, name, {"metadata": {"annotations": {labels.DRAIN: "true"}}})
+    worker.client.create(lease("penstock-lock-a", cell.namespace))
+    theirs = {"spec": {"holderIdentity": worker.uid}}
+    for write in (
+        lambda: worker.client.merge("Lease", cell.namespace, name, {"spec": {"holderIdentity": "another"}}),
+        lambda: worker.client.merge("Lease", cell.namespace, "penstock-worker-pool-worker-bbbbb", theirs),
+        lambda: worker.client.create(lease("leader", cell.namespace)),
+    ):
+        with pytest.raises(Refused, match="Leases of locks only"):
+            write()
+    worker.client.delete("Lease", cell.namespace, name)
+
+
+def test_a_runs_pod_makes_no_worker(cell: Cell) -> None:
+    pod = cell.pod("run-1")
+    with pytest.raises(Refused, match="Leases of locks only"):
+        pod.client.create(changed(lease("penstock-worker-run-1", cell.namespace), {"spec.holderIdentity": pod.uid}))
+
+
+def test_the_operator_writes_the_leases_of_workers_and_leaves_others_alone(cell: Cell) -> None:
+    operator = cell.pod("another-operator", "penstock-operator", SYSTEM)
+    for name in ("penstock-worker-w", "leader"):
+        cell.admin.create(lease(name, cell.namespace))
+    drain = {"metadata": {"annotations": {labels.DRAIN: "true"}}}
+    operator.client.merge("Lease", cell.namespace, "penstock-worker-w", drain)
+    operator.client.delete("Lease", cell.namespace, "penstock-worker-w")
+    for write in (
+        lambda: operator.client.merge("Lease", cell.namespace, "leader", drain),
+        lambda: operator.client.delete("Lease", cell.namespace, "leader"),
+    ):
+        with pytest.raises(Refused, match="its own Lease and those of workers") as refusal:
+            write()
+        assert refusal.value.code == 403

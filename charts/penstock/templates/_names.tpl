@@ -48,6 +48,9 @@ app.kubernetes.io/component: operator
   resources: [pods/log]
   verbs: [get]
 {{- end }}
+- apiGroups: [coordination.k8s.io] # of warm workers; a policy keeps what is written to these
+  resources: [leases]
+  verbs: [get, list, watch, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
@@ -74,4 +77,59 @@ app.kubernetes.io/component: operator
   expression: >-
     !authorizer.group('penstock.dev').resource('flowruns').subresource('status').namespace(request.namespace)
     .check('operate').allowed()
+{{- end }}
+
+{{/* Variables of a policy that holds workers to their own. */}}
+{{- define "penstock.isWorker" -}}
+- name: podUid
+  expression: request.userInfo.extra['authentication.kubernetes.io/pod-uid'][0]
+- name: isWorker
+  expression: request.userInfo.username == 'system:serviceaccount:' + request.namespace + ':penstock-worker'
+{{- end }}
+
+{{/* Whether a worker has made the object: a policy cannot look the run up that it is for. */}}
+{{- define "penstock.bears" -}}
+(has({{ . }}.metadata.annotations) && 'penstock.dev/worker-uid' in {{ . }}.metadata.annotations
+        && {{ . }}.metadata.annotations['penstock.dev/worker-uid'] == variables.podUid)
+{{- end }}
+
+{{/* What a run's pod may do, and the agent of a worker for its runs. The namespace is the read boundary; which run it
+may write is the admission policies' part. */}}
+{{- define "penstock.runRules" -}}
+- apiGroups: [penstock.dev]
+  resources: [flowruns]
+  verbs: [get, list, watch, create]
+- apiGroups: [penstock.dev]
+  resources: [flowdeployments]
+  verbs: [get]
+- apiGroups: [penstock.dev]
+  resources: [flowruns/status]
+  verbs: [patch]
+- apiGroups: [penstock.dev]
+  resources: [taskrunpages]
+  verbs: [get, create, update, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io] # penstock.locking.kubernetes, and what a worker renews
+  resources: [leases]
+  verbs: [get, create, update, patch, delete]
+- apiGroups: [penstock.dev]
+  resources: [artifacts]
+  verbs: [get, list, create, patch]
+# Whoever may set a variable to anything may as well unset it. Blocks and Secrets are mounted: no right is needed.
+- apiGroups: [penstock.dev]
+  resources: [variables]
+  verbs: [get, list, create, patch, delete]
+{{- end }}
+
+{{/* Beside that: the source of runs, which their pods have mounted, and what the pool says of workers. */}}
+{{- define "penstock.workerRules" -}}
+{{ include "penstock.runRules" . }}
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+- apiGroups: [penstock.dev]
+  resources: [workpools]
+  verbs: [get]
 {{- end }}

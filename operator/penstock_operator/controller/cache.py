@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from penstock.api import labels
+from penstock.api.states import TERMINAL
 
 from ..core import nodes, pod_events
 from ..core.diagnosis import Diagnosis
@@ -45,13 +46,25 @@ def _parent(kind: str, body: Body) -> str | None:
     return name
 
 
+def _worker(kind: str, body: Body) -> str | None:
+    """uid of the worker that has the run."""
+    status = (body.get("status") or {}) if kind == "FlowRun" else {}
+    at = status.get("worker")
+    if not at or (status.get("state") or {}).get("type") in TERMINAL:
+        return None
+    exited = (at.get("exited") or {}).get("attempt") == status.get("attempt")
+    return None if exited else str(at["uid"])
+
+
 class ObjectCache:
-    """Bodies by kind, namespace and name; pods also by their run, runs also by their parent."""
+    """Bodies by kind, namespace and name; pods also by their run, runs also by their parent and by their worker."""
 
     def __init__(self) -> None:
         self._objects: dict[str, Bodies] = defaultdict(Bodies)
         self._pods_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._children_of: dict[Ref, set[Ref]] = defaultdict(set)
+        self._runs_in: dict[str, set[Ref]] = defaultdict(set)
+        self._worker_of: dict[Ref, str] = {}
         self._lost_nodes: set[str] = set()
         self._silent_nodes: dict[str, Silence] = {}
         self._departed: dict[str, Body] = {}  # pods that are deleted, by uid, the oldest first
@@ -92,6 +105,10 @@ class ObjectCache:
         parent = _parent(kind, body)
         if parent:
             self._children_of[(ref[0], parent)].add(ref)
+        worker = _worker(kind, body)
+        if worker:
+            self._runs_in[worker].add(ref)
+            self._worker_of[ref] = worker
         return True
 
     def drop(self, kind: str, ref: Ref, version: str | None = None, *, departed: bool = False) -> Body | None:
@@ -123,7 +140,16 @@ class ObjectCache:
             children.discard(ref)
             if not children:
                 self._children_of.pop((ref[0], parent), None)
+        worker = self._worker_of.pop(ref, None) if kind == "FlowRun" else None
+        if worker:
+            self._runs_in[worker].discard(ref)
+            if not self._runs_in[worker]:
+                del self._runs_in[worker]
         return body
+
+    def runs_in(self, worker: str) -> frozenset[Ref]:
+        """Runs that the worker with that uid has, and that have not ended."""
+        return frozenset(self._runs_in.get(worker, ()))
 
     def parents(self, namespace: str) -> Iterable[str]:
         """Names of the runs that made those of the namespace that are under way."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from penstock.api import labels
+from penstock.api import labels, names
 from penstock.results.urls import StorageUrl
 
 from .. import metrics
@@ -26,6 +26,7 @@ from ..cluster import (
     FLOW_DEPLOYMENTS,
     FLOW_RUNS,
     JOBS,
+    LEASES,
     LOW_RATE,
     NODES,
     PODS,
@@ -46,6 +47,7 @@ from ..reconcile.podlogs import PodLogs
 from ..reconcile.retention import Retention
 from ..reconcile.revisions import Revisions
 from ..reconcile.sources import Key, Read, Requeue
+from ..reconcile.workers import WorkerPods
 from . import slots, unreconciled
 from .cache import ObjectCache
 from .counts import Counts
@@ -58,6 +60,7 @@ from .leadership import Leadership
 from .queue import KeyQueue
 from .settled import SettledRuns
 from .waiting import Waiting
+from .workers import Workers, is_worker
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +77,7 @@ MAX_STILLNESS = 180.0
 MAX_WORK = 600.0  # far more than one look can wait for while the API server answers
 RETENTION, COPIES, LOGS = "retention", "copies", "logs"  # tasks of the housekeeping
 LOGS_AT_ONCE = 4
+WORKERS = "Workers"  # kind of the keys by which pools have their workers reconciled
 REMEMBERED_TOUCHES = 1000
 TTL_TEXT = re.compile(r"[0-9]{1,9}")
 
@@ -147,8 +151,14 @@ class Controller:
         self._acts = False  # workers run
         self.logs = PodLogs(cluster, self.cache, log_archives, clock, self._log_kept)
         self._log_keeping = Housekeeping({LOGS: self.logs.reconcile}, clock, LOGS_AT_ONCE)
+        self.workers = Workers(cluster, self.cache, clock, self._workers_named, self._run_named, self._awaiting_workers)
+        self.worker_pods = WorkerPods(cluster, self.workers, defaults, clock, lambda pool: self.touch("WorkPool", pool))
         self._fresh_reads = FreshReads(cluster)
-        self.slots = slots.Slots(clock, lambda key: self.queue.add(("FlowRun", key), first=True))
+        self.slots = slots.Slots(
+            clock,
+            lambda key: self.queue.add(("FlowRun", key), first=True),
+            lambda pool: self.queue.add((WORKERS, pool)),
+        )
         self.runs = FlowRuns(
             cluster,
             self.cache,
@@ -160,14 +170,21 @@ class Controller:
             late_after,
             self.logs,
             self._reads,
+            self.workers,
         )
-        self._reconcilers: dict[str, Reconciler] = {"FlowRun": self.runs.reconcile, "Pod": self._pod_ttl}
+        self._reconcilers: dict[str, Reconciler] = {
+            "FlowRun": self.runs.reconcile,
+            "Pod": self._pod_ttl,
+            "Lease": self.workers.look,
+            WORKERS: self.worker_pods.reconcile,
+        }
         self._where: tuple[str | None, ...] = namespaces or (None,)
         where = self._where
         managed = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE}"
         self.informers = [
             self._informer("Pod", Selection(PODS, where, label_selector=managed)),
             self._informer("Job", Selection(JOBS, where, label_selector=managed)),
+            self._informer("Lease", Selection(LEASES, where, label_selector=f"{labels.COMPONENT}={labels.WORKER}")),
             self._informer("FlowRun", Selection(FLOW_RUNS, where, field_selector="status.settled!=true")),
             *(
                 self._slots_informer(Selection(resource, where))
@@ -250,10 +267,14 @@ class Controller:
     def _changed(self, kind: str, body: Body) -> None:
         body["kind"] = kind
         name = body["metadata"]["name"]
+        if kind == "Lease" and not name.startswith(names.worker_lease("")):
+            return  # whoever may write other Leases, as runs may write their locks, makes no workers by that
         before = self.cache.of_node(name)
         if not self.cache.put(kind, body):
             return
-        if kind != "Node":
+        if kind == "Lease":
+            self.due.at((kind, Key(body["metadata"]["namespace"], name)), self.workers.heard_lease(body))
+        elif kind != "Node":
             self._name(kind, body)
         elif self.cache.of_node(name) != before:
             self._name_runs_on(name)
@@ -271,17 +292,26 @@ class Controller:
                 if self._leads and self.slots.knows(Key(*ref)):
                     self.queue.add((kind, Key(*ref)), first=True)
             self._name_relatives(Key(*ref), body)
+            if body is not None:
+                self.workers.heard_run(body)
+        elif kind == "Lease":
+            if self.cache.get(kind, Key(*ref)) is None:
+                self.due.drop((kind, Key(*ref)))
+                self.workers.lost_lease(Key(*ref))
         elif body is not None:
-            self._name(kind, body)
+            self._name(kind, body, gone=True)
 
-    def _name(self, kind: str, body: Body) -> None:
+    def _name(self, kind: str, body: Body, *, gone: bool = False) -> None:
         """Queue the keys that an object concerns."""
+        if kind == "Pod" and is_worker(body):
+            self.workers.heard_pod(body, gone=gone)
         if not self._leads:
             return
         namespace = body["metadata"].get("namespace") or ""
         if kind == "FlowRun":
             key = Key(namespace, body["metadata"]["name"])
             self.queue.add((kind, key))
+            self.workers.heard_run(body)
             status = body.get("status") or {}
             if "pod" not in status or "endTime" in status:
                 self._name_relatives(key, body)
@@ -304,6 +334,23 @@ class Controller:
         parent = ((body or {}).get("spec") or {}).get("parent")
         if parent and self.cache.run(Key(key.namespace, parent["name"])):
             self.queue.add(("FlowRun", Key(key.namespace, parent["name"])))
+
+    def _workers_named(self, pool: Key) -> None:
+        """The workers of a pool, or what they have, changed: scale them, and look at runs that wait for one."""
+        self.slots.room(pool, self.workers.room(pool))
+        if not self._leads:
+            return
+        if self.workers.open(pool):
+            self.touch(WORKERS, pool)
+        else:
+            self.queue.add((WORKERS, pool))
+
+    def _run_named(self, key: Key) -> None:
+        if self._leads:
+            self.queue.add(("FlowRun", key))
+
+    def _awaiting_workers(self, pool: Key) -> int:
+        return self.slots.awaiting_workers(pool) + self.waiting.count((WORKERS, *pool))
 
     def _name_runs_on(self, node: str) -> None:
         for pod in list(self.cache.objects("Pod")):
@@ -409,6 +456,7 @@ class Controller:
         self._log_keeping.clear()
         self.revisions.clear()
         self.slots.close()
+        self.workers.clear()
         self._leads = True
         for informer in self.informers:
             informer.relist()
@@ -565,6 +613,8 @@ class Controller:
                 self.queue.add(work)
             else:
                 self.waiting.wait(work, wanted)
+                if kind == WORKERS:
+                    self.queue.add((WORKERS, Key(work[1].namespace, name)))
                 self.due.at(work, self._clock() + SAFETY)
         if again.at:
             self.due.at(work, again.at)

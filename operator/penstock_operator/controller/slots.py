@@ -55,8 +55,15 @@ class Known:
 class Slots:
     """All slots of all namespaces. One event loop."""
 
-    def __init__(self, clock: Callable[[], datetime], named: Callable[[Key], None]) -> None:
-        self._clock, self._named = clock, named
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        named: Callable[[Key], None],
+        short: Callable[[Key], None] = lambda _: None,
+    ) -> None:
+        """`short` is called with pools whose workers more runs may be waiting for than before."""
+        self._clock, self._named, self._short = clock, named, short
+        self._rooms: dict[Limit, int] = {}  # of workers
         self._rules: dict[str, dict[Ref, Rule]] = {kind: {} for kind in KINDS}
         self._versions: dict[str, dict[Ref, int]] = {kind: {} for kind in KINDS}
         self._queues: dict[Ref, list[Queue]] = {}  # of a pool, in the order in which they are asked
@@ -147,6 +154,9 @@ class Slots:
                     del self._tagged[(ref[0], tag)]
             return
         assert not isinstance(rule, TagLimit)
+        if isinstance(rule, Pool) and rule.warm:
+            workers = Limit(places.WORKERS, *ref)
+            self._size(workers, self._rooms.get(workers, 0))
         size = None if rule is None else 0 if rule.suspended else rule.limit
         self._size(Limit(kind, *ref), size)
 
@@ -176,6 +186,25 @@ class Slots:
         for uid, known in list(self._known.items()):
             if known.asks is not None and (known.asks.namespace, known.asks.pool) == pool:
                 self._place(uid)
+
+    # What is known of warm workers.
+
+    def room(self, pool: Key, runs: int) -> None:
+        """The workers of a pool can have so many runs at once."""
+        limit = Limit(places.WORKERS, *pool)
+        if self._rooms.get(limit) == runs:
+            return
+        self._rooms[limit] = runs
+        if not runs:
+            del self._rooms[limit]
+        if limit in self.books.bounds:
+            self._size(limit, runs)
+            self._admit()
+
+    def awaiting_workers(self, pool: Key) -> int:
+        """How many runs wait for nothing but a worker of the pool."""
+        standing = self.books.standing.get(Limit(places.WORKERS, *pool), ())
+        return sum(len(self.books.lines[line]) for _, line in standing)
 
     # `reconcile.sources.Slots`
 
@@ -332,6 +361,9 @@ class Slots:
             self.books.bound(first, 0)
         self.books.wait(place.waiting)
         self._count(uid)
+        last = place.waiting.limits[-1]
+        if last.kind == places.WORKERS:
+            self._short(Key(last.namespace, last.name))
         if known.told is not None:
             self._retell[uid] = None
 
@@ -382,6 +414,8 @@ class Slots:
                     self._named(self._known[run.uid].key)
             for line, stop in verdict.stops.items():
                 stood = before[line]
+                if stop.limit.kind == places.WORKERS:
+                    self._short(Key(stop.limit.namespace, stop.limit.name))
                 if stood is not None and stood.limit != stop.limit:
                     self._tell_anew(line)
 

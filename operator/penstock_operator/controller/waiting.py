@@ -30,6 +30,10 @@ class Waiting(Generic[K, W]):
             del self._wanted[key]
         return keys
 
+    def count(self, wanted: W) -> int:
+        """How many wait for `wanted`."""
+        return len(self._keys.get(wanted, ()))
+
     def drop(self, key: K) -> None:
         """`key` waits for nothing."""
         wanted = self._wanted.pop(key, None)

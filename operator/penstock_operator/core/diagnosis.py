@@ -14,6 +14,8 @@ PULL_REASONS = frozenset(
 )
 START_REASONS = frozenset({"RunContainerError", "StartError", "ContainerCannotRun", "CreateContainerError"})
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "PreCreateHookError", "PostStartHookError"})
+PROCESS_REASONS = frozenset({reasons.START_FAILED, reasons.INVALID_CODE, reasons.WORKER_STOPPED})
+"""What a worker may say of a process that ended, beside that memory ran out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,21 @@ def starting(pod: PodView) -> Diagnosis | None:
     return None
 
 
+def restarting(pod: PodView) -> Diagnosis | None:
+    """The container of a pod that goes on whose process ends again and again; None where all of them run."""
+    statuses: list[Body] = pod.status.get("containerStatuses") or []
+    for status in statuses:
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        last = (status.get("lastState") or {}).get("terminated") or {}
+        if waiting and last:
+            said = _tail((last.get("message") or "").strip())
+            message = (
+                f"container {status['name']} ended with {_exit(last.get('exitCode') or 0)} and is started again.{said}"
+            )
+            return Diagnosis(reasons.EXITED, message, last.get("exitCode"))
+    return None
+
+
 def _sentence(said: object) -> str:
     """Kubernetes' own words, so that a remedy can follow them."""
     text = str(said or "").strip()
@@ -111,6 +128,33 @@ def ended(pod: PodView) -> Diagnosis:
     return Diagnosis(
         reasons.EXITED, f"the container ended with {_exit(code)} before the run had an end.{_tail(said)}", code
     )
+
+
+def worker_pod_ended(pod: PodView) -> Diagnosis:
+    """Why a worker is lost whose pod is over, or is deleted and was last seen so."""
+    how = ended(pod) if pod.gone or disrupted(pod) is not None else None
+    if how is not None and how.reason in (reasons.EVICTED, reasons.PREEMPTED, reasons.NODE_LOST):
+        return how
+    what = how.message if how else "its pod was deleted"
+    return Diagnosis(reasons.WORKER_LOST, f"worker {pod.name} is gone: {what}")
+
+
+def process_ended(worker: str, exited: Body, *, claimed: bool) -> Diagnosis:
+    """How a process in a warm worker ended, as the worker says, for a run that did not report its own end."""
+    code, reason = exited.get("exitCode"), exited.get("reason") or ""
+    said = _sentence(exited.get("message"))
+    how = f"with {_exit(code)}" if code is not None else "before it could be started"
+    if reason == reasons.OOM_KILLED:
+        message = f"the process in worker {worker} ended {how}, since memory ran out. {said}"
+        remedy = " Raise resources.limits.memory in the pool's template, lower worker.concurrency, or use less."
+        return Diagnosis(reason, message.rstrip() + remedy, code)
+    if reason in PROCESS_REASONS:
+        return Diagnosis(reason, f"the process in worker {worker} ended {how}. {said}".rstrip(), code)
+    if not claimed:
+        message = f"the process in worker {worker} ended {how}, and did not claim the run. {said}"
+        return Diagnosis(reasons.NEVER_CLAIMED, message.rstrip(), code)
+    message = f"the process in worker {worker} ended {how}, before the run had an end. {said}"
+    return Diagnosis(reasons.EXITED, message.rstrip() + " See the run's logs.", code)
 
 
 def disrupted(pod: PodView) -> Body | None:

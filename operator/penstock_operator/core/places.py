@@ -265,6 +265,12 @@ def words(limit: Limit, size: int, *, suspended: bool, kept: bool) -> Words:
     if suspended:
         reason, kind = CLOSED[limit.kind]
         return Words(reason, f"{kind} {limit.name} is suspended; the run starts when spec.suspend is unset")
+    if limit.kind == WORKERS and size == 0:
+        message = f"no worker of WorkPool {limit.name} is ready; the run starts when one is"
+        return Words(reasons.WORKERS_NOT_READY, message, full=True)
+    if limit.kind == WORKERS and not kept:  # without numbers, which change as workers come and go
+        message = f"all workers of WorkPool {limit.name} are busy; the run starts when one has room"
+        return Words(reasons.WORKERS_FULL, message, full=True)
     reason, subject, field = FULL[limit.kind]
     who = subject.format(limit.name)
     if size == 0:

@@ -61,6 +61,8 @@ class Policy:
     """After so long past its time a run that cannot start is called Late."""
     force_after: int | None = None
     """Silence of a node after which its pods are deleted by force; None: never."""
+    retry_silent: bool = False
+    """Whether a worker outside the cluster that fell silent is a loss that `infra_retries` are for."""
     shared_results: bool = False  # another pod finds what this one keeps: the run may be suspended
 
 
@@ -86,5 +88,6 @@ def policy(run: Body, deployment: Body | None, pool: Body | None, late_after: in
             on_preemption=retries.get("onPreemption") or "Retry",
         ),
         late_after=late_after,
+        retry_silent=((pool or {}).get("worker") or {}).get("onWorkerLost") == "Retry",
         force_after=(lost.get("afterSeconds") or DEFAULT_FORCE_AFTER) if lost.get("policy") == "ForceDelete" else None,
     )

@@ -91,24 +91,8 @@ def block_names(flow: Body) -> list[str]:
     return list(dict.fromkeys(flow["spec"].get("blocks") or ()))
 
 
-def held_back(pool: Body) -> Waiting | None:
-    """What the run waits for where its pool cannot have any runs."""
-    if pool["spec"]["type"] == "Process":
-        return Waiting(
-            reasons.POOL_NOT_FOUND,
-            f"WorkPool {pool['metadata']['name']} is of type Process, whose workers this version does not have; "
-            "use a pool of type Pod or Job",
-            "WorkPool",
-            pool["metadata"]["name"],
-        )
-    return None
-
-
 def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, blocks: tuple[Body, ...] = ()) -> Outcome:
     """The outcome for a run whose references were all found."""
-    waiting = held_back(pool)
-    if waiting:
-        return waiting
     wrong = parameters.problems(flow["spec"].get("parameters"), run_parameters(run, deployment))
     if wrong:
         return Refused(reasons.INVALID_PARAMETERS, "; ".join(wrong))
@@ -118,6 +102,9 @@ def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, block
     code = code_problem(flow)
     if code:
         return Refused(reasons.INVALID_CODE, code)
+    unfit = _unfit_for_workers(flow, pool)
+    if unfit:
+        return unfit
     size = sum(len(json.dumps(block["spec"].get("data") or {}).encode()) for block in blocks)
     if size > MAX_BLOCKS:
         return Refused(
@@ -161,11 +148,44 @@ def overrides_refused(pool: Body, *layers: Body) -> str | None:
     allowed = set(DEFAULT_ALLOWED if given is None else given.get("allow") or ())
     extra = sorted({name for layer in layers for name in layer} - allowed)
     if not extra:
-        return None
+        return _too_late_for_workers(pool, *layers) if pool["spec"].get("type") == "Process" else None
     return (
         f"pod.{', pod.'.join(extra)}: WorkPool {pool['metadata']['name']} does not allow it; "
         f"it allows {', '.join(sorted(allowed)) or 'none'} (spec.overrides.allow)"
     )
+
+
+def _too_late_for_workers(pool: Body, *layers: Body) -> str | None:
+    """Which overrides a process in a worker that is there already cannot have."""
+    late = sorted({name for layer in layers for name in layer} - {"env"})
+    secret = next((e["name"] for layer in layers for e in layer.get("env") or () if "valueFrom" in e), None)
+    if not late and secret is None:
+        return None
+    what = f"pod.{', pod.'.join(late)}" if late else f"pod.env: the reference of {secret} to a Secret"
+    return (
+        f"{what}: WorkPool {pool['metadata']['name']} is of type Process, whose workers are there before the run; "
+        "say it in spec.template of the pool, or use a pool of type Pod"
+    )
+
+
+def _unfit_for_workers(flow: Body, pool: Body) -> Refused | None:
+    """Why a flow cannot run in the workers of a pool: their pods are made without knowing of it."""
+    name, spec = pool["metadata"]["name"], pool["spec"]
+    if spec["type"] != "Process":
+        return None
+    if block_names(flow):
+        return Refused(
+            reasons.INVALID_BLOCKS,
+            f"spec.blocks: the workers of WorkPool {name} mount no blocks; use a pool of type Pod or Job",
+        )
+    image = (flow["spec"]["code"].get("image") or {}).get("image")
+    if image and "worker" in spec and image != spec.get("image"):
+        return Refused(
+            reasons.INVALID_CODE,
+            f"spec.code.image: the flow is in image {image}, and the workers of WorkPool {name} are of "
+            f"{spec.get('image') or 'another'}; set spec.image of the pool, or use a pool of type Pod",
+        )
+    return None
 
 
 def code_problem(flow: Body) -> str | None:

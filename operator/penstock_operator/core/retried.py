@@ -11,7 +11,7 @@ from dataclasses import replace
 from penstock.api import reasons
 from penstock.api.sharing import shared_by_pods
 
-from .resolve import Outcome, Refused, Resolution, held_back, overrides_refused, pod_overrides, pool_facts
+from .resolve import Outcome, Refused, Resolution, overrides_refused, pod_overrides, pool_facts
 from .views import Body, RunView
 
 
@@ -59,9 +59,6 @@ def as_before(run: RunView, old: RunView, kept: Body | None, pool: Body) -> Outc
     `kept` is the spec of that revision of the deployment. The pool is as it is now: whoever
     raised its memory wants that, and what it forbids since is forbidden.
     """
-    waiting = held_back(pool)
-    if waiting:
-        return waiting
     problem = overrides_refused(pool, *pod_overrides(run, {"spec": kept} if kept is not None else None))
     if problem:
         return Refused(reasons.INVALID_OVERRIDES, problem)

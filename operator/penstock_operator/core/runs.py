@@ -7,21 +7,21 @@ the attempt is gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 
 from . import changes, children, diagnosis, nodes, pauses
+from .attempts import Assigned, Attempt, Doomed
 from .changes import Change, Condition, Entry
 from .children import ALONE, Family
 from .diagnosis import Diagnosis
-from .nodes import Silence
-from .policy import Policy
+from .policy import InfraRetries, Policy
 from .resolve import Displaced, Outcome, Refused, Resolution, Waiting
-from .views import Body, JobView, PodView, RunView, format_time, parse_time
+from .views import Body, PodView, RunView, format_time, parse_time
 
 S = StateType
 NOTHING = Change()
@@ -34,17 +34,8 @@ GIVE_UP_AFTER = {
     reasons.POD_INVALID: 0,
 }
 CHILDREN_DUE = 10  # seconds after which unfinished subflows of a lost attempt are looked for again
+FREE_LOSSES = 3  # attempts that a worker may take with it before they started, at no cost
 LINGER = 30  # seconds a pod may outlive the state that ended its attempt, such as its own runner's last
-
-
-@dataclass(frozen=True, slots=True)
-class Doomed:
-    """A Pod or Job that must end."""
-
-    kind: str
-    name: str
-    uid: str
-    force: bool = False  # without grace: its kubelet does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,41 +59,6 @@ class Decision:
         return bool(self.change.fields.get("settled"))
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What is seen of the current attempt: its pods (a Job may have had two), its Job; lost and silent nodes."""
-
-    pods: tuple[PodView, ...] = ()
-    job: JobView | None = None
-    lost_nodes: frozenset[str] = frozenset()
-    silent_nodes: Mapping[str, Silence] = field(default_factory=dict)
-    told: Diagnosis | None = None  # why it does not start, where only Events say that
-    departed: PodView | None = None  # the pod that had claimed the run as it was last seen, once it is deleted
-
-    def gone(self, pod: PodView) -> bool:
-        """Whether none of the pod's processes can run any more (ARCHITECTURE section 4.6)."""
-        return pod.gone or pod.node in self.lost_nodes
-
-    @property
-    def live(self) -> tuple[PodView, ...]:
-        return tuple(pod for pod in self.pods if not self.gone(pod))
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing of it runs or can start: no live pod, and no Job that could still make one."""
-        return not self.live and (self.job is None or self.job.finished)
-
-    @property
-    def absent(self) -> bool:
-        return not self.pods and self.job is None
-
-    def doomed(self) -> tuple[Doomed, ...]:
-        """What to delete so that it ends: the Job where there is one, its pods otherwise."""
-        if self.job is not None and not self.job.deleting:
-            return (Doomed("Job", self.job.name, self.job.uid),)
-        return tuple(Doomed("Pod", pod.name, pod.uid) for pod in self.live if not pod.deleting)
-
-
 def needs_resolution(run: RunView) -> bool:
     """Whether `decide` wants the run's references looked up."""
     return run.type in (None, S.SCHEDULED) and not run.deleting and not run.cancelled and not run.in_parent
@@ -124,11 +80,21 @@ def decide(
     `displaced`: it gives way to others of its deployment.
     """
     if run.deleting or run.settled:
-        return Decision(delete=attempt.doomed() if run.deleting else ())
+        return _through_worker(run, Decision(delete=attempt.doomed() if run.deleting else ()))
     if run.in_parent:
         return _within_parent(run, family.parent, now)
     decision = _next(run, attempt, outcome, policy, now, confirmed=confirmed, family=family, displaced=displaced)
-    return _upon_nodes(run, attempt, decision, policy, now, confirmed=confirmed)
+    return _through_worker(run, _upon_nodes(run, attempt, decision, policy, now, confirmed=confirmed))
+
+
+def _through_worker(run: RunView, decision: Decision) -> Decision:
+    """The decision, with the wish to end a process in a worker written where the worker reads it."""
+    if not any(doomed.kind == "Worker" for doomed in decision.delete):
+        return decision
+    change = decision.change
+    fields = {**change.fields, "worker": {**run.status["worker"], "end": True}}
+    rest = tuple(doomed for doomed in decision.delete if doomed.kind != "Worker")
+    return replace(decision, change=replace(change, fields=fields), delete=rest)
 
 
 def _upon_nodes(
@@ -183,13 +149,20 @@ def _next(
     wanted = run.suspend and not attempt.over and (run.type is S.PENDING or policy.shared_results)
     if wanted or pauses.stopping(run):
         return _stop(run, attempt, confirmed=confirmed)
+    if isinstance(attempt, Assigned):
+        return _watch_process(run, attempt, policy, now, confirmed=confirmed)
     if run.type is S.PENDING:
         return _await_claim(run, attempt, policy, now, confirmed=confirmed)
     decision = _watch(run, attempt, policy, now, confirmed=confirmed)
     if decision.change.entries:
         return decision
-    told = pauses.told(run, shared=policy.shared_results)
+    told = _told(run, policy).conditions
     return replace(decision, change=replace(decision.change, conditions=(*decision.change.conditions, *told)))
+
+
+def _told(run: RunView, policy: Policy) -> Change:
+    """What is said of a wish to suspend a run that goes on."""
+    return Change(conditions=pauses.told(run, shared=policy.shared_results))
 
 
 def _within_parent(run: RunView, parent: RunView | None, now: datetime) -> Decision:
@@ -246,7 +219,7 @@ def _wait_for_resume(run: RunView, attempt: Attempt, now: datetime, *, confirmed
     if verdict.entry.type.terminal:
         return Decision(_end(run, verdict.entry, now))
     fields: Body = {} if verdict.answers is None else {"answers": verdict.answers}
-    return Decision(Change((verdict.entry,), fields, ("pod", "pause"), verdict.conditions), due=now)
+    return Decision(Change((verdict.entry,), fields, (*_claim(run), "pause"), verdict.conditions), due=now)
 
 
 def _stop(run: RunView, attempt: Attempt, *, confirmed: bool) -> Decision:
@@ -258,9 +231,14 @@ def _stop(run: RunView, attempt: Attempt, *, confirmed: bool) -> Decision:
     if run.type is S.PENDING:
         message = f"attempt {run.attempt} was taken back before it started: spec.suspend was set; unset, the run starts"
         entry = Entry(S.SCHEDULED, reasons.SUSPEND_REQUESTED, message)
-        return Decision(Change((entry,), remove=("pod",), conditions=(pauses.stopped(),)))
+        return Decision(Change((entry,), remove=_claim(run), conditions=(pauses.stopped(),)))
     entry, pause = pauses.stop(run)
-    return Decision(Change((entry,), {"pause": pause}, ("pod",), (pauses.stopped(),)))
+    return Decision(Change((entry,), {"pause": pause}, _claim(run), (pauses.stopped(),)))
+
+
+def _claim(run: RunView) -> tuple[str, ...]:
+    """What an attempt leaves in the status, which the next one is not to find."""
+    return ("pod", "worker") if "worker" in run.status else ("pod",)
 
 
 def _end(run: RunView, entry: Entry, now: datetime) -> Change:
@@ -288,13 +266,14 @@ def _cancel(
         entry = Entry(S.CANCELLED, reason, f"{asked}; the run was suspended")
         return Decision(_end(run, entry, now)) if confirmed else Decision(confirm=True)
     if run.type is not S.CANCELLING:
-        entry = Entry(S.CANCELLING, reason, f"{asked}; waiting for the pod to end")
+        entry = Entry(S.CANCELLING, reason, f"{asked}; waiting for the {attempt.what} to end")
         return Decision(Change((entry,)), delete=attempt.doomed())
     if not attempt.over:
         return Decision(delete=attempt.doomed())
     if not confirmed:
         return Decision(confirm=True)
-    entry = Entry(S.CANCELLED, run.state.get("reason") or reason, "the run was cancelled and its pod has ended")
+    message = f"the run was cancelled and its {attempt.what} has ended"
+    entry = Entry(S.CANCELLED, run.state.get("reason") or reason, message)
     return Decision(_end(run, entry, now))
 
 
@@ -335,7 +314,9 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
         return Decision(due=retry_at)
     number = run.attempt + 1
     accepted = () if run.type else (Entry(S.SCHEDULED, reasons.ACCEPTED, outcome.said),)
-    pending = Entry(S.PENDING, reasons.LAUNCHED, f"attempt {number}: waiting for its pod to start")
+    warm = outcome.status.get("poolType") == "Process"
+    waits = "waiting for a worker" if warm else "waiting for its pod to start"
+    pending = Entry(S.PENDING, reasons.LAUNCHED, f"attempt {number}: {waits}")
     fields: Body = {"attempt": number}
     if outcome.status != run.resolved:
         fields["resolved"] = outcome.status
@@ -344,7 +325,19 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
         if outcome.parameters != (run.spec.get("parameters") or {}):
             fields["parameters"] = outcome.parameters
     change = Change((*accepted, pending), fields, remove=("pod",), conditions=(*resolved, *_pod_condition_reset(run)))
-    return Decision(change, create=True, launches=outcome)
+    return Decision(change, create=not warm, launches=outcome)
+
+
+def assigned(decision: Decision, worker: Body) -> Decision:
+    """The launching decision of a run in a pool of type Process, with the worker that it is given to: `name`, `uid`,
+    and `env` where there is one."""
+    change = decision.change
+    number = change.fields["attempt"]
+    pending = replace(change.entries[-1], message=f"attempt {number}: given to worker {worker['name']}")
+    fields = {**change.fields, "worker": {**worker, "attempt": number}}
+    remove = tuple(name for name in change.remove if name != "worker")
+    change = replace(change, entries=(*change.entries[:-1], pending), fields=fields, remove=remove)
+    return replace(decision, change=change)
 
 
 def _waiting(run: RunView, outcome: Waiting, late_since: datetime | None) -> tuple[Entry, ...]:
@@ -439,6 +432,44 @@ def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, 
     return Decision(Change(conditions=conditions), due=deadline)
 
 
+def _watch_process(run: RunView, attempt: Assigned, policy: Policy, now: datetime, *, confirmed: bool) -> Decision:
+    """An attempt in a worker: claimed it runs user code; before that the worker has yet to start it."""
+    claimed = run.type is not S.PENDING
+    limit = policy.active_deadline if claimed else policy.pending_deadline
+    start = (pauses.active_since(run) if claimed else None) or run.entered or now
+    deadline = start + timedelta(seconds=limit) if limit else None
+    exceeded = deadline is not None and now >= deadline
+    patience = deadline + timedelta(seconds=LINGER) if deadline else None
+    # What has not claimed the run never will once the run has gone on, so nobody has to wait for a worker that is mute.
+    mute = not claimed and attempt.ending and patience is not None and now >= patience
+    if not attempt.over and not mute:
+        due = patience if exceeded and not claimed else None if exceeded else deadline
+        decision = Decision(delete=attempt.doomed() if exceeded else (), due=due)
+        return replace(decision, change=_told(run, policy)) if claimed else decision
+    if not confirmed:
+        return Decision(confirm=True)
+    if exceeded and attempt.ending and claimed:
+        message = f"the run was active for longer than activeDeadlineSeconds ({limit})"
+        return Decision(_end(run, Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, message, StateName.TIMED_OUT), now))
+    if exceeded and attempt.ending:
+        message = f"worker {attempt.worker} did not run user code within pendingDeadlineSeconds"
+        return _lost(run, Diagnosis(reasons.PENDING_DEADLINE_EXCEEDED, message), policy, now)
+    why = attempt.how_it_ended(claimed=claimed)
+    gone = attempt.exited is None or why.reason == reasons.WORKER_STOPPED
+    if gone and not claimed and _lost_before(run) < FREE_LOSSES:
+        message = f"attempt {run.attempt} was taken back before it started: {why.message}"
+        return Decision(Change((Entry(S.SCHEDULED, reasons.WORKER_LOST, message),), remove=_claim(run)), due=now)
+    final = attempt.exited is None and attempt.loss is not None and attempt.loss.silent and not policy.retry_silent
+    return _lost(run, why, replace(policy, infra_retries=InfraRetries()) if final else policy, now)
+
+
+def _lost_before(run: RunView) -> int:
+    """How many attempts in a row a lost worker took with it before they had started."""
+    steps = [entry for entry in run.history if entry["type"] != S.PENDING]
+    backwards = takewhile(lambda entry: entry["reason"] == reasons.WORKER_LOST, reversed(steps))
+    return sum(entry["name"] == S.SCHEDULED for entry in backwards)
+
+
 def _mended(known: Body | None, attempt: Attempt) -> tuple[Condition, ...]:
     """What to say once the cause that was told has passed: an old one must not be blamed for a later end."""
     if known is None or known["status"] != "False":
@@ -523,4 +554,6 @@ def _lost(run: RunView, why: Diagnosis, policy: Policy, now: datetime) -> Decisi
         return Decision(_end(run, Entry(S.CRASHED, why.reason, why.message + spent), now))
     entry = Entry(S.SCHEDULED, why.reason, f"attempt {run.attempt} was lost: {why.message}", StateName.AWAITING_RETRY)
     fields = {} if retries.free(why) else {"infraRetries": used + 1}
-    return Decision(Change((entry,), fields, remove=("pod", *(("pause",) if "pause" in run.status else ()))), due=now)
+    return Decision(
+        Change((entry,), fields, remove=(*_claim(run), *(("pause",) if "pause" in run.status else ()))), due=now
+    )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from penstock.api import labels
+from penstock.api import labels, names, workers
 from penstock.api.states import StateType
 
 Body = dict[str, Any]
@@ -231,3 +231,65 @@ class JobView:
     def finished(self) -> bool:
         conditions = (self.body.get("status") or {}).get("conditions") or []
         return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
+
+
+@dataclass(frozen=True)
+class LeaseView:
+    """The Lease of a warm worker."""
+
+    body: Body
+
+    @cached_property
+    def metadata(self) -> Body:
+        return self.body["metadata"]  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> str:
+        """Name of the Lease."""
+        return str(self.metadata["name"])
+
+    @property
+    def worker(self) -> str:
+        """Name of the worker."""
+        return self.name.removeprefix(names.worker_lease(""))
+
+    @property
+    def pool(self) -> str:
+        """The pool whose runs it takes; empty for none."""
+        return str((self.metadata.get("labels") or {}).get(labels.POOL) or "")
+
+    @cached_property
+    def spec(self) -> Body:
+        return self.body.get("spec") or {}
+
+    @property
+    def holder(self) -> str:
+        """uid of the worker that holds it; empty for nobody."""
+        return str(self.spec.get("holderIdentity") or "")
+
+    @property
+    def seconds(self) -> int:
+        """How long it is good for once it is renewed."""
+        said = self.spec.get("leaseDurationSeconds") or workers.LEASE_SECONDS
+        return min(max(int(said), workers.LEASE_SECONDS), workers.LONGEST_LEASE)
+
+    @property
+    def beat(self) -> tuple[str, str]:
+        """What each renewal changes, as an edit of its labels does not."""
+        return self.holder, str(self.spec.get("renewTime") or "")
+
+    @cached_property
+    def facts(self) -> workers.WorkerFacts | None:
+        """What the worker that holds it says of itself; None where that makes no sense."""
+        said = workers.facts((self.metadata.get("annotations") or {}).get(labels.WORKER_FACTS))
+        return said if said and said.uid == self.holder else None
+
+    @property
+    def managed(self) -> bool:
+        """Whether the operator made its pod, which then says whether the worker lives."""
+        return self.facts is not None and self.facts.pod is not None
+
+    @property
+    def drains(self) -> bool:
+        """Whether it takes no more runs."""
+        return (self.metadata.get("annotations") or {}).get(labels.DRAIN) == "true"

@@ -14,6 +14,13 @@ from .merging import merged
 Body = dict[str, Any]
 
 USER = 65532
+POD_SECURITY: Body = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 GRACE_SECONDS = 30
 DEFAULT_POD_TTL = 3600
 TTL = f"{labels.GROUP}/ttl-seconds-after-finished"
@@ -105,11 +112,11 @@ def template(launch: Launch) -> Body:
     }
     image = launch.run["status"]["resolved"].get("image")
     try:
-        body: Body = merged(own, _given(launch.pool.get("template") or {}))
-        _flow_container(body)  # before anything is laid upon it, which would hide what it is
+        body: Body = merged(own, given(launch.pool.get("template") or {}))
+        flow_container(body)  # before anything is laid upon it, which would hide what it is
         for layer in ({"env": settings}, *launch.overrides):
             body = merged(body, _override(layer))
-        flow = _flow_container(body)
+        flow = flow_container(body)
         credentials = results.credentials(launch.pool, flow.get("envFrom"))
         if credentials:
             reserved["envFrom"] = credentials
@@ -127,7 +134,7 @@ def _logs(pool: Body) -> dict[str, str]:
     return {labels.LOGS_ARCHIVE: archive["url"]} if archive else {}
 
 
-def _flow_container(body: Body) -> Body:
+def flow_container(body: Body) -> Body:
     """The container of user code. Raises TypeError where there is none."""
     for container in body["spec"]["containers"]:
         if container["name"] == labels.CONTAINER:
@@ -136,8 +143,8 @@ def _flow_container(body: Body) -> Body:
     raise TypeError(f"spec.containers is {body['spec']['containers']!r}")
 
 
-def _given(template: Body) -> Body:
-    """What a pool's template may say."""
+def given(template: Body) -> Body:
+    """What a pool's template may say. Raises AttributeError or TypeError where it has another shape."""
     spec = {key: value for key, value in (template.get("spec") or {}).items() if key not in RESERVED_SPEC}
     given = template.get("metadata") or {}
     meta = {key: _foreign(given.get(key) or {}) for key in ("labels", "annotations")}
@@ -178,13 +185,7 @@ def _spec(launch: Launch) -> Body:
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }

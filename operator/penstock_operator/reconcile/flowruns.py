@@ -18,6 +18,7 @@ from ..cluster import (
     FLOW_RUNS,
     FLOWS,
     JOBS,
+    LEASES,
     NODES,
     PODS,
     WORK_POOLS,
@@ -32,16 +33,17 @@ from ..cluster import (
     ResourceType,
     Unavailable,
 )
-from ..core import changes, pod_events, resolve, retried, runs
+from ..core import attempts, changes, pod_events, resolve, retried, runs
+from ..core.attempts import Attempt
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
 from ..core.policy import DEFAULT_LATE_AFTER, policy
-from ..core.runs import Attempt, Decision
+from ..core.runs import Decision
 from ..core.views import JobView, PodView, RunView
-from ..launch import jobs, pods
+from ..launch import jobs, pods, workers
 from ..launch.pods import Defaults, InvalidTemplate, Launch
 from .revisions import Revisions
-from .sources import Body, Cache, Clock, Events, Grant, Key, Logs, Read, Requeue, Slots
+from .sources import Body, Cache, Clock, Events, Grant, Key, Logs, Read, Requeue, Slots, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +82,12 @@ class FlowRuns:
         late_after: int = DEFAULT_LATE_AFTER,
         logs: Logs | None = None,
         reads: Callable[[Key], Read] | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """`reads`: by what to read the references of a run that is being looked at, as they were after it was named."""
         self._cluster, self._cache, self._revisions = cluster, cache, revisions
         self._events, self._defaults, self._clock, self._late_after = events, defaults, clock, late_after
-        self._slots, self._logs = slots, logs
+        self._slots, self._logs, self._workers = slots, logs, workers
         self._reads = reads or (lambda _: cluster.get)
         self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
@@ -127,6 +130,9 @@ class FlowRuns:
                     raise outdated.refusal from outdated
                 logger.debug("run %s/%s changed meanwhile: %s", *key, outdated)
                 again = Requeue()
+            finally:
+                if decision.launches and self._workers is not None:
+                    self._workers.settle(run)
             if again is None:
                 return self._requeue(decision)
             if again.at is not None:
@@ -150,6 +156,8 @@ class FlowRuns:
             return None
         self._cache.remember(body)
         run = RunView(body)
+        if "worker" in run.status:
+            await self._fresh_worker(run)
         if run.resolved.get("poolType") == "Job":
             name = names.pod(run.name, run.attempt)
             job = await self._cluster.get(JOBS, key.namespace, name)
@@ -175,6 +183,14 @@ class FlowRuns:
                 self._cache.remember({**known, "kind": "Node"})
         return body
 
+    async def _fresh_worker(self, run: RunView) -> None:
+        """The Lease of the run's worker, then its pod, where that is one which the operator has made."""
+        assert self._workers is not None
+        name = run.status["worker"]["name"]
+        lease = await self._cluster.get(LEASES, run.namespace, names.worker_lease(name))
+        pod = await self._cluster.get(PODS, run.namespace, name)
+        self._workers.read(Key(run.namespace, name), lease, pod)
+
     async def _decide(self, run: RunView, read: Read, *, confirmed: bool) -> Decision:
         family = await self._family(run)
         if runs.needs_resolution(run):
@@ -196,9 +212,29 @@ class FlowRuns:
                 self._account(run)
             return decision
         answer = self._slots.ask(run, decision.launches.status["pool"]["name"], _said(decision.launches))
-        if isinstance(answer, Grant):
-            return runs.admitted(decision, run, answer.admitted)
-        return decide(answer)
+        if not isinstance(answer, Grant):
+            return decide(answer)
+        decision = runs.admitted(decision, run, answer.admitted)
+        if decision.launches is None or decision.launches.status["poolType"] != "Process":
+            return decision
+        worker = self._assign(run, decision.launches)
+        return decide(worker) if isinstance(worker, resolve.Waiting) else runs.assigned(decision, worker)
+
+    def _assign(self, run: RunView, launches: resolve.Resolution) -> Body | resolve.Waiting:
+        """The worker that a run is given to, as `status.worker` says it; or that it waits for one."""
+        assert self._workers is not None
+        pool = launches.status["pool"]["name"]
+        if "resourceVersion" in (launches.pool.get("metadata") or {}):
+            self._workers.heard_pool(launches.pool)
+        awaited = "task" in run.spec and bool(run.parent.get("awaited"))  # by a run that has a place meanwhile
+        worker = self._workers.choose(run, pool, beyond=awaited)
+        if worker is None:
+            message = f"no worker of WorkPool {pool} is ready; the run starts when one is"
+            return resolve.Waiting(reasons.WORKERS_NOT_READY, message, "Workers", pool)
+        overrides = [(launches.deployment or {}).get("spec", {}).get("pod") or {}, self._inherited(run)]
+        overrides.append(run.spec.get("pod") or {})
+        env = workers.variables(launches.status, launches.pool["spec"], overrides)
+        return {"name": worker.name, "uid": worker.uid, **({"env": env} if env else {})}
 
     def _queued(self, run: RunView) -> References | None:
         """What a run waits for that could start but for slots: it was resolved before, and will be when it has them."""
@@ -227,6 +263,8 @@ class FlowRuns:
         return Family(None if parent is None else RunView(parent), unfinished)
 
     def _attempt(self, run: RunView) -> Attempt:
+        if "worker" in run.status:
+            return self._in_worker(run)
         key = Key(run.namespace, run.name)
         seen = tuple(
             PodView(pod)
@@ -240,6 +278,19 @@ class FlowRuns:
         last = self._cache.departed(run.claimed_uid) if run.claimed_uid else None
         departed = PodView(last) if last is not None else None
         return Attempt(seen, mine, self._cache.lost_nodes(), self._cache.silent_nodes(), told, departed)
+
+    def _in_worker(self, run: RunView) -> Attempt:
+        assert self._workers is not None
+        name, last = run.status["worker"]["name"], self._cache.departed(run.status["worker"]["uid"])
+        return attempts.in_worker(
+            run,
+            self._workers.lease(run.namespace, name),
+            self._workers.pod(run.namespace, name),
+            silent=self._workers.silent(run.namespace, name),
+            departed=PodView(last) if last is not None else None,
+            lost_nodes=self._cache.lost_nodes(),
+            silent_nodes=self._cache.silent_nodes(),
+        )
 
     async def _revised(self, run: RunView, what: str) -> Body | None:
         name = (run.resolved.get(what) or {}).get("revision")

@@ -11,7 +11,8 @@ from ..cluster import ResourceType
 from ..core import resolve
 from ..core.diagnosis import Diagnosis
 from ..core.nodes import Silence
-from ..core.views import RunView
+from ..core.views import LeaseView, PodView, RunView
+from ..core.workers import Member, Worker
 
 Body = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -110,6 +111,52 @@ class Slots(Protocol):
 
     def release(self, key: Key) -> None:
         """Nothing is left of those."""
+
+
+class Workers(Protocol):
+    """Who knows the warm workers."""
+
+    def lease(self, namespace: str, worker: str) -> LeaseView | None:
+        """The Lease of the worker of that name."""
+
+    def pod(self, namespace: str, worker: str) -> PodView | None:
+        """The pod of that name, where it is a worker's that the operator has made."""
+
+    def silent(self, namespace: str, worker: str) -> bool:
+        """Whether that Lease has not changed for as long as it is good for."""
+
+    def of_pool(self, pool: Key) -> list[Worker]:
+        """The workers of a pool."""
+
+    def members(self, pool: Key) -> list[Member]:
+        """The pods that the operator has made as workers of a pool."""
+
+    def pool(self, pool: Key) -> Body | None:
+        """The pool as it was last heard of; None where it is gone, or was not heard of yet."""
+
+    def heard_pool(self, body: Body) -> None:
+        """A pool was read, or has changed."""
+
+    def lost_pool(self, pool: Key) -> None:
+        """A pool is gone."""
+
+    def read(self, worker: Key, lease: Body | None, pod: Body | None) -> None:
+        """What consistent reads found under the names of a worker's Lease and pod."""
+
+    def choose(self, run: RunView, pool: str, *, beyond: bool) -> Worker | None:
+        """A worker for the run, which has a place of it from now on, by this promise until `settle`; None for none.
+
+        `beyond`: one that is full will do, too.
+        """
+
+    def queued(self, pool: Key) -> int:
+        """How many runs wait for nothing but a worker of the pool."""
+
+    def settle(self, run: RunView) -> None:
+        """What was chosen for the run is written by now, or will not be."""
+
+    def drain(self, pool: Key, names_: Iterable[str]) -> None:
+        """These get no more runs, though their Leases do not say so yet."""
 
 
 class Logs(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from penstock.api import reasons
@@ -10,11 +11,12 @@ from penstock.results.urls import StorageUrl
 
 from ..cluster import PODS, WORK_POOLS, Cluster, Forbidden, Invalid
 from ..core import podlogs
-from ..launch import pods
+from ..launch import pods, workers
 from ..launch.pods import Defaults, InvalidTemplate, Launch
 from . import conditions
 from .conditions import Ready
 from .sources import Body, Clock, Key, Requeue
+from .workers import WorkerPods
 
 AGAIN = timedelta(minutes=1)
 PROBE = "penstock-template-check"
@@ -37,7 +39,11 @@ def probe(pool: Body, defaults: Defaults) -> Body:
             },
         },
     }
-    body = pods.pod(Launch(run, pool["spec"], (), defaults))
+    if pool["spec"]["type"] == "Process":
+        body = workers.pod(pool, 0, "", defaults)
+        body["metadata"]["name"] = PROBE
+    else:
+        body = pods.pod(Launch(run, pool["spec"], (), defaults))
     del body["metadata"]["ownerReferences"]
     return body
 
@@ -46,19 +52,28 @@ class WorkPools:
     """The reconciler of pools."""
 
     def __init__(
-        self, cluster: Cluster, defaults: Defaults, clock: Clock, log_archives: Sequence[StorageUrl] = ()
+        self,
+        cluster: Cluster,
+        defaults: Defaults,
+        clock: Clock,
+        warm: WorkerPods,
+        log_archives: Sequence[StorageUrl] = (),
     ) -> None:
-        """`log_archives`: below these, pools may have logs kept."""
+        """`warm`: of pools of type Process; `log_archives`: below these, pools may have logs kept."""
         self._cluster, self._defaults, self._clock, self._log_archives = cluster, defaults, clock, log_archives
+        self._warm = warm
 
     async def reconcile(self, key: Key) -> Requeue | None:
         """Write the Ready condition; what the API server refuses, it may take later, so it is asked again."""
         body = await self._cluster.get(WORK_POOLS, *key)
         if body is None:
+            self._warm.lost(key)
             return None
+        if body["spec"]["type"] == "Process":
+            self._warm.heard(body)
         ready = await self._ready(body)
         if ready.ok:
-            ready = self._logs(body)
+            ready = replace(self._logs(body), fields=ready.fields)
         await conditions.write(self._cluster, WORK_POOLS, key, body, ready, self._clock)
         refused = ready.reason in (reasons.POD_CREATE_FORBIDDEN, reasons.POD_INVALID)
         return Requeue(self._clock() + AGAIN) if refused else None
@@ -74,15 +89,19 @@ class WorkPools:
         return Ready(True)
 
     async def _ready(self, pool: Body) -> Ready:
-        if pool["spec"]["type"] == "Process":
-            return Ready(
-                False, reasons.INVALID_SPEC, "type Process: this version has no workers; use a pool of type Pod or Job"
-            )
         if pool["spec"].get("suspend"):
             return Ready(False, reasons.POOL_SUSPENDED, "spec.suspend is set: no runs are started")
         if pool["spec"].get("concurrencyLimit") == 0:
             message = "spec.concurrencyLimit is 0: no runs are started; raise or unset it"
             return Ready(False, reasons.LIMIT_ZERO, message)
+        found = await self._template(pool)
+        if found.ok and pool["spec"]["type"] == "Process":
+            return self._warm.ready(pool)
+        return found
+
+    async def _template(self, pool: Body) -> Ready:
+        if pool["spec"]["type"] == "Process" and "worker" not in pool["spec"]:
+            return Ready(True)  # whoever starts its workers has a template of their own
         if conditions.said(pool) == Ready(True):  # of this spec; what changed around it, the next run's pod is told
             return Ready(True)
         try:

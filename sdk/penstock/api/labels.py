@@ -26,6 +26,8 @@ WORKER = "worker"
 
 # Annotations.
 WORKER_FACTS = f"{GROUP}/worker"  # of a worker's Lease: JSON, see `penstock.api.workers`
+WORKER_NUMBER = f"{GROUP}/worker-number"  # of a worker's pod, and what follows: the cause of its name, and
+WORKER_FINGERPRINT = f"{GROUP}/worker-fingerprint"  # what of the pool's spec it was made by
 DRAIN = f"{GROUP}/drain"  # of a worker's Lease, `true`: it gets no more runs
 WORKER_UID = f"{GROUP}/worker-uid"  # of what a worker creates for its runs: who may change it
 CAUSE = f"{GROUP}/cause"  # why an object with a derived name exists; compared when the name is taken
@@ -45,6 +47,7 @@ WORKER_ACCOUNT = "penstock-worker"
 # The container that runs user code, where its source is mounted, and the one beside it in a worker's pod.
 CONTAINER = "flow"
 AGENT_CONTAINER = "agent"
+WORKER_DIR = "/var/run/penstock/worker"  # the sockets between the two, and the files of runs
 CODE_DIR = "/var/run/penstock/code"
 CODE_FILE = "flow.py"
 

@@ -64,7 +64,6 @@ NEVER_CLAIMED = "NeverClaimed"  # the pod ended without claiming the run: image 
 PROTOCOL_MISMATCH = "ProtocolMismatch"
 WORKER_STOPPED = "WorkerStopped"  # the worker was asked to end, and ended its run, or had not begun it
 WORKER_LOST = "WorkerLost"  # the warm worker that had the run is gone, or has fallen silent
-NO_FREE_WORKER = "NoFreeWorker"  # of a run: all workers of its pool are busy; it starts when one is free
 WORKERS_NOT_READY = "WorkersNotReady"  # of a pool of type Process, and its runs: no worker is ready
 PARENT_ENDED = "ParentEnded"  # the attempt of the parent whose process it ran in, or that waited for it, is over
 

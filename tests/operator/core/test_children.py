@@ -9,10 +9,10 @@ import pytest
 
 from builders import flow_run
 from penstock_operator.core import children, runs
+from penstock_operator.core.attempts import Attempt
 from penstock_operator.core.children import Family
 from penstock_operator.core.policy import Policy
 from penstock_operator.core.resolve import Resolution
-from penstock_operator.core.runs import Attempt
 from penstock_operator.core.views import RunView
 
 Json = dict[str, Any]

@@ -16,12 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from builders import flow_run, held, resolved, run_job, run_pod, run_state
 from penstock.api import reasons
 from penstock.api.flowrun import FlowRun
-from penstock.api.states import StateName, StateType, is_legal
+from penstock.api.states import TERMINAL, StateName, StateType, is_legal
 from penstock_operator.core import changes, runs
+from penstock_operator.core.attempts import Assigned, Attempt, Loss
+from penstock_operator.core.diagnosis import Diagnosis
 from penstock_operator.core.nodes import Silence
 from penstock_operator.core.policy import InfraRetries, Policy
 from penstock_operator.core.resolve import Outcome, Refused, Resolution, Waiting
-from penstock_operator.core.runs import GIVE_UP_AFTER, Attempt, Decision
+from penstock_operator.core.runs import GIVE_UP_AFTER, Decision
 from penstock_operator.core.views import JobView, PodView, RunView, format_time
 
 Json = dict[str, Any]
@@ -61,7 +63,14 @@ class Situation:
     @property
     def alive(self) -> bool:
         """Whether anything of the attempt runs, or may start yet."""
+        if isinstance(self.attempt, Assigned):
+            return not self.attempt.over
         return bool(self.attempt.live) or (self.attempt.job is not None and not self.attempt.job.finished)
+
+    @property
+    def mute(self) -> bool:
+        """Whether it has not started, and its worker was asked long ago to end it: the fence is enough then."""
+        return self.run.type is S.PENDING and isinstance(self.attempt, Assigned) and self.attempt.ending
 
 
 rarely = st.sampled_from([False] * 7 + [True])
@@ -113,6 +122,16 @@ attempts = st.builds(
         st.integers(-100, 1000).map(lambda seconds: Silence(SIX + timedelta(seconds=seconds), "is silent")),
         max_size=2,
     ),
+)
+losses = st.builds(
+    lambda reason, silent: Loss(Diagnosis(reason, "it is lost"), silent),
+    st.sampled_from([reasons.WORKER_LOST, reasons.NODE_LOST, reasons.EVICTED]),
+    st.booleans(),
+)
+exits = st.builds(
+    lambda code, reason: {"attempt": 1, "exitCode": code, "reason": reason},
+    st.sampled_from([None, 0, 1, 137]),
+    st.sampled_from(["", "OOMKilled"]),
 )
 seconds = st.none() | st.integers(1, 5000)
 retries = st.builds(
@@ -169,10 +188,32 @@ def bodies(draw: st.DrawFn) -> Json:
 
 
 @st.composite
+def assigned(draw: st.DrawFn, body: Json, seen: Attempt) -> Assigned:
+    """The run is in a warm worker, whose pod is among those that were seen, or outside of the cluster."""
+    worker: Json = {"name": "w", "uid": "pod-uid", "attempt": body["status"]["attempt"]}
+    if draw(st.booleans()):
+        worker["end"] = True
+    body["status"]["worker"] = worker
+    return Assigned(
+        pods=seen.pods[:1],
+        lost_nodes=seen.lost_nodes,
+        silent_nodes=seen.silent_nodes,
+        worker="w",
+        uid="pod-uid",
+        ending="end" in worker,
+        ended=RunView(body).type in TERMINAL,
+        exited=draw(st.none() | exits),
+        loss=draw(st.none() | losses),
+    )
+
+
+@st.composite
 def situations(draw: st.DrawFn) -> Situation:
     """Anything that may be seen of a run and its attempt."""
     body = draw(bodies())
     attempt = draw(attempts) if RunView(body).attempt else Attempt()
+    if RunView(body).type not in (None, S.SCHEDULED) and draw(st.booleans()):
+        attempt = draw(assigned(body, attempt))
     outcome = draw(st.sampled_from(OUTCOMES)) if runs.needs_resolution(RunView(body)) else None
     now = SIX + timedelta(seconds=draw(st.integers(-100, 3000)))
     return Situation(body, attempt, outcome, draw(policies), now, draw(st.booleans()))
@@ -189,7 +230,7 @@ def law(holds: Callable[[Situation], None]) -> Callable[[Situation], None]:
 
 @law
 def no_end_is_decided_while_anything_of_the_attempt_is_alive(at: Situation) -> None:
-    if at.alive:
+    if at.alive and not at.mute:
         assert not any(entry.type.terminal for entry in at.decide().change.entries)
         assert not at.decide().settles
 
@@ -253,7 +294,8 @@ def an_attempt_is_given_up_only_on_what_was_read_afresh(at: Situation) -> None:
 @law
 def only_what_is_alive_is_deleted(at: Situation) -> None:
     found = at.decide()
-    uids = {pod.uid for pod in at.attempt.live if not pod.deleting}
+    in_worker = isinstance(at.attempt, Assigned)
+    uids = {pod.uid for pod in at.attempt.live if not pod.deleting and not in_worker}
     if at.attempt.job and not at.attempt.job.deleting:
         uids = {at.attempt.job.uid}
     assert {doomed.uid for doomed in found.delete if not doomed.force} <= uids
@@ -329,6 +371,11 @@ def a_world_that_stands_still_is_soon_written_down(at: Situation) -> None:
             return
         body = jsonpatch.apply_patch(at.body, ops)
         attempt = at.attempt if RunView(body).attempt == at.run.attempt else Attempt()
+        if isinstance(attempt, Assigned):
+            told = body["status"].get("worker")
+            attempt = (
+                replace(attempt, ending="end" in told, ended=RunView(body).type in TERMINAL) if told else Attempt()
+            )
         outcome = (at.outcome or FOUND) if runs.needs_resolution(RunView(body)) else None
         at = replace(at, body=body, attempt=attempt, outcome=outcome, confirmed=True)
     raise AssertionError(f"still written: {at.patch()}")

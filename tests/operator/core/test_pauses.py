@@ -13,8 +13,9 @@ import builders
 from penstock.api import reasons
 from penstock.api.bounds import MAX_ANSWERS
 from penstock_operator.core import pauses
+from penstock_operator.core.attempts import Attempt
 from penstock_operator.core.policy import Policy
-from penstock_operator.core.runs import Attempt, Decision, decide
+from penstock_operator.core.runs import Decision, decide
 from penstock_operator.core.views import PodView, RunView
 
 Json = dict[str, Any]

@@ -137,7 +137,8 @@ def test_every_valid_object_can_be_read(kind: str) -> None:
         (Limit("WorkQueue", "team", "a"), 1, False, True, "SlotKept", "of WorkQueue a are kept for runs that were"),
         (Limit("tag", "team", "gpu"), 1, False, False, "TagLimitFull", "the limit of tag gpu is full: 1 of 1"),
         (Limit("FlowDeployment", "team", "d"), 0, True, False, "FlowDeploymentSuspended", "spec.suspend is unset"),
-        (Limit("workers", "team", "etl"), 4, False, False, "WorkersFull", "WorkPool etl is full: 4 of 4 (its workers"),
+        (Limit("workers", "team", "etl"), 4, False, False, "WorkersFull", "all workers of WorkPool etl are busy"),
+        (Limit("workers", "team", "etl"), 0, False, False, "WorkersNotReady", "no worker of WorkPool etl is ready"),
     ],
 )
 def test_what_is_told_of_a_limit(

@@ -10,7 +10,7 @@ from builders import GONE, changed, flow_run, good
 from penstock.api import names, reasons
 from penstock.api.flowrun import Resolved
 from penstock_operator.core import resolve
-from penstock_operator.core.resolve import Refused, Resolution, Waiting
+from penstock_operator.core.resolve import Refused, Resolution
 from penstock_operator.core.views import RunView
 
 Json = dict[str, Any]
@@ -73,13 +73,6 @@ def test_what_is_missing_is_waited_for_by_kind_and_name(kind: str, reason: str) 
     waiting = resolve.missing(kind, "x")
     assert (waiting.reason, waiting.kind, waiting.name) == (reason, kind, "x")
     assert f"{kind} x" in waiting.message
-
-
-def test_a_pool_without_workers_is_waited_for() -> None:
-    outcome = resolve.resolve(run(), deployment(), flow(), pool(type="Process"))
-    assert isinstance(outcome, Waiting)
-    kind, reason = "WorkPool", reasons.POOL_NOT_FOUND
-    assert (outcome.kind, outcome.reason) == (kind, reason)
 
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -276,3 +269,67 @@ class TestATaskInAPodOfItsOwn:
         assert isinstance(refused, Refused)
         assert refused.reason == reasons.INVALID_OVERRIDES
         assert "pod.resources: WorkPool default does not allow it" in refused.message
+
+
+WARM = {"type": "Process", "worker": {}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "deployed", "of_flow", "in_pool", "reason", "said"),
+    [
+        pytest.param(
+            {"pod": {"resources": {"limits": {"memory": "1Gi"}}}},
+            None,
+            flow(),
+            pool(**WARM),
+            reasons.INVALID_OVERRIDES,
+            "pod.resources: WorkPool default is of type Process, whose workers are there before the run",
+            id="resources of a pod that is there already",
+        ),
+        pytest.param(
+            {},
+            deployment(pod={"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
+            flow(),
+            pool(**WARM),
+            reasons.INVALID_OVERRIDES,
+            "pod.env: the reference of KEY to a Secret",
+            id="a secret that is not mounted",
+        ),
+        pytest.param(
+            {}, None, flow(blocks=["s3"]), pool(**WARM), reasons.INVALID_BLOCKS, "mount no blocks", id="a block"
+        ),
+        pytest.param(
+            {},
+            None,
+            flow(code={"image": {"image": "flows:7"}}),
+            pool(**WARM, image="flows:6"),
+            reasons.INVALID_CODE,
+            "spec.code.image: the flow is in image flows:7, and the workers of WorkPool default are of flows:6",
+            id="another image",
+        ),
+    ],
+)
+def test_what_workers_cannot_give_is_refused(
+    spec: Json, deployed: Json | None, of_flow: Json, in_pool: Json, reason: str, said: str
+) -> None:
+    outcome = resolve.resolve(run(**spec), deployed, of_flow, in_pool)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == reason
+    assert said in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "of_flow", "in_pool"),
+    [
+        pytest.param({"pod": {"env": [{"name": "A", "value": "1"}]}}, flow(), pool(**WARM), id="variables"),
+        pytest.param(
+            {}, flow(code={"image": {"image": "flows:7"}}), pool(**WARM, image="flows:7"), id="the image of the workers"
+        ),
+        pytest.param(
+            {}, flow(code={"image": {"image": "flows:7"}}), pool(type="Process"), id="workers that people start"
+        ),
+    ],
+)
+def test_what_workers_can_give_is_taken(spec: Json, of_flow: Json, in_pool: Json) -> None:
+    found = resolved(resolve.resolve(run(**spec), None, of_flow, in_pool))
+    assert found.status["poolType"] == "Process"

@@ -11,7 +11,7 @@ from builders import flow_run, resolved
 from penstock.api import names, reasons
 from penstock.api.flowrun import Resolved
 from penstock_operator.core import retried
-from penstock_operator.core.resolve import Refused, Resolution, Waiting
+from penstock_operator.core.resolve import Refused, Resolution
 from penstock_operator.core.views import RunView
 
 Json = dict[str, Any]
@@ -102,12 +102,6 @@ def test_a_row_of_retries_shares_the_results_of_the_first() -> None:
 def test_where_pods_share_nothing_the_history_says_so() -> None:
     said = "retry of etl-1; WorkPool default has no result store that pods share: every task runs again"
     assert outcome(new(), old(), {"type": "Pod"}).said == said
-
-
-def test_a_pool_without_workers_is_waited_for() -> None:
-    found = outcome(new(), old(), {"type": "Process"})
-    assert isinstance(found, Waiting)
-    assert found.reason == reasons.POOL_NOT_FOUND
 
 
 def test_it_may_name_another_pool() -> None:

@@ -12,11 +12,12 @@ from builders import flow_run, held, resolved, run_job, run_pod, run_state
 from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 from penstock_operator.core import runs
+from penstock_operator.core.attempts import Attempt, Doomed
 from penstock_operator.core.diagnosis import Diagnosis
 from penstock_operator.core.nodes import OVERDUE, Silence
 from penstock_operator.core.policy import DEFAULT_PENDING_DEADLINE, InfraRetries, Policy
 from penstock_operator.core.resolve import Outcome, Refused, Resolution, Waiting
-from penstock_operator.core.runs import GIVE_UP_AFTER, LINGER, Attempt, Decision, Doomed
+from penstock_operator.core.runs import GIVE_UP_AFTER, LINGER, Decision
 from penstock_operator.core.views import JobView, PodView, RunView
 
 Json = dict[str, Any]

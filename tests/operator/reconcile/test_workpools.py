@@ -10,15 +10,23 @@ import pytest
 from memory_cluster import Write
 from penstock.results import urls
 from penstock_operator.cluster import Forbidden, Invalid, Unavailable
+from penstock_operator.controller.controller import Controller
 from penstock_operator.launch.pods import Defaults
 from penstock_operator.reconcile import workpools
 from penstock_operator.reconcile.sources import Key, Requeue
+from penstock_operator.reconcile.workers import WorkerPods
 from penstock_operator.reconcile.workpools import AGAIN, PROBE, WorkPools
 from run_stage import NAMESPACE, Stage
 
 Json = dict[str, Any]
 
 DEFAULTS = Defaults("registry.example/penstock:1")
+
+
+def warm(stage: Stage) -> WorkerPods:
+    """Who sees to workers; there are none."""
+    controller = Controller(stage.cluster, DEFAULTS, clock=stage.clock)
+    return controller.worker_pods
 
 
 def reconcile(stage: Stage, error: Exception | None = None) -> tuple[str, str, str]:
@@ -29,7 +37,7 @@ def reconcile(stage: Stage, error: Exception | None = None) -> tuple[str, str, s
             raise error
 
     stage.cluster.before = before
-    reconciler = WorkPools(stage.cluster, DEFAULTS, stage.clock)
+    reconciler = WorkPools(stage.cluster, DEFAULTS, stage.clock, warm(stage))
     again = asyncio.run(reconciler.reconcile(Key(NAMESPACE, "default")))
     body = stage.get("WorkPool", "default")
     assert body is not None
@@ -116,17 +124,11 @@ def test_where_logs_may_not_go_is_said_whatever_is_known_of_the_template(
     url: str, condition: tuple[str, str, str]
 ) -> None:
     stage = Stage(pool={"logs": {"archive": {"url": url}}})
-    reconciler = WorkPools(stage.cluster, DEFAULTS, stage.clock, (urls.parse("s3://team/logs"),))
+    reconciler = WorkPools(stage.cluster, DEFAULTS, stage.clock, warm(stage), (urls.parse("s3://team/logs"),))
     for _ in range(2):
         asyncio.run(reconciler.reconcile(Key(NAMESPACE, "default")))
         (found,) = (stage.get("WorkPool", "default") or {})["status"]["conditions"]
         assert (found["status"], found["reason"], found["message"]) == condition
-
-
-def test_a_pool_of_processes_is_not_of_this_version() -> None:
-    status, reason, message = reconcile(Stage(pool_type="Process"))
-    assert (status, reason) == ("False", "InvalidSpec")
-    assert "use a pool of type Pod or Job" in message
 
 
 @pytest.mark.parametrize(
