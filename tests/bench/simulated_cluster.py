@@ -129,8 +129,8 @@ class SimulatedCluster:
         counts = re.findall(r'^apiserver_request_total{.*,resource="(.*?)".*verb="GET".*} (.+)$', text, re.MULTILINE)
         return sum(int(float(count)) for plural, count in counts if plural in plurals)
 
-    def start_operator(self) -> None:
-        """The operator as its Deployment starts it."""
+    def start_operator(self, **settings: str) -> None:
+        """The operator as its Deployment starts it, in one namespace unless `settings`, of the environment, say so."""
         environment = {
             **os.environ,
             "KUBECONFIG": str(account_kubeconfig(self, cells.SYSTEM, OPERATOR)),
@@ -140,6 +140,7 @@ class SimulatedCluster:
             "PENSTOCK_OPERATOR_METRICS_PORT": "0",
             "PENSTOCK_OPERATOR_IMAGE": "none",
             "PENSTOCK_OPERATOR_NAMESPACES": NAMESPACE,
+            **settings,
         }
         with (self.folder / "operator.log").open("ab") as log:
             command = [sys.executable, "-m", "penstock_operator.main"]
