@@ -165,3 +165,33 @@ def leave(team: Team, pod: str) -> None:
     """The kubelet has ended the pod."""
     path = f"/api/v1/namespaces/{team.namespace}/pods/{pod}"
     team.admin.request("DELETE", path, json={"gracePeriodSeconds": 0})
+
+
+def test_a_job_that_kueue_keeps_suspended_is_waited_for(team: Team, operators: list[OperatorProcess]) -> None:
+    """The test plays Kueue: it suspends the Job, and lets it go long after the pending deadline."""
+    queue = {"kueue.x-k8s.io/queue-name": "team-a"}
+
+    def job() -> Json:
+        found: Json = team.admin.get("Job", team.namespace, "run-1")
+        return found
+
+    spec = {"type": "Job", "pendingDeadlineSeconds": 15, "template": {"metadata": {"labels": queue}}}
+    team.apply("WorkPool", "batch", spec)
+    team.submit("run", workPool="batch")
+    eventually(lambda: team.admin.list("Job", team.namespace)["items"], "the Job")
+    assert job()["metadata"]["labels"].items() >= queue.items()
+    assert not queue.keys() & job()["spec"]["template"]["metadata"]["labels"].keys()
+    team.admin.merge("Job", team.namespace, "run-1", {"spec": {"suspend": True}})
+
+    def admitted() -> tuple[str, str, str] | None:
+        conditions = team.runs()["run"].get("conditions") or []
+        found = next((c for c in conditions if c["type"] == "Admitted"), None)
+        return (found["status"], found["reason"], found["message"]) if found else None
+
+    message = "Job run-1 is suspended until Kueue admits it (LocalQueue team-a)"
+    eventually(lambda: admitted() == ("False", "AwaitingKueue", message), "the condition")
+    time.sleep(16)
+    assert state(team, "run") == ("Pending", "Launched")
+    team.admin.merge("Job", team.namespace, "run-1", {"spec": {"suspend": False}})
+    eventually(lambda: (admitted() or ("",))[0] == "True", "the word that it may start")
+    eventually(lambda: "deletionTimestamp" in job()["metadata"], "the deadline, from then on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from penstock.api import labels, reasons
@@ -57,7 +58,7 @@ def starting(pod: PodView) -> Diagnosis | None:
                 "that its environment and volumes name.",
             )
     for condition in pod.status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+        if condition["type"] == "PodScheduled" and condition["status"] == "False" and not pod.gates:
             return Diagnosis(
                 reasons.UNSCHEDULABLE,
                 f"no node can take the pod: {_sentence(condition.get('message') or condition.get('reason'))} "
@@ -78,6 +79,26 @@ def restarting(pod: PodView) -> Diagnosis | None:
                 f"container {status['name']} ended with {_exit(last.get('exitCode') or 0)} and is started again.{said}"
             )
             return Diagnosis(reasons.EXITED, message, last.get("exitCode"))
+    return None
+
+
+def withheld(pods: Iterable[PodView], job: JobView | None) -> Diagnosis | None:
+    """Who decides when the attempt may start, where it is not the scheduler; None where nobody keeps it back."""
+    if job is not None and job.suspended:
+        if job.kueue:
+            message = f"Job {job.name} is suspended until Kueue admits it (LocalQueue {job.kueue})"
+            return Diagnosis(reasons.AWAITING_KUEUE, message)
+        return Diagnosis(
+            reasons.JOB_SUSPENDED, f"Job {job.name} is suspended; it starts when its spec.suspend is unset"
+        )
+    for pod in pods:
+        if pod.gates and not pod.node:
+            gates = ", ".join(pod.gates)
+            if any(gate.startswith(labels.KUEUE) for gate in pod.gates):
+                message = f"Pod {pod.name} is gated until Kueue admits it (LocalQueue {pod.kueue})"
+                return Diagnosis(reasons.AWAITING_KUEUE, message)
+            message = f"Pod {pod.name} has scheduling gates ({gates}); it starts when whoever set them takes them away"
+            return Diagnosis(reasons.SCHEDULING_GATED, message)
     return None
 
 

@@ -21,7 +21,7 @@ from .children import ALONE, Family
 from .diagnosis import Diagnosis
 from .policy import InfraRetries, Policy
 from .resolve import Displaced, Outcome, Refused, Resolution, Waiting
-from .views import Body, PodView, RunView, format_time, parse_time
+from .views import Body, JobView, PodView, RunView, format_time, parse_time
 
 S = StateType
 NOTHING = Change()
@@ -204,7 +204,8 @@ def _linger(run: RunView, attempt: Attempt, now: datetime) -> Decision:
     patience = (run.entered or now) + again
     if now < patience:
         return Decision(due=patience)
-    return Decision(delete=attempt.doomed() if attempt.live else (), due=now + again)
+    ends = attempt.live or (attempt.job is not None and attempt.job.suspended)
+    return Decision(delete=attempt.doomed() if ends else (), due=now + again)
 
 
 def _wait_for_resume(run: RunView, attempt: Attempt, now: datetime, *, confirmed: bool) -> Decision:
@@ -377,9 +378,8 @@ def _resolved_condition(run: RunView) -> tuple[Condition, ...]:
 
 
 def _pod_condition_reset(run: RunView) -> tuple[Condition, ...]:
-    if run.condition(reasons.POD_READY):
-        return (Condition(reasons.POD_READY, True, reasons.LAUNCHED, "a new attempt was launched"),)
-    return ()
+    types = (reasons.POD_READY, reasons.ADMITTED)
+    return tuple(Condition(t, True, reasons.LAUNCHED, "a new attempt was launched") for t in types if run.condition(t))
 
 
 def _retry_time(run: RunView, policy: Policy) -> datetime | None:
@@ -395,7 +395,15 @@ def _retry_time(run: RunView, policy: Policy) -> datetime | None:
 
 
 def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, confirmed: bool) -> Decision:
-    entered = run.entered or now
+    withheld = diagnosis.withheld(attempt.live, attempt.job)
+    if withheld is not None and not (attempt.job and attempt.job.deleting):
+        return Decision(Change(conditions=(Condition(reasons.ADMITTED, False, withheld.reason, withheld.message),)))
+    admission = run.condition(reasons.ADMITTED)
+    if admission and admission["status"] == "False" and not attempt.absent:
+        told = Condition(reasons.ADMITTED, True, reasons.LAUNCHED, "nothing keeps the attempt back any more")
+        return Decision(Change(conditions=(told,)), due=now)
+    # What kept it back is not counted.
+    entered = max(filter(None, (run.entered, parse_time((admission or {}).get("lastTransitionTime")))), default=now)
     deadline = entered + timedelta(seconds=policy.pending_deadline)
     known = run.condition(reasons.POD_READY)
     cause = next((found for pod in attempt.live if (found := diagnosis.starting(pod))), attempt.told)
@@ -495,6 +503,8 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
         return Decision(Change(conditions=conditions), delete=doomed, due=None if exceeded else deadline)
     if attempt.live:  # a second pod of the Job, which lost the claim
         return Decision(delete=attempt.doomed())
+    if not attempt.over and attempt.job is not None and attempt.job.suspended:
+        return _preempted(attempt, attempt.job)
     if not attempt.over:  # the Job has yet to notice; deleting it would take the pod's last words with it
         return Decision()
     if not confirmed:
@@ -511,8 +521,19 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
     return _lost(run, _how_it_vanished(run, attempt), policy, now)
 
 
+def _preempted(attempt: Attempt, job: JobView) -> Decision:
+    """Its Job was suspended under its pod, as Kueue does to make room: let go on, it would start code a second time."""
+    who = f"Kueue (LocalQueue {job.kueue})" if job.kueue else "somebody"
+    message = f"{who} suspended Job {job.name} while the run was going on, which ended its pod"
+    condition = Condition(reasons.ADMITTED, False, reasons.PREEMPTED, message)
+    return Decision(Change(conditions=(condition,)), delete=attempt.doomed())
+
+
 def _how_it_vanished(run: RunView, attempt: Attempt) -> Diagnosis:
     """Of a claimed pod that is no more: by its last words, where somebody has heard them."""
+    admission = run.condition(reasons.ADMITTED)
+    if admission and (admission["status"], admission["reason"]) == ("False", reasons.PREEMPTED):
+        return Diagnosis(reasons.PREEMPTED, admission["message"])
     pod = attempt.departed
     if pod is not None and (pod.gone or diagnosis.disrupted(pod)):
         return _of_pod(run, attempt, pod)

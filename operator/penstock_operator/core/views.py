@@ -194,6 +194,16 @@ class PodView:
     def node(self) -> str | None:
         return (self.body.get("spec") or {}).get("nodeName")
 
+    @property
+    def gates(self) -> list[str]:
+        """What has to be taken away before the scheduler looks at it."""
+        return [str(gate.get("name")) for gate in (self.body.get("spec") or {}).get("schedulingGates") or []]
+
+    @property
+    def kueue(self) -> str | None:
+        """Kueue's queue that it is in."""
+        return (self.metadata.get("labels") or {}).get(labels.KUEUE_QUEUE)
+
     def container(self, name: str = labels.CONTAINER) -> Body:
         """Status of one container; empty while the kubelet has said nothing."""
         return next((c for c in self.status.get("containerStatuses") or [] if c["name"] == name), {})
@@ -220,6 +230,16 @@ class JobView:
     @property
     def attempt(self) -> int:
         return int((self.body["metadata"].get("labels") or {}).get(labels.ATTEMPT) or 0)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it makes no pods, and ends those that it has."""
+        return bool((self.body.get("spec") or {}).get("suspend"))
+
+    @property
+    def kueue(self) -> str | None:
+        """Kueue's queue that it is in."""
+        return (self.body["metadata"].get("labels") or {}).get(labels.KUEUE_QUEUE)
 
     @property
     def failure(self) -> Body | None:

@@ -9,13 +9,18 @@ from .pods import Body, Launch
 
 
 def job(launch: Launch) -> Body:
-    """The Job, owned by its run. It may start its pod twice; the claim decides, so its backoffLimit is 0."""
+    """The Job, owned by its run. It may start its pod twice; the claim decides, so its backoffLimit is 0.
+
+    What Kueue reads stands on the Job: on the pod, Kueue would take it for one of its own, and gate that, too.
+    """
     template = pods.template(launch)
+    of_template = template["metadata"]["labels"]
+    of_kueue = {key: of_template.pop(key) for key in list(of_template) if key.startswith(labels.KUEUE)}
     ttl = launch.pool.get("podTTLSecondsAfterFinished")
     meta = {
         "name": launch.name,
         "namespace": launch.run["metadata"]["namespace"],
-        "labels": pods.run_labels(launch.run),
+        "labels": {**pods.run_labels(launch.run), **of_kueue},
         "ownerReferences": [pods.owner(launch.run)],
     }
     spec = {"backoffLimit": 0, "podReplacementPolicy": "Failed", "template": template}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.api import labels, launches, names
+from penstock.api.pods import DEFAULT_ALLOWED
 
 from . import blocks, results
 from .merging import merged
@@ -114,7 +115,7 @@ def template(launch: Launch) -> Body:
     try:
         body: Body = merged(own, given(launch.pool.get("template") or {}))
         flow_container(body)  # before anything is laid upon it, which would hide what it is
-        for layer in ({"env": settings}, *launch.overrides):
+        for layer in ({"env": settings}, *launch.overrides, _of_kueue(launch)):
             body = merged(body, _override(layer))
         flow = flow_container(body)
         credentials = results.credentials(launch.pool, flow.get("envFrom"))
@@ -126,6 +127,15 @@ def template(launch: Launch) -> Body:
     except (AttributeError, KeyError, TypeError) as error:
         raise InvalidTemplate(error) from error
     return result
+
+
+def _of_kueue(launch: Launch) -> Body:
+    """Kueue's labels of the run itself, as an override, where the pool allows labels."""
+    overrides = launch.pool.get("overrides")
+    allowed = DEFAULT_ALLOWED if overrides is None else overrides.get("allow") or ()
+    given = launch.run["metadata"].get("labels") or {}
+    found = {key: value for key, value in given.items() if key.startswith(labels.KUEUE)}
+    return {"labels": found} if found and "labels" in allowed else {}
 
 
 def _logs(pool: Body) -> dict[str, str]:

@@ -537,7 +537,7 @@ class FlowRunStatus(Model):
     result: Result | None = None
     """What the flow returned."""
     conditions: Conditions | None = None
-    """Resolved, PodReady, Answered, Suspendable."""
+    """Resolved, Admitted, PodReady, Answered, Suspendable."""
 
 
 class FlowRun(Resource):

@@ -24,6 +24,10 @@ OWNER_NAME = f"{GROUP}/owner-name"
 COMPONENT = "app.kubernetes.io/component"  # on the pods and Leases of workers, with the value that follows
 WORKER = "worker"
 
+# Labels of others.
+KUEUE = "kueue.x-k8s.io/"
+KUEUE_QUEUE = f"{KUEUE}queue-name"  # on a Job or a Pod: Kueue decides when it starts
+
 # Annotations.
 WORKER_FACTS = f"{GROUP}/worker"  # of a worker's Lease: JSON, see `penstock.api.workers`
 WORKER_NUMBER = f"{GROUP}/worker-number"  # of a worker's pod, and what follows: the cause of its name, and

@@ -37,6 +37,9 @@ REPLACED = "Replaced"
 
 # Infrastructure (state Pending while it lasts, Crashed when it ended the attempt).
 LAUNCHED = "Launched"
+AWAITING_KUEUE = "AwaitingKueue"  # these three: the Job or Pod is there, and somebody else decides when it starts
+JOB_SUSPENDED = "JobSuspended"
+SCHEDULING_GATED = "SchedulingGated"
 POD_CREATE_FORBIDDEN = "PodCreateForbidden"  # quota or admission refused the pod
 POD_INVALID = "PodInvalid"  # the pool's template makes no valid pod
 UNSCHEDULABLE = "Unschedulable"
@@ -95,6 +98,7 @@ RECONCILE_FAILED = "ReconcileFailed"  # something in it, or a defect of the oper
 READY = "Ready"
 RECONCILED = "Reconciled"  # False: the operator cannot look at the run without an error
 RESOLVED = "Resolved"  # False: something the run names is missing
+ADMITTED = "Admitted"  # False: the Job is suspended or the Pod gated; True: it was, and may start
 POD_READY = "PodReady"  # False: why the pod of the current attempt does not run
 ANSWERED = "Answered"  # False: why what spec.resume says does not resume the run
 SUSPENDABLE = "Suspendable"  # False: why spec.suspend does not stop the run, or what it waits for to stop it

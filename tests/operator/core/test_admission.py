@@ -285,9 +285,9 @@ def test_books_that_were_kept_decide_as_books_that_are_made_anew(history: list[t
             fresh.wait(each)
         assert set(passes(books)) == set(passes(fresh))
         assert books.holding == fresh.holding
-        assert {line: stop.limit for line, stop in books.stands.items()} == {
-            line: stop.limit for line, stop in fresh.stands.items()
-        }
+        assert books.stands.keys() == fresh.stands.keys()
+        for stop in books.stands.values():  # perhaps another of its limits that is full, too
+            assert len(fresh.holders[stop.limit]) >= fresh.bounds[stop.limit]
 
 
 @settings(max_examples=100, deadline=None)

@@ -16,7 +16,7 @@ from penstock_operator.core.attempts import Attempt, Doomed
 from penstock_operator.core.diagnosis import Diagnosis
 from penstock_operator.core.nodes import OVERDUE, Silence
 from penstock_operator.core.policy import DEFAULT_PENDING_DEADLINE, InfraRetries, Policy
-from penstock_operator.core.resolve import Outcome, Refused, Resolution, Waiting
+from penstock_operator.core.resolve import Displaced, Outcome, Refused, Resolution, Waiting
 from penstock_operator.core.runs import GIVE_UP_AFTER, LINGER, Decision
 from penstock_operator.core.views import JobView, PodView, RunView
 
@@ -1042,6 +1042,152 @@ SETTLED_RUNS = {
 }
 
 
+KUEUE = {"kueue.x-k8s.io/queue-name": "team-a"}
+FULL = Waiting(reasons.POOL_FULL, "WorkPool default is full: 1 of 1", slot=True)
+CLOSED = Waiting(reasons.POOL_SUSPENDED, "WorkPool default is suspended")
+SLOT = (StateName.AWAITING_CONCURRENCY_SLOT, reasons.POOL_FULL)
+WAITS = {"type": "Scheduled", "name": StateName.AWAITING_CONCURRENCY_SLOT}
+
+
+def suspended_job(*conditions: Json, kueue: bool = True, deleting: bool = False) -> Json:
+    """A Job that makes no pods for now."""
+    job = run_job(*conditions, deleting=deleting)
+    job["spec"]["suspend"] = True
+    if kueue:
+        job["metadata"]["labels"] |= KUEUE
+    return job
+
+
+def gated(gate: str = "kueue.x-k8s.io/admission") -> Json:
+    """A pod that the scheduler does not look at."""
+    pod = run_pod("Pending", node=None, spec={}, conditions=[held("PodScheduled", False, "SchedulingGated", "gated")])
+    pod["metadata"]["labels"] |= KUEUE
+    pod["spec"]["schedulingGates"] = [{"name": gate}]
+    return pod
+
+
+def withheld(status: bool = False, reason: str = reasons.AWAITING_KUEUE, since: str = "2026-01-01T06:00:00Z") -> Json:
+    """What the run says of who decides on its start."""
+    return {"conditions": [held(reasons.ADMITTED, status, reason, "Kueue (LocalQueue team-a)", since)]}
+
+
+KEPT_BACK = (reasons.ADMITTED, False, reasons.AWAITING_KUEUE)
+
+WITHHELD = {
+    "Kueue keeps its Job suspended": Case(flow_run("Pending"), job=suspended_job(), conditions=(KEPT_BACK,)),
+    "however long it does": Case(flow_run("Pending"), job=suspended_job(), at=86_400, conditions=(KEPT_BACK,)),
+    "somebody else does": Case(
+        flow_run("Pending"),
+        job=suspended_job(kueue=False),
+        at=86_400,
+        conditions=((reasons.ADMITTED, False, reasons.JOB_SUSPENDED),),
+    ),
+    "Kueue keeps its Pod gated": Case(flow_run("Pending"), (gated(),), at=86_400, conditions=(KEPT_BACK,)),
+    "somebody else does that": Case(
+        flow_run("Pending"),
+        (gated("example.com/gate"),),
+        at=86_400,
+        conditions=((reasons.ADMITTED, False, reasons.SCHEDULING_GATED),),
+    ),
+    "Kueue has let its Job go, and what is over counts no more": Case(
+        flow_run("Pending", **withheld()),
+        job=run_job(),
+        at=86_400,
+        conditions=((reasons.ADMITTED, True, reasons.LAUNCHED),),
+        due=86_400,
+    ),
+    "from then on the pending deadline counts": Case(
+        flow_run("Pending", **withheld(True, reasons.LAUNCHED, "2026-01-01T07:00:00Z")),
+        job=run_job(),
+        at=3600 + 10,
+        due=3600 + DEFAULT_PENDING_DEADLINE,
+    ),
+    "and passes": Case(
+        flow_run("Pending", **withheld(True, reasons.LAUNCHED, "2026-01-01T07:00:00Z")),
+        job=run_job(),
+        at=3600 + DEFAULT_PENDING_DEADLINE,
+        conditions=((reasons.POD_READY, False, reasons.PENDING_DEADLINE_EXCEEDED),),
+        delete=(JOB,),
+    ),
+    "it is cancelled while Kueue keeps it": Case(flow_run("Cancelling"), job=suspended_job(), delete=(JOB,), at=100),
+    "its Job is suspended under its pod, which is being ended": Case(running(), (run_pod(),), suspended_job()),
+    "its Job is suspended and its pod is gone": Case(
+        running(),
+        job=suspended_job(),
+        conditions=((reasons.ADMITTED, False, reasons.PREEMPTED),),
+        delete=(JOB,),
+    ),
+    "it was preempted by Kueue": Case(
+        running(**withheld(reason=reasons.PREEMPTED)),
+        states=(("Crashed", reasons.PREEMPTED),),
+        fields={**ENDED, "duration": "5s"},
+        says=("Kueue (LocalQueue team-a)",),
+    ),
+    "it was preempted, and there are retries": Case(
+        running(**withheld(reason=reasons.PREEMPTED)),
+        policy=RETRY,
+        states=((StateName.AWAITING_RETRY, reasons.PREEMPTED),),
+        fields={"infraRetries": 1},
+        remove=("pod",),
+        due=5,
+    ),
+    "a new attempt is not what an old one waited for": Case(
+        retrying(**withheld(reason=reasons.PREEMPTED)),
+        outcome=FOUND,
+        policy=RETRY,
+        at=30,
+        states=(("Pending", reasons.LAUNCHED),),
+        fields={"attempt": 2},
+        remove=("pod",),
+        conditions=((reasons.ADMITTED, True, reasons.LAUNCHED),),
+        create=True,
+    ),
+    "a run that has an end leaves no suspended Job": Case(
+        flow_run("Completed"), job=suspended_job(), at=LINGER, delete=(JOB,), due=2 * LINGER
+    ),
+}
+
+SLOTS = {
+    "a new run for which there is no slot": Case(flow_run(), outcome=FULL, states=(SLOT,)),
+    "it was told so": Case(
+        flow_run("Scheduled", state={**run_state(reason=SLOT[1], message=FULL.message), **WAITS}),
+        outcome=FULL,
+    ),
+    "it waits for another limit than it was told": Case(
+        flow_run("Scheduled", state={**run_state(reason=reasons.TAG_FULL), **WAITS}),
+        outcome=FULL,
+        states=(SLOT,),
+    ),
+    "it is not late, for others are before it": Case(flow_run(), outcome=FULL, at=86_400, states=(SLOT,)),
+    "its starting deadline holds": Case(
+        flow_run(spec=AT_SIX), outcome=FULL, policy=Policy(starting_deadline=60), states=(SLOT,), due=60
+    ),
+    "and passes": Case(
+        flow_run(spec=AT_SIX),
+        outcome=FULL,
+        policy=Policy(starting_deadline=60),
+        at=60,
+        states=(("Failed", reasons.STARTING_DEADLINE_EXCEEDED),),
+        fields={"endTime": "2026-01-01T06:01:00.000000Z"},
+    ),
+    "a later attempt waits, too": Case(retrying(), outcome=FULL, policy=RETRY, at=30, states=(SLOT,)),
+    "what is closed makes it late": Case(
+        flow_run(spec=AT_SIX),
+        outcome=CLOSED,
+        at=15,
+        states=((StateName.LATE, reasons.POOL_SUSPENDED),),
+        conditions=((reasons.RESOLVED, False, reasons.POOL_SUSPENDED),),
+    ),
+    "it gives way before it has started": Case(
+        flow_run(),
+        outcome=Displaced(reasons.CONCURRENCY_FORBIDDEN, "FlowDeployment etl has as many runs as it may"),
+        states=(("Cancelled", reasons.CONCURRENCY_FORBIDDEN),),
+        fields=ENDED,
+        says=("as many runs as it may; the run had not started",),
+    ),
+}
+
+
 def check(case: Case) -> None:
     """The decision is what the case says, and nothing else."""
     found = case.decide()
@@ -1065,6 +1211,31 @@ def cases(table: dict[str, Case]) -> pytest.MarkDecorator:
 @cases(ACCEPTANCE)
 def test_a_run_is_accepted_when_it_can_be_launched(case: Case) -> None:
     check(case)
+
+
+@cases(SLOTS)
+def test_a_run_waits_for_its_slots(case: Case) -> None:
+    check(case)
+
+
+@cases(WITHHELD)
+def test_whoever_decides_when_the_attempt_starts_has_time(case: Case) -> None:
+    check(case)
+
+
+def test_a_run_under_way_gives_way_to_a_newer_one() -> None:
+    displaced = Displaced(reasons.REPLACED, "FlowDeployment etl has a newer run")
+    attempt = Attempt((PodView(run_pod()),))
+    found = runs.decide(RunView(running()), attempt, None, DEFAULT, SIX, confirmed=True, displaced=displaced)
+    assert [(str(e.type), e.reason) for e in found.change.entries] == [("Cancelling", reasons.REPLACED)]
+    assert found.delete == (POD,)
+    state = run_state("Cancelling", reason=reasons.REPLACED)
+    gone = runs.decide(RunView(running(state=state)), Attempt(), None, DEFAULT, SIX, confirmed=True)
+    assert [(str(e.type), e.reason) for e in gone.change.entries] == [("Cancelled", reasons.REPLACED)]
+    ended = runs.decide(
+        RunView(flow_run("Completed")), attempt, None, DEFAULT, SIX, confirmed=True, displaced=displaced
+    )
+    assert not ended.change.entries
 
 
 @cases(RETRIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,3 +87,29 @@ def test_a_template_says_nothing_of_the_job(field: str) -> None:
 def test_what_is_no_template_is_refused() -> None:
     with pytest.raises(InvalidTemplate):
         jobs.job(launch([1]))
+
+
+QUEUE = {"kueue.x-k8s.io/queue-name": "team-a", "kueue.x-k8s.io/priority-class": "high"}
+
+
+@pytest.mark.parametrize("where", ["template", "deployment", "run"])
+def test_what_kueue_reads_stands_on_the_job_and_not_on_its_pod(where: str) -> None:
+    attempt = launch({"metadata": {"labels": {"a": "b", **(QUEUE if where == "template" else {})}}})
+    if where == "deployment":
+        attempt = replace(attempt, overrides=({"labels": QUEUE},))
+    elif where == "run":
+        attempt.run["metadata"]["labels"] = {**QUEUE, "of-the-run": "alone"}
+    body = jobs.job(attempt)
+    of_job, of_pod = body["metadata"]["labels"], body["spec"]["template"]["metadata"]["labels"]
+    assert QUEUE.items() <= of_job.items()
+    assert {key for key in of_pod if "kueue" in key} == set()
+    assert of_pod["a"] == "b"
+    assert "of-the-run" not in {**of_job, **of_pod}
+    pod = pods.pod(attempt)
+    assert QUEUE.items() <= pod["metadata"]["labels"].items(), "Pods of their own have it themselves"
+
+
+def test_a_run_chooses_no_kueue_where_its_pool_allows_no_labels() -> None:
+    attempt = launch(overrides={"allow": ["image"]})
+    attempt.run["metadata"]["labels"] = QUEUE
+    assert not {key for key in jobs.job(attempt)["metadata"]["labels"] if "kueue" in key}
