@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .annotations import quote as quote
     from .annotations import unmapped as unmapped
     from .context import tags as tags
+    from .deployments import deploy as deploy
     from .flow_runs import apause_flow_run as apause_flow_run
     from .flow_runs import aresume_flow_run as aresume_flow_run
     from .flow_runs import asuspend_flow_run as asuspend_flow_run
@@ -42,6 +43,7 @@ _HOMES = {
     "aresume_flow_run": "flow_runs",
     "as_completed": "futures",
     "asuspend_flow_run": "flow_runs",
+    "deploy": "deployments",
     "exponential_backoff": "tasks",
     "flow": "flows",
     "get_run_logger": "logging",
@@ -98,6 +100,7 @@ __all__ = [
     "aresume_flow_run",
     "as_completed",
     "asuspend_flow_run",
+    "deploy",
     "exponential_backoff",
     "flow",
     "get_run_logger",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from . import json_inputs
 from .api.bounds import MAX_INPUT
 from .api.states import StateType
 from .errors import InvalidRunInput, NotPausedError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from .client import Client
 
 Body = dict[str, Any]
-MAX_TOLD = 5
 
 
 def pause_of(run: Body) -> Body | None:
@@ -38,15 +38,7 @@ def problems(pause: Body, given: Mapping[str, Any]) -> list[str]:
     schema = pause.get("schema")
     if schema is None:
         return ["input: the run waits to be resumed, and for no input"] if given else []
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
-
-    validator = Draft202012Validator({"additionalProperties": False, **schema}, registry=Registry())
-    found = sorted(validator.iter_errors(dict(given)), key=lambda error: [str(part) for part in error.path])
-    told = [
-        f"{'.'.join(str(part) for part in error.absolute_path) or 'input'}: {error.message[:300]}" for error in found
-    ]
-    return told[:MAX_TOLD]
+    return [str(problem) for problem in json_inputs.problems(schema, given, what="input")]
 
 
 def resume(client: Client, run: Body, given: Mapping[str, Any] | None = None) -> None:

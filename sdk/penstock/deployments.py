@@ -1,4 +1,4 @@
-"""`run_deployment`: start a run of a deployment and wait for it, from a script or from another run.
+"""`run_deployment`: start a run of a deployment and wait for it, from a script or from another run; and `deploy`.
 
 In a pod the run is a child of the pod's own: its name follows from parent, deployment, parameters and how often that
 was called, so that a parent that starts again finds its children instead of making new ones.
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .client import Client
+    from .runner_deployments import RunnerDeployment, deploy
+    from .runner_deployments import deploy as adeploy
 
-__all__ = ["arun_deployment", "run_deployment"]
+__all__ = ["RunnerDeployment", "adeploy", "arun_deployment", "deploy", "run_deployment"]
 
 Body = dict[str, Any]
 
@@ -104,11 +106,14 @@ def _run_deployment(
     """Start a run of the deployment `name` (or `flow/name`), and give it as it is when it has ended.
 
     After `timeout` seconds it is given as it is then and goes on; 0 does not wait. The same `idempotency_key` never
-    makes a second run of the deployment. `job_variables` are changes to the pod (`spec.pod`), of which the pool takes
-    those it allows. In a pod the run is a child of the pod's run, and with `as_subflow=False` not ended with it.
+    makes a second run of the deployment. `job_variables` are changes to the pod (`spec.pod`; `env` may be a mapping),
+    of which the pool takes those it allows. In a pod the run is a child of the pod's run, and with `as_subflow=False`
+    not ended with it.
     """
     if scheduled_time is not None and scheduled_time.tzinfo is None:
         raise ParameterError(f"scheduled_time: must have a timezone, {scheduled_time!r} has none")
+    from .job_variables import pod_overrides
+
     flow, _, deployment = name.rpartition("/")
     given = jsonable(parameters or {})
     parent = Parent.here(as_subflow and timeout != 0)
@@ -119,7 +124,7 @@ def _run_deployment(
         scheduled_time=scheduled_time,
         tags=(*(tags or ()), *TAGS.get()),
         queue=work_queue_name,
-        pod=job_variables,
+        pod=pod_overrides(job_variables),
         parent=parent,
     )
     body = _started(run, deployment, flow, namespace, poll_interval, patient=parent is not None)
@@ -245,3 +250,14 @@ def jsonable(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 run_deployment, arun_deployment = both_ways(_run_deployment)
+
+
+def __getattr__(name: str) -> Any:
+    """What writes deployments, imported when it is first used: a run needs none of it."""
+    if name not in ("RunnerDeployment", "adeploy", "deploy"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import runner_deployments
+
+    globals()["RunnerDeployment"] = runner_deployments.RunnerDeployment
+    globals()["deploy"], globals()["adeploy"] = both_ways(runner_deployments.deploy)
+    return globals()[name]

@@ -12,9 +12,11 @@ from .engine import flow_runs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from os import PathLike
+    from typing import Self
 
     from .definitions import Hook
     from .results.store import ResultStore
+    from .runner_deployments import RunnerDeployment
     from .serializers import Serializer
     from .task_runners import TaskRunner
     from .visualization import Graph
@@ -47,7 +49,7 @@ class Flow(Definition[P, R]):
     }
     HOOKS: ClassVar[tuple[str, ...]] = (*Definition.HOOKS, "on_cancellation", "on_crashed")
 
-    deploy, from_source, serve, to_deployment = _ByCommand(), _ByCommand(), _ByCommand(), _ByCommand()
+    from_source, serve = _ByCommand(), _ByCommand()
 
     flow_run_name: str | Callable[..., str] | None
     task_runner: TaskRunner | None
@@ -118,6 +120,59 @@ class Flow(Definition[P, R]):
         from .visualization import visualize
 
         return visualize(self, args, kwargs)  # type: ignore[no-any-return]
+
+    def with_options(self, **options: Any) -> Self:
+        """The same function with other options; those not named stay as they are, a version worked out is so anew."""
+        return super().with_options(**{"version": self.declared_version, **options})
+
+    def to_deployment(self, name: str | None = None, **options: Any) -> RunnerDeployment:
+        """A deployment of this flow, not applied yet: give it to `deploy`, or call its `apply()`.
+
+        Options, by Prefect's names: `parameters`, `cron`, `interval`, `rrule` (one or several of each), `schedule` and
+        `schedules` (of `penstock.schedules`), `paused`, `tags`, `description`, `version`, `work_pool_name`,
+        `work_queue_name`, `concurrency_limit` (a number, or `{"limit": 1, "collision_strategy": "CANCEL_NEW"}`),
+        `job_variables` (changes to the pod, of which the pool takes those it allows), `image`; and `from_image` (the
+        code is in the image) and `priority` (1 is first).
+        """
+        from .runner_deployments import to_deployment
+
+        return to_deployment(self, name, **options)
+
+    def deploy(
+        self,
+        name: str | None = None,
+        work_pool_name: str | None = None,
+        image: str | None = None,
+        *,
+        build: bool = False,
+        push: bool = False,
+        print_next_steps: bool = True,
+        namespace: str | None = None,
+        force: bool = False,
+        **options: Any,
+    ) -> str:
+        """Write the flow and a deployment of it into the cluster, and give its name; in async code, awaited.
+
+        The code of the flow's file is delivered, or that in the image with `from_image=True`. `options` are those of
+        `to_deployment`. Raises ApplyRefused where the API server refuses it, or somebody else has set a field otherwise
+        (`force` takes it over); nothing is changed then.
+        """
+        from .dispatch import dispatch
+        from .runner_deployments import deploy, to_deployment
+
+        def applied() -> str:
+            deployment = to_deployment(self, name, work_pool_name=work_pool_name, image=image, **options)
+            (made,) = deploy(
+                deployment,
+                build=build,
+                push=push,
+                print_next_steps_message=print_next_steps,
+                namespace=namespace,
+                force=force,
+            )
+            return made
+
+        return dispatch(applied)
 
     def on_cancellation(self, hook: Hook) -> Hook:
         """Decorates a hook `(flow, run, state)` to be called when a run is cancelled."""

@@ -1,6 +1,6 @@
 """From a flow object to its Flow and FlowDeployment manifests. Pure: nothing is read, written or sent.
 
-Called by `penstock build` and `penstock deploy`; whatever comes out is what `kubectl apply` takes.
+Called by `penstock build` and `deploy`, and by `RunnerDeployment`; whatever comes out is what `kubectl apply` takes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel, to_snake
 
 from .api import names
 from .api.flow import MAX_SOURCE, Code, Flow, FlowSpec, ImageCode, LoggingDefaults, ResultDefaults, SourceCode
 from .api.flowdeployment import FlowDeployment, FlowDeploymentSpec
-from .api.pods import PodOverrides
 from .api.schema import ObjectMeta, ObjectReference
 from .errors import DefinitionError
 from .results.options import described
@@ -47,6 +46,9 @@ class Options:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tags: Sequence[str] = ()
     suspend: bool | None = None
+    code: Code | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the deployment's spec, as they stand in a manifest."""
 
 
 def flow_manifest(flow: FlowDefinition[Any, Any], entrypoint: str, source: str, options: Options) -> Manifest:
@@ -78,6 +80,8 @@ def flow_manifest(flow: FlowDefinition[Any, Any], entrypoint: str, source: str, 
 
 
 def _code(name: str, source: str, options: Options) -> Code:
+    if options.code is not None:
+        return options.code
     if options.from_image:
         return Code(image=ImageCode(image=options.image) if options.image else ImageCode())
     if len(source) > MAX_SOURCE:
@@ -105,11 +109,12 @@ def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Man
         "suspend": options.suspend,
     }
     with _named("deployment", name):
+        fields = {to_snake(key): value for key, value in options.fields.items()}
         if options.image and not options.from_image:
-            given["pod"] = PodOverrides(image=options.image)
+            fields["pod"] = {"image": options.image, **(fields.get("pod") or {})}
+        fields |= {key: value for key, value in given.items() if value is not None}
         spec = FlowDeploymentSpec(
-            flow_ref=ObjectReference(name=_name(options.flow_name or flow.name, "flow")),
-            **{key: value for key, value in given.items() if value is not None},
+            flow_ref=ObjectReference(name=_name(options.flow_name or flow.name, "flow")), **fields
         )
     return FlowDeployment(metadata=ObjectMeta(name=name), spec=spec).to_dict()
 

@@ -747,7 +747,14 @@ def test_the_version_of_a_flow_is_a_hash_of_its_file(tmp_path: Path) -> None:
     assert namespace["etl"].version is None
 
 
-@pytest.mark.parametrize("name", ["deploy", "from_source", "serve", "to_deployment"])
+def test_a_version_that_is_worked_out_is_never_taken_for_a_declared_one() -> None:
+    here = flow(lambda: 1)
+    assert here.version is not None
+    assert here.with_options(retries=1).declared_version is None
+    assert here.with_options(version="2").with_options(retries=1).declared_version == "2"
+
+
+@pytest.mark.parametrize("name", ["from_source", "serve"])
 def test_what_the_command_line_does_instead_is_said(name: str) -> None:
     here = flow(lambda: 1)
     assert not hasattr(here, name)

@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[Options, str]] = {
     "a queue's name with a blank": (Options(queue="a b"), r"deployment etl: queue: .*'a b'"),
     "an empty tag": (Options(tags=("ok", "")), r"deployment etl: tags\.1: .*at least 1 character"),
     "too many tags": (Options(tags=[str(n) for n in range(65)]), r"deployment etl: tags: .*at most 64"),
-    "an image's name without end": (Options(image="i" * 2000), r"deployment etl: image: .*at most 1024"),
+    "an image's name without end": (Options(image="i" * 2000), r"deployment etl: pod.image: .*at most 1024"),
 }
 
 

@@ -16,12 +16,13 @@ from .suggestions import instead
 COMMANDS = {
     "artifact": "List and show what runs have shown.",
     "block": "List, show, save and delete blocks.",
-    "build": "Print the manifests of the flows in a file.",
+    "build": "Print the manifests of flows, for kubectl apply.",
     "cancel": "Ask runs to end.",
     "completion": "Make a shell complete commands and names.",
-    "deploy": "Apply the manifests of the flows in a file.",
+    "deploy": "Apply flows, or what penstock.yaml says.",
     "deployments": "List deployments; show, suspend, resume them.",
     "flows": "List and show flows.",
+    "init": "Write a penstock.yaml for the flows of a folder.",
     "logs": "Show the logs of a run.",
     "pools": "List work pools; create, show, suspend them.",
     "queues": "List work queues; create, show, suspend them.",
@@ -53,7 +54,8 @@ ALIASES = {
 
 EPILOG = """\b
 Exit codes: 0 done; 1 the command failed, or a watched run did not complete; 2 wrong usage;
-130 interrupted, the run goes on. PENSTOCK_DEBUG=1 shows tracebacks of errors, NO_COLOR=1 no colours."""
+3 deploy --diff found differences; 130 interrupted, the run goes on.
+PENSTOCK_DEBUG=1 shows tracebacks of errors, NO_COLOR=1 no colours."""
 
 
 class Lazy(click.Group):

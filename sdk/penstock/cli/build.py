@@ -1,16 +1,19 @@
-"""`penstock build`: manifests of the flows in a file, for `kubectl apply -f -`."""
+"""`penstock build`: manifests of the flows in a file or of penstock.yaml, for `kubectl apply -f -`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from .. import project
+from ..flows import Flow
 from ..manifests import Manifest, Options, deployment_manifest, flow_manifest
 from ..yaml_text import dump
-from .flow_files import load
+from .flow_files import Found, load
 from .parameters import parameters_option, parse_parameters, problems
 
 
@@ -18,13 +21,22 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that `build` and `deploy` share."""
     for option in reversed(
         (
-            click.argument("target", metavar="FILE.py[:FLOW]"),
-            click.option("--name", help="Name of the Flow; that of the flow when unset. For files with one flow."),
+            click.argument("target", metavar="[FILE.py[:FLOW]]", required=False, type=click.Path()),
+            click.option("--all", "every", is_flag=True, help="All deployments of penstock.yaml."),
+            click.option("-f", "--file", type=click.Path(path_type=Path), help="Another file than penstock.yaml."),
+            click.option(
+                "--name",
+                "names",
+                multiple=True,
+                help="Name of the Flow; that of the flow when unset. Without FILE.py: a deployment of penstock.yaml, "
+                "repeatable.",
+            ),
             click.option("--deployment-name", help="Name of the FlowDeployment; that of the Flow when unset."),
             click.option("--pool", help="WorkPool that runs it; `default` when unset."),
             click.option("--queue", help="WorkQueue of the pool."),
             click.option("--image", help="Image of its runs; that of the pool when unset."),
             click.option("--from-image", is_flag=True, help="The code is in the image: deliver no source."),
+            click.option("--version", "version", help="The author's word for this version of the deployment."),
             parameters_option,
             click.option("-t", "--tag", "tags", multiple=True, help="A tag of its runs. May be repeated."),
             click.option("--suspend/--no-suspend", default=None, help="Start no runs for now, or start them again."),
@@ -34,14 +46,26 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def manifests(target: str, **given: Any) -> list[Manifest]:
-    """Flow and FlowDeployment of every flow that the target names."""
+def manifests(target: str | None, **given: Any) -> list[Manifest]:
+    """What the target names: Flow and FlowDeployment of every flow of a file; without one, what penstock.yaml says."""
+    every, file = given.pop("every"), given.pop("file")
+    if target is None:
+        return _of_project(file or Path(project.FILE), given.pop("names"), every, given)
+    if every or file:
+        raise click.UsageError(f"--all and --file are for penstock.yaml: leave {target} out, or them")
+    return _of_file(target, **given)
+
+
+def _of_file(target: str, **given: Any) -> list[Manifest]:
+    if len(given["names"]) > 1:
+        raise click.UsageError("--name names the Flow of a file: give it once")
+    name = given["names"][0] if given["names"] else None
     found = load(target)
-    if len(found.flows) > 1 and (given["name"] or given["deployment_name"]):
+    if len(found.flows) > 1 and (name or given["deployment_name"]):
         known = ", ".join(found.flows)
         raise click.UsageError(f"{target} has several flows ({known}): choose one with {target}:NAME to name it")
     options = Options(
-        flow_name=given["name"],
+        flow_name=name,
         deployment_name=given["deployment_name"],
         work_pool=given["pool"],
         queue=given["queue"],
@@ -50,29 +74,83 @@ def manifests(target: str, **given: Any) -> list[Manifest]:
         parameters=parse_parameters(given["parameters"]),
         tags=given["tags"],
         suspend=given["suspend"],
+        fields={"version": given["version"]} if given["version"] else {},
     )
     result: list[Manifest] = []
     names: dict[str, str] = {}
     for key, flow in found.flows.items():
-        entrypoint = f"{found.module}:{key}"  # not the function's name: with_options makes several flows of one
-        wrong = problems(flow.parameter_schema, options.parameters, partial=True)
-        if wrong:
-            raise click.ClickException(f"{target}: {key}: {'; '.join(wrong)}")
-        result += [flow_manifest(flow, entrypoint, found.source, options), deployment_manifest(flow, options)]
-        name = result[-1]["metadata"]["name"]
-        if name in names:
+        result += _of_flow(target, found, key, flow, options)
+        called = result[-1]["metadata"]["name"]
+        if called in names:
             raise click.ClickException(
-                f"{target}: {names[name]} and {key} would both be named {name}: give one of them @flow(name=...)"
+                f"{target}: {names[called]} and {key} would both be named {called}: give one of them @flow(name=...)"
             )
-        names[name] = key
+        names[called] = key
     return result
+
+
+def _of_flow(target: str, found: Found, key: str, flow: Flow[Any, Any], options: Options) -> list[Manifest]:
+    entrypoint = f"{found.module}:{key}"  # not the function's name: with_options makes several flows of one
+    wrong = problems(flow.parameter_schema, options.parameters, partial=True)
+    if wrong:
+        raise click.ClickException(f"{target}: {key}: {'; '.join(wrong)}")
+    return [flow_manifest(flow, entrypoint, found.source, options), deployment_manifest(flow, options)]
+
+
+OVER_PROJECT = ("image", "version", "suspend")  # what a release may say beside the file
+
+
+def _of_project(path: Path, names: tuple[str, ...], every: bool, given: dict[str, Any]) -> list[Manifest]:
+    held = [f"--{name.replace('_', '-')}" for name, value in given.items() if value and name not in OVER_PROJECT]
+    if held:
+        raise click.UsageError(f"{', '.join(sorted(held))}: say it in {path}, or name a FILE.py")
+    read = project.read(path)
+    result = project.manifests_of(read.project)
+    flows: dict[str, Manifest] = {}
+    for deployment in read.chosen(names, every):
+        flow, deployed = _deployed(read, deployment, given)
+        other = flows.setdefault(flow["metadata"]["name"], flow)
+        if other != flow:
+            raise project.BadProject(
+                f"{path}: two deployments have different flows named {flow['metadata']['name']}: "
+                "give one of them another flowName"
+            )
+        result.append(deployed)
+    return [*(body for body in result if body["kind"] != "FlowDeployment"), *flows.values(), *_deployments(result)]
+
+
+def _deployments(found: list[Manifest]) -> list[Manifest]:
+    return [body for body in found if body["kind"] == "FlowDeployment"]
+
+
+def _deployed(read: project.Read, deployment: project.Deployment, given: dict[str, Any]) -> list[Manifest]:
+    target = read.target(deployment)
+    found = load(target)
+    if len(found.flows) > 1:
+        raise project.BadProject(
+            f"{read.path}: {deployment.entrypoint} has several flows ({', '.join(found.flows)}): "
+            f"choose one with entrypoint: {deployment.entrypoint}:NAME"
+        )
+    ((key, flow),) = found.flows.items()
+    fields = project.fields_of(deployment)
+    said = {name: given[name] for name in ("version", "suspend") if given[name] is not None}
+    options = Options(
+        flow_name=deployment.flow_name,
+        deployment_name=deployment.name,
+        image=given["image"] or deployment.image,
+        from_image=deployment.from_image,
+        code=deployment.code,
+        parameters=fields.pop("parameters", {}),
+        fields={**fields, **said},
+    )
+    return _of_flow(target, found, key, flow, options)
 
 
 @click.command("build")
 @manifest_options
 @click.option("-o", "--output", type=click.Choice(("yaml", "json")), default="yaml", show_default=True)
-def command(target: str, output: str, **given: Any) -> None:
-    """Print the manifests of the flows in a file. Needs no cluster.
+def command(target: str | None, output: str, **given: Any) -> None:
+    """Print the manifests of the flows in a file, or of penstock.yaml. Needs no cluster.
 
     \b
     penstock build flow.py | kubectl apply -f -

@@ -1,77 +1,79 @@
-"""`penstock deploy`: apply the manifests of the flows in a file, and say whether they can be used."""
+"""`penstock deploy`: apply flows, or what penstock.yaml says, and tell whether it can be used."""
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Any
+from collections.abc import Sequence
+from difflib import unified_diff
+from typing import Any, NoReturn
 
 import click
 
-from ..client import ApiError, Client, NotFound
-from ..manifests import Manifest
+from ..applying import Applied, apply_all
+from ..client import Client
+from ..yaml_text import dump
 from .build import manifest_options, manifests
 from .lookup import DEPLOYMENT
 from .options import output_option, with_client
 from .rendering import Body, show_all, table
 
 READY_SECONDS = 5.0
+DIFFERS = 3  # exit code of --diff
 POLL_SECONDS = 0.1
 
 
 @click.command("deploy")
 @manifest_options
+@click.option(
+    "--diff", is_flag=True, help="Show what would change, and change nothing; exit code 3 where anything would."
+)
 @click.option("--dry-run", is_flag=True, help="Have the API server check everything, and change nothing.")
+@click.option("--force", is_flag=True, help="Take over fields that others have set otherwise.")
 @output_option("json", "yaml", "name")
 @with_client
-def command(client: Client, target: str, dry_run: bool, output: str | None, **given: Any) -> None:
-    """Apply the Flow and FlowDeployment of the flows in a file (server-side apply).
+def command(
+    client: Client, target: str | None, diff: bool, dry_run: bool, force: bool, output: str | None, **given: Any
+) -> None:
+    """Apply the Flow and FlowDeployment of the flows in a file (server-side apply), or what penstock.yaml says.
 
-    The API server checks all of them first: where it refuses one, nothing is changed.
+    The API server checks all of them first: where it refuses one, nothing is changed. Nor is what others have set.
     """
-    wanted = manifests(target, **given)
-    before = [_before(client, manifest) for manifest in wanted]
-    after = [_apply(client, manifest, dry_run=True) for manifest in wanted]
-    if not dry_run:
-        after = [_apply(client, manifest, dry_run=False) for manifest in wanted]
+    done = apply_all(client, manifests(target, **given), force=force, dry_run=dry_run or diff)
+    if diff:
+        _show_diff(done)
     if output:
-        click.echo(show_all(after, output))
+        click.echo(show_all([each.after for each in done], output))
     else:
         mark = " (dry run)" if dry_run else ""
         rows = [
-            {"KIND": body["kind"], "NAME": body["metadata"]["name"], "RESULT": _result(old, body) + mark}
-            for old, body in zip(before, after, strict=True)
+            {"KIND": each.after["kind"], "NAME": each.after["metadata"]["name"], "RESULT": each.result + mark}
+            for each in done
         ]
         click.echo(table(rows))
     if not dry_run:
         deadline = time.monotonic() + READY_SECONDS
-        for body in after:
-            if body["kind"] == DEPLOYMENT.kind:
-                _tell_ready(client, body, deadline)
+        for each in done:
+            if each.after["kind"] == DEPLOYMENT.kind:
+                _tell_ready(client, each.after, deadline)
 
 
-def _apply(client: Client, manifest: Manifest, *, dry_run: bool) -> Body:
-    try:
-        return client.apply(manifest, dry_run=dry_run)
-    except ApiError as error:
-        told = f"{manifest['kind']} {manifest['metadata']['name']}: {error}"
-        if dry_run:
-            told += ". Nothing was changed."
-        raise click.ClickException(told) from error
+def _show_diff(done: Sequence[Applied]) -> NoReturn:
+    """What differs, as `diff -u` shows it."""
+    text = "".join(map(difference, done))
+    for line in text.splitlines():
+        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+        click.echo(click.style(line, fg=colour) if colour else line)
+    sys.exit(DIFFERS if text else 0)
 
 
-def _before(client: Client, manifest: Manifest) -> Body | None:
-    try:
-        return client.get(f"{manifest['kind'].lower()}s", manifest["metadata"]["name"])
-    except NotFound as error:
-        if error.api_reason == "NotInstalled":
-            raise
-        return None
-
-
-def _result(before: Body | None, after: Body) -> str:
-    if before is None:
-        return "created"
-    return "changed" if before["spec"] != after["spec"] else "unchanged"
+def difference(applied: Applied) -> str:
+    """The specs before and after as a unified diff of YAML; empty where they are the same."""
+    name = f"{applied.after['kind']}/{applied.after['metadata']['name']}"
+    before = [] if applied.before is None else dump([applied.before["spec"]]).splitlines(keepends=True)
+    after = dump([applied.after["spec"]]).splitlines(keepends=True)
+    now = "(not there)" if applied.before is None else "in the cluster"
+    return "".join(unified_diff(before, after, f"{name} {now}", f"{name} as deployed"))
 
 
 def _tell_ready(client: Client, body: Body, deadline: float) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from .. import json_inputs
+from ..json_inputs import Problem
 from .suggestions import instead, listed
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
-
-MAX_TOLD = 5
 
 parameters_option = click.option(
     "-p",
@@ -50,31 +47,22 @@ def value_of(text: str) -> Any:
 
 def problems(schema: Mapping[str, Any], parameters: Mapping[str, Any], *, partial: bool = False) -> list[str]:
     """What is wrong with them and what to write instead; `partial` forgives what is missing."""
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
-
-    closed = {"additionalProperties": False, **schema}
-    if partial:
-        closed.pop("required", None)
-    validator = Draft202012Validator(closed, registry=Registry())
-    found = sorted(validator.iter_errors(dict(parameters)), key=lambda error: [str(part) for part in error.path])
-    told = list(dict.fromkeys(_say(error, schema, parameters) for error in found))  # one each for what is missing
-    return told[:MAX_TOLD] + ([f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else [])
-
-
-def _say(error: ValidationError, schema: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    found = json_inputs.problems({"properties": {}, **schema}, parameters, partial=partial)
     known: Mapping[str, Any] = schema.get("properties", {})
-    parts = list(error.absolute_path)
-    if not parts and error.validator == "required":
-        absent = [name for name in schema.get("required", []) if name not in parameters]
-        return f"{listed(absent)} must be given: {' '.join(f'-p {name}=VALUE' for name in absent)}"
-    if not parts and error.validator == "additionalProperties":
-        unknown = [name for name in parameters if name not in known]
-        return no_parameters(unknown, known)
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-    text = f"{path or 'parameters'}: {error.message[:300]}"
-    if len(parts) == 1 and not isinstance(error.instance, str) and _takes_text(known.get(str(parts[0]), {})):
-        text += f"; text that looks like JSON needs quotes: -p '{path}=\"...\"'"
+    absent = [problem.path for problem in found if problem.kind == "missing"]
+    unknown = [problem.path for problem in found if problem.kind == "unknown"]
+    told = [_say(problem, known) for problem in found if problem.kind not in ("missing", "unknown")]
+    if unknown:
+        told.insert(0, no_parameters(unknown, known))
+    if absent:
+        told.insert(0, f"{listed(absent)} must be given: {' '.join(f'-p {name}=VALUE' for name in absent)}")
+    return told
+
+
+def _say(problem: Problem, known: Mapping[str, Any]) -> str:
+    text = str(problem)
+    if problem.kind == "value" and not isinstance(problem.value, str) and _takes_text(known.get(problem.path, {})):
+        text += f"; text that looks like JSON needs quotes: -p '{problem.path}=\"...\"'"
     return text
 
 

@@ -96,7 +96,7 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
             flow(parameters=SCHEMA),
             pool(),
             reasons.INVALID_PARAMETERS,
-            "'n' is a required property; parameters: Additional properties",
+            "n: it must be given; m: there is no such name",
             id="all that is wrong in one message",
         ),
         pytest.param(

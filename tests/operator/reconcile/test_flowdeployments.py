@@ -83,7 +83,7 @@ def test_parameters_that_do_not_fit_are_told_by_path() -> None:
     ok, reason, message = condition(stage)
     assert (ok, reason) == ("False", "InvalidParameters")
     assert "n: 'many' is not of type 'integer'" in message
-    assert "'k'" in message
+    assert "k: there is no such name; there are n" in message
 
 
 def test_overrides_that_the_pool_does_not_allow_are_told() -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli.parameters import MAX_TOLD, parse_parameters, problems
+from penstock.cli.parameters import parse_parameters, problems
+from penstock.json_inputs import MAX_TOLD
 
 # What is typed after the name's equals sign, and the value.
 VALUES: dict[str, tuple[str, Any]] = {

@@ -1,0 +1,166 @@
+"""What `flow.to_deployment` makes; that it is applied is tested on a real API server."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock import Flow, flow
+from penstock.deployments import RunnerDeployment, deploy
+from penstock.errors import ConfigurationError, ParameterError, UnsupportedHere
+from penstock.manifests import CannotBeDeployed
+
+ETL = "from penstock import flow\n\n\n@flow\ndef etl(parts: int = 2): ...\n\n\nfast = etl.with_options(name='fast')\n"
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Iterator[Any]:
+    """A module with the flows `etl` and `fast`, in a file whose name is no module's."""
+    path = tmp_path / "1-shop.py"
+    path.write_text(ETL)
+    spec = importlib.util.spec_from_file_location("shop_of_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    sys.modules["shop_of_test"] = found
+    spec.loader.exec_module(found)
+    yield found
+    del sys.modules["shop_of_test"]
+
+
+def spec(deployment: RunnerDeployment) -> dict[str, Any]:
+    found: dict[str, Any] = deployment.manifests()[1]["spec"]
+    return found
+
+
+def test_the_code_is_that_of_its_file(module: Any) -> None:
+    flow_, deployment = module.fast.to_deployment("nightly").manifests()
+    assert flow_["metadata"]["name"] == "fast"
+    assert flow_["spec"]["entrypoint"] == "_1_shop:fast"
+    assert flow_["spec"]["code"] == {"source": {"text": ETL}}
+    assert deployment["metadata"]["name"] == "nightly"
+    assert deployment["spec"] == {"flowRef": {"name": "fast"}}
+
+
+def test_or_in_the_image(module: Any) -> None:
+    flow_, _ = module.etl.to_deployment(image="registry/shop:1", from_image=True).manifests()
+    assert flow_["spec"]["code"] == {"image": {"image": "registry/shop:1"}}
+    assert flow_["spec"]["entrypoint"] == "shop_of_test:etl"
+
+
+def test_every_option_has_its_field(module: Any) -> None:
+    deployment = module.etl.to_deployment(
+        "nightly",
+        cron=["0 6 * * *", "0 18 * * *"],
+        interval=timedelta(hours=1),
+        rrule="FREQ=MONTHLY",
+        schedules=[{"slug": "own", "cron": {"expression": "@daily"}, "suspend": True}],
+        paused=True,
+        parameters={"parts": 3},
+        description="what for",
+        tags=["b", "a", "b"],
+        version="7",
+        concurrency_limit={"limit": 1, "collision_strategy": "CANCEL_NEW"},
+        work_pool_name="gpu",
+        work_queue_name="fast",
+        job_variables={"env": {"A": "b"}},
+        image="registry/shop:1",
+        priority=3,
+    )
+    assert spec(deployment) == {
+        "flowRef": {"name": "etl"},
+        "description": "what for",
+        "version": "7",
+        "parameters": {"parts": 3},
+        "schedules": [
+            {"slug": "interval", "interval": {"seconds": 3600}},
+            {"slug": "cron", "cron": {"expression": "0 6 * * *"}},
+            {"slug": "cron-2", "cron": {"expression": "0 18 * * *"}},
+            {"slug": "rrule", "rrule": {"rule": "FREQ=MONTHLY"}},
+            {"slug": "own", "cron": {"expression": "@daily"}, "suspend": True},
+        ],
+        "workPool": "gpu",
+        "queue": "fast",
+        "priority": 3,
+        "concurrency": {"limit": 1, "policy": "Forbid"},
+        "pod": {"image": "registry/shop:1", "env": [{"name": "A", "value": "b"}]},
+        "tags": ["b", "a"],
+        "suspend": True,
+    }
+
+
+def test_a_number_is_a_limit(module: Any) -> None:
+    assert spec(module.etl.to_deployment(concurrency_limit=2))["concurrency"] == {"limit": 2}
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "a parameter of another type": ({"parameters": {"parts": "x"}}, ParameterError, "parts: 'x' is not of type"),
+    "a parameter that is none": (
+        {"parameters": {"part": 1}},
+        ParameterError,
+        r"part: there is no such name; did you mean parts\?",
+    ),
+    "an interval of nothing": ({"interval": 0}, ConfigurationError, "interval: a timedelta or whole seconds"),
+    "a schedule that is none": ({"schedules": ["daily"]}, ConfigurationError, r"schedules: 'daily' is none: use"),
+    "one slug twice": (
+        {"cron": "@daily", "schedules": [{"slug": "cron", "interval": {"seconds": 1}}]},
+        ConfigurationError,
+        "two have the slug cron",
+    ),
+    "a strategy that is none": (
+        {"concurrency_limit": {"limit": 1, "collision_strategy": "WAIT"}},
+        ConfigurationError,
+        "concurrency_limit: a number, or a mapping with limit and collision_strategy",
+    ),
+    "a variable that is none": ({"job_variables": {"cpus": 1}}, ConfigurationError, "there is no cpus"),
+    "a schedule out of bounds": ({"interval": 10**9}, CannotBeDeployed, "schedules.0.interval.seconds"),
+    "an option that is none": ({"cronn": "@daily"}, TypeError, "cronn"),
+}
+
+
+@pytest.mark.parametrize(("options", "kind", "said"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_is_refused_by_its_name(
+    options: dict[str, Any], kind: type[Exception], said: str, module: Any
+) -> None:
+    with pytest.raises(kind, match=said):
+        module.etl.to_deployment(**options).manifests()
+
+
+def test_a_flow_without_a_file_has_a_remedy() -> None:
+    held: dict[str, Any] = {}
+    exec("from penstock import flow\n@flow\ndef etl(): ...", held)
+    with pytest.raises(CannotBeDeployed, match=r"in no file, as in a notebook .* from_image=True"):
+        held["etl"].to_deployment().manifests()
+
+
+def test_nor_one_inside_of_a_function() -> None:
+    @flow
+    def inner() -> None: ...
+
+    with pytest.raises(CannotBeDeployed, match="inside of a function or class"):
+        inner.to_deployment().manifests()
+
+
+def test_deploy_wants_deployments(module: Any) -> None:
+    with pytest.raises(ConfigurationError, match="at least one deployment"):
+        deploy()
+    with pytest.raises(ConfigurationError, match=r"wants deployments such as my_flow\.to_deployment"):
+        deploy(module.etl)
+
+
+def test_images_are_built_by_others(module: Any) -> None:
+    with pytest.raises(UnsupportedHere, match="build yours with your own tool and give it as image"):
+        module.etl.deploy("nightly", build=True)
+
+
+def test_two_flows_of_one_name_are_refused(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    other: Flow[..., Any] = module.etl.with_options(retries=3)
+    module.other = other
+    with pytest.raises(CannotBeDeployed, match="two different Flows would be named etl"):
+        deploy(module.etl.to_deployment("a"), other.to_deployment("b"))
