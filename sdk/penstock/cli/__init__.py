@@ -35,7 +35,7 @@ COMMANDS = {
     "variable": "Read and write variables.",
     "version": "Show the versions of the command and of the API.",
     "watch": "Follow a run until it ends.",
-    "worker": "Run flow runs on this machine.",
+    "worker": "List warm workers, and be one.",
 }
 
 # What kubectl and Prefect call these commands

@@ -6,19 +6,91 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 
 import click
 
+from ..api import labels, names
+from ..api.workers import LEASE_SECONDS, facts
+from ..client import Client, NotFound
 from ..kubeconfig import access
 from ..worker.output import END
 from .logs import render
-from .options import cluster_options
+from .objects import LIST_FORMS, group
+from .options import cluster_options, output_option, with_client
+from .rendering import Body, instant, show_all, table, terminal, utc_now
+
+command = group("worker", "List warm workers, drain them, and be one on this machine.")
 
 
-@click.group("worker")
-def command() -> None:
-    """Run flow runs on this machine, for a pool of type Process."""
+@command.command("ls")
+@click.option("-p", "--pool", help="Only those of this pool.")
+@output_option(*LIST_FORMS)
+@with_client
+def ls(client: Client, pool: str | None, output: str | None) -> None:
+    """List the workers that have a Lease."""
+    wanted = {labels.COMPONENT: labels.WORKER, **({labels.POOL: pool} if pool else {})}
+    selector = ",".join(f"{key}={value}" for key, value in wanted.items())
+    found = sorted(client.list("leases", label_selector=selector), key=lambda lease: str(lease["metadata"]["name"]))
+    if not found:
+        remedy = "penstock worker start --pool POOL, or spec.worker of the pool"
+        click.echo(f"No workers in namespace {client.namespace}; have some by {remedy}", err=True)
+    whole = [{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **lease} for lease in found]
+    if output in ("json", "yaml", "name"):
+        text = show_all(whole, output)
+    else:
+        runs = Counter(
+            ((run.get("status") or {}).get("worker") or {}).get("name")
+            for run in client.list("flowruns", field_selector="status.settled!=true")
+            if holds_slot(run)
+        )
+        text = table([row(lease, runs, utc_now(), wide=output == "wide") for lease in found])
+    if text:
+        click.echo(text)
+
+
+def row(lease: Body, runs: Mapping[str | None, int], now: datetime, *, wide: bool = False) -> dict[str, str]:
+    """A worker for people; `wide` says more."""
+    meta = lease["metadata"]
+    name = meta["name"].removeprefix(names.worker_lease(""))
+    about = facts((meta.get("annotations") or {}).get(labels.WORKER_FACTS))
+    renewed = (now - instant(lease["spec"]["renewTime"])).total_seconds()
+    drains = (meta.get("annotations") or {}).get(labels.DRAIN) == "true"
+    silent = renewed > lease["spec"].get("leaseDurationSeconds", LEASE_SECONDS)
+    more = {"VERSION": about.version, "PRELOADED": ",".join(about.preloaded)} if about and wide else {}
+    return {
+        "NAME": name,
+        "POOL": meta["labels"].get(labels.POOL, ""),
+        "STATE": "Silent" if silent else "Draining" if drains else "Ready",
+        "RUNS": f"{runs.get(name, 0)}/{about.slots if about else '?'}",
+        "WHERE": "-" if about is None else f"pod {about.pod.name}" if about.pod else "outside",
+        "RENEWED": f"{max(0, int(renewed))}s",
+        **more,
+    }
+
+
+def holds_slot(run: Body) -> bool:
+    """Whether the run has a process in its worker, as far as its status says."""
+    status = run.get("status") or {}
+    exited = (status.get("worker") or {}).get("exited") or {}
+    return not terminal(run) and "worker" in status and exited.get("attempt") != status["worker"]["attempt"]
+
+
+@command.command("drain")
+@click.argument("worker", nargs=-1, required=True)
+@with_client
+def drain(client: Client, worker: tuple[str, ...]) -> None:
+    """Have workers take no more runs; one outside of the cluster ends with its last run."""
+    for name in worker:
+        lease = names.worker_lease(name)
+        try:
+            client.merge("leases", lease, {"metadata": {"annotations": {labels.DRAIN: "true"}}})
+        except NotFound as error:
+            raise click.ClickException(f"there is no worker {name} in namespace {client.namespace}") from error
+        click.echo(f"worker {name} drains")
 
 
 @command.command("start")
@@ -50,7 +122,6 @@ def start(
 
     Each run is a process of its own, forked from one that has Penstock loaded.
     """
-    from ..api import names
     from ..worker.outside import work
     from ..worker.upstream import Unreachable
 

@@ -1,0 +1,117 @@
+"""A warm worker outside of the cluster: from create to the first line of user code, and how many runs a second.
+
+The control plane, the operator and the worker are processes, as a user has them; there is no node. The clock is one
+machine's: a run returns when its first line was executed. The peer is Prefect's process worker with its own server,
+`tests/bench/prefect_worker.py`, in the same run; where it does not come up, that is said.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import cells
+from api_client import ApiClient
+from operator_process import OperatorProcess
+from penstock.api import labels
+from penstock_cluster import control_plane as planes
+from worker_stage import WorkerProcess, until
+
+Json = dict[str, Any]
+NAMESPACE = "bench"
+IN_TURN, AT_ONCE, SLOTS = 50, 200, 2
+SOURCE = "import time\nBEGUN = time.time()\nfrom penstock import flow\n\n@flow\ndef main():\n    return BEGUN\n"
+
+
+class Field:
+    """A namespace with a pool of type Process, the operator, and a worker of it."""
+
+    def __init__(self, plane: planes.ControlPlane, admin: ApiClient, folder: Path, stack: ExitStack) -> None:
+        self.admin = admin
+        admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        self.make("Flow", "noop", {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:main"})
+        self.make("WorkPool", "warm", {"type": "Process"})
+        self.make("FlowDeployment", "noop", {"flowRef": {"name": "noop"}, "workPool": "warm"})
+        operator = OperatorProcess(plane, folder, "operator", NAMESPACE, f"{NAMESPACE}/operator")
+        stack.enter_context(operator)
+        words = ("--name", "bench", "--slots", str(SLOTS))
+        self.worker = stack.enter_context(WorkerProcess(plane.kubeconfig, NAMESPACE, "warm", folder, *words))
+        operator.until_it_leads()
+        self.start("warm-up")
+        self.until_ended(["warm-up"])
+
+    def make(self, kind: str, name: str, spec: Json) -> None:
+        meta = {"name": name, "namespace": NAMESPACE}
+        self.admin.create({"apiVersion": labels.API_VERSION, "kind": kind, "metadata": meta, "spec": spec})
+
+    def start(self, name: str) -> float:
+        """Create a run; when `create` returned."""
+        self.make("FlowRun", name, {"deploymentRef": {"name": "noop"}})
+        return time.time()
+
+    def until_ended(self, names: list[str]) -> dict[str, Json]:
+        """The statuses of these runs once all of them have ended."""
+
+        def ended() -> dict[str, Json] | None:
+            if len(names) == 1:
+                bodies = [self.admin.get("FlowRun", NAMESPACE, names[0])]
+            else:
+                time.sleep(0.3)  # a list of all of them is no small thing
+                bodies = self.admin.list("FlowRun", NAMESPACE)["items"]
+            found = {body["metadata"]["name"]: body.get("status") or {} for body in bodies}
+            there = [(found[name].get("state") or {}).get("type") for name in names]
+            assert not {"Failed", "Crashed"} & set(there), self.worker.said
+            return found if all(state == "Completed" for state in there) else None
+
+        statuses: dict[str, Json] = until(ended, lambda: self.worker.said, 300)
+        return statuses
+
+
+@contextmanager
+def field(folder: Path) -> Iterator[Field]:
+    with planes.running(folder / "plane") as plane, ApiClient(plane.kubeconfig) as admin, ExitStack() as stack:
+        cells.install_crds(admin)
+        yield Field(plane, admin, folder, stack)
+
+
+def seconds(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def in_turn(field: Field) -> list[float]:
+    """Seconds from create to user code, of runs one after another."""
+    taken = []
+    for number in range(IN_TURN):
+        name = f"turn-{number}"
+        created = field.start(name)
+        taken.append(field.until_ended([name])[name]["result"]["inline"] - created)
+    return taken
+
+
+def at_once(field: Field) -> float:
+    """Runs a second, from the first create to the last end, of runs that are created at once."""
+    names = [f"once-{number}" for number in range(AT_ONCE)]
+    begun = time.time()
+    for name in names:
+        field.start(name)
+    statuses = field.until_ended(names)
+    ended = max(seconds(statuses[name]["endTime"]) for name in names)
+    return AT_ONCE / (ended - begun)
+
+
+def bench_warm_worker(tmp_path: Path) -> None:
+    with field(tmp_path) as here:
+        taken = in_turn(here)
+        rate = at_once(here)
+    p50, p99 = statistics.median(taken), sorted(taken)[int(0.99 * len(taken))]
+    print(f"\n{IN_TURN} runs in turn: create to user code p50 {p50 * 1000:.0f} ms (target 150), ", end="")
+    print(f"p99 {p99 * 1000:.0f} ms (target 500), worst {max(taken) * 1000:.0f} ms")
+    print(f"{AT_ONCE} runs at once, {SLOTS} slots: {rate:.1f} runs/s (target 20)")
+    sys.stdout.flush()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import builders
+from command_line import CommandLine
+from penstock.api import labels
+from penstock.api.workers import WorkerFacts, WorkerPod
+from penstock.cli.worker import holds_slot, row, show
+from penstock.worker import lease
+from penstock.worker.lease import Worker
+
+NOW = datetime.fromisoformat("2026-01-01T06:00:20+00:00")
+FACTS = WorkerFacts(uid="u", slots=2, version="0.1.0")
+MINE = {"name": "mill", "uid": "u", "attempt": 1}
+
+
+def of(facts: WorkerFacts = FACTS, renewed: str = "2026-01-01T06:00:15Z") -> Any:
+    return lease.created(Worker("mill", "team", "warm", facts), renewed)
+
+
+def test_a_worker_is_shown_with_its_slots() -> None:
+    assert row(of(), {"mill": 1}, NOW) == {
+        "NAME": "mill",
+        "POOL": "warm",
+        "STATE": "Ready",
+        "RUNS": "1/2",
+        "WHERE": "outside",
+        "RENEWED": "5s",
+    }
+    assert row(of(), {}, NOW, wide=True)["VERSION"] == "0.1.0"
+
+
+def test_what_is_wrong_with_a_worker_is_shown() -> None:
+    assert row(of(renewed="2026-01-01T05:59:00Z"), {}, NOW)["STATE"] == "Silent"
+    drains = of()
+    drains["metadata"]["annotations"][labels.DRAIN] = "true"
+    assert row(drains, {}, NOW)["STATE"] == "Draining"
+    unknown = of()
+    unknown["metadata"]["annotations"] = {}
+    assert row(unknown, {}, NOW)["RUNS"] == "0/?"
+    assert row(of(WorkerFacts(uid="u", slots=1, pod=WorkerPod(name="p", uid="u"))), {}, NOW)["WHERE"] == "pod p"
+
+
+@pytest.mark.parametrize(
+    ("run", "holds"),
+    [
+        (builders.flow_run("Running", worker=MINE), True),
+        (builders.flow_run("Pending", worker=MINE), True),
+        (builders.flow_run("Completed", worker=MINE), False),
+        (builders.flow_run("Paused", worker={**MINE, "exited": {"attempt": 1}}), False),
+        (builders.flow_run("Running"), False),
+        (builders.flow_run(), False),
+    ],
+)
+def test_which_runs_are_in_a_worker(run: builders.Json, holds: bool) -> None:
+    assert holds_slot(run) is holds
+
+
+def test_lines_are_shown_with_their_run(capsys: pytest.CaptureFixture[str]) -> None:
+    record = {"ts": "2026-01-01T06:00:00.000Z", "level": "INFO", "message": "hello", "run": "monday"}
+    show(json.dumps(record).encode())
+    show(json.dumps({**record, "processEnd": 0}).encode())
+    show(b"Traceback (most recent call last):")
+    assert capsys.readouterr().out.splitlines() == [
+        "monday 06:00:00.000 INFO    hello",
+        "Traceback (most recent call last):",
+    ]
+
+
+def test_a_name_that_cannot_be_is_refused(penstock: CommandLine) -> None:
+    assert "lower-case letters" in penstock.fails("worker", "start", "--pool", "warm", "--name", "My_Box", code=2)
