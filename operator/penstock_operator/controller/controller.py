@@ -251,10 +251,20 @@ class Controller:
         return Informer(
             self._cluster,
             selection,
-            changed=lambda body: self.slots.put(kind, body),
-            deleted=lambda ref, version: self.slots.drop(kind, ref, version),
+            changed=lambda body: self._rule_changed(kind, body),
+            deleted=lambda ref, version: self._rule_deleted(kind, ref, version),
             known=lambda namespace: self.slots.refs(kind, namespace),
         )
+
+    def _rule_changed(self, kind: str, body: Body) -> None:
+        self.slots.put(kind, body)
+        if kind == "WorkPool":
+            self.workers.heard_pool(body)
+
+    def _rule_deleted(self, kind: str, ref: tuple[str, str], version: str) -> None:
+        self.slots.drop(kind, ref, version)
+        if kind == "WorkPool":
+            self.workers.lost_pool(Key(*ref), version)
 
     def _told(self, event: Body) -> None:
         """An Event of anything: it may say why a pod of a run does not start."""

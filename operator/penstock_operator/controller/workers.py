@@ -272,8 +272,11 @@ class Workers:
         if known is None or known[0]["spec"] != body["spec"]:
             self._named(key)
 
-    def lost_pool(self, pool: Key) -> None:
-        if self._pools.pop(pool, None):
+    def lost_pool(self, pool: Key, version: str) -> None:
+        """A pool is gone, at that version."""
+        known = self._pools.get(pool)
+        if known and int(known[0]["metadata"]["resourceVersion"]) <= int(version):
+            del self._pools[pool]
             self._named(pool)
 
     def read(self, worker: Key, lease: Body | None, pod: Body | None) -> None:

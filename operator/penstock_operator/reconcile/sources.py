@@ -137,9 +137,6 @@ class Workers(Protocol):
     def heard_pool(self, body: Body) -> None:
         """A pool was read, or has changed."""
 
-    def lost_pool(self, pool: Key) -> None:
-        """A pool is gone."""
-
     def read(self, worker: Key, lease: Body | None, pod: Body | None) -> None:
         """What consistent reads found under the names of a worker's Lease and pod."""
 

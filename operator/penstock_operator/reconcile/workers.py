@@ -90,14 +90,6 @@ class WorkerPods:
             self._known.read(Key(key.namespace, created["metadata"]["name"]), None, created)
         return True
 
-    def heard(self, pool: Body) -> None:
-        """A pool was read."""
-        self._known.heard_pool(pool)
-
-    def lost(self, key: Key) -> None:
-        """A pool is gone."""
-        self._known.lost_pool(key)
-
     def ready(self, pool: Body) -> Ready:
         """Whether runs of the pool find a worker, with the count of those that are ready."""
         key = Key(pool["metadata"]["namespace"], pool["metadata"]["name"])

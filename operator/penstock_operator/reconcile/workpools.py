@@ -67,10 +67,7 @@ class WorkPools:
         """Write the Ready condition; what the API server refuses, it may take later, so it is asked again."""
         body = await self._cluster.get(WORK_POOLS, *key)
         if body is None:
-            self._warm.lost(key)
             return None
-        if body["spec"]["type"] == "Process":
-            self._warm.heard(body)
         ready = await self._ready(body)
         if ready.ok:
             ready = replace(self._logs(body), fields=ready.fields)
