@@ -288,11 +288,14 @@ class Workers:
             self._cache.drop("Lease", key)
             self.lost_lease(key)
         if pod is not None and is_worker(pod):
-            if self._cache.put("Pod", {**pod, "kind": "Pod"}):
-                self.heard_pod(pod)
+            self.made(pod)
         elif known := self._cache.get("Pod", worker):
             self._cache.forget_pod(worker, worker.name)
             self.heard_pod(known, gone=True)
+
+    def made(self, pod: Body) -> None:
+        if self._cache.put("Pod", {**pod, "kind": "Pod"}):
+            self.heard_pod(pod)
 
     def queued(self, pool: Key) -> int:
         return self._queued(pool)

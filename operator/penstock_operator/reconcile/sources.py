@@ -140,6 +140,9 @@ class Workers(Protocol):
     def read(self, worker: Key, lease: Body | None, pod: Body | None) -> None:
         """What consistent reads found under the names of a worker's Lease and pod."""
 
+    def made(self, pod: Body) -> None:
+        """The pod of a worker was made."""
+
     def choose(self, run: RunView, pool: str, *, beyond: bool) -> Worker | None:
         """A worker for the run, which has a place of it from now on, by this promise until `settle`; None for none.
 

@@ -87,7 +87,7 @@ class WorkerPods:
                 message = f"the API server refuses a worker's pod: {error.message}"
                 self._refused[key] = Ready(False, reasons.POD_CREATE_FORBIDDEN, message)
                 return False
-            self._known.read(Key(key.namespace, created["metadata"]["name"]), None, created)
+            self._known.made(created)
         return True
 
     def ready(self, pool: Body) -> Ready:
