@@ -33,6 +33,9 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
     refused = resolve.overrides_refused(pool, spec.get("pod") or {})
     if refused:
         return Ready(False, reasons.INVALID_OVERRIDES, refused, fields)
+    if (spec.get("concurrency") or {}).get("limit") == 0:
+        message = "spec.concurrency.limit is 0: no runs are started; raise it, or unset spec.concurrency"
+        return Ready(False, reasons.LIMIT_ZERO, message, fields)
     return Ready(True, fields=fields)
 
 

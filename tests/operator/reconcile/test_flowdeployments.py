@@ -53,6 +53,13 @@ def test_what_a_run_must_still_give_is_no_fault_of_the_deployment() -> None:
     assert condition(stage)[0] == "True"
 
 
+def test_a_limit_of_0_is_told() -> None:
+    stage = Stage(deployment={"concurrency": {"limit": 0}})
+    reconcile(stage)
+    assert condition(stage)[:2] == ("False", "LimitIsZero")
+    assert "spec.concurrency.limit is 0" in condition(stage)[2]
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "reason"), [("Flow", "etl", "FlowNotFound"), ("WorkPool", "default", "WorkPoolNotFound")]
 )

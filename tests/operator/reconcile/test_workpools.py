@@ -59,6 +59,12 @@ def test_a_template_that_the_api_server_takes_makes_a_pool_ready_and_leaves_no_p
     assert reconcile(stage)[0] == "True", "and one that was refused"
 
 
+def test_a_limit_of_0_is_told() -> None:
+    status, reason, message = reconcile(Stage(pool={"concurrencyLimit": 0}))
+    assert (status, reason) == ("False", "LimitIsZero")
+    assert message == "spec.concurrencyLimit is 0: no runs are started; raise or unset it"
+
+
 @pytest.mark.parametrize(
     ("error", "condition"),
     [
