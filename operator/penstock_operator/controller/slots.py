@@ -28,7 +28,7 @@ Body = dict[str, Any]
 Ref = tuple[str, str]
 KINDS = ("WorkPool", "WorkQueue", "ConcurrencyLimit", "FlowDeployment")
 HOLDING = frozenset({StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING})
-TOLD_AHEAD = 20  # runs of a line that are told anew when it waits for something else; the others, when they get there
+TOLD_AHEAD = 20  # runs of a line that are told anew when it waits for something else; the others when they get there
 
 
 def exempt(run: RunView) -> bool:
@@ -179,10 +179,16 @@ class Slots:
                 del self._queues[pool]
         if was and is_ and _placing(was) == _placing(is_):
             return
-        for pool in {(ref[0], queue.pool) for queue in (was, is_) if queue}:
-            self._replace(pool)
+        pools = {(ref[0], queue.pool): queue if queue is is_ else None for queue in (was, is_) if queue}
+        for uid, known in list(self._known.items()):
+            asks, place = known.asks, known.place
+            if asks is None or place is None or (asks.namespace, asks.pool) not in pools:
+                continue
+            if place.concerns(ref[1], pools[(asks.namespace, asks.pool)]):
+                self._place(uid)
 
     def _replace(self, pool: Ref) -> None:
+        """Runs of the pool need other slots than before."""
         for uid, known in list(self._known.items()):
             if known.asks is not None and (known.asks.namespace, known.asks.pool) == pool:
                 self._place(uid)
@@ -410,6 +416,9 @@ class Slots:
             for run in verdict.admitted:
                 self._counted |= dict.fromkeys(run.limits)
                 self._retell.pop(run.uid, None)
+                behind = self.books.lines.get(run.limits, ())
+                if len(behind) >= TOLD_AHEAD:
+                    self._retell[behind[TOLD_AHEAD - 1].uid] = None
                 if run.uid != but:
                     self._named(self._known[run.uid].key)
             for line, stop in verdict.stops.items():
@@ -471,7 +480,7 @@ class Slots:
         if self.books.queued[Limit(places.QUEUE, *queue)] or self.books.holders.get(Limit(places.QUEUE, *queue)):
             return True
         return any(
-            places.taking((rule,), dict(deployment.labels), deployment.tags)
+            places.taking((rule,), deployment.labels, deployment.tags)
             for (namespace, _), deployment in self._rules["FlowDeployment"].items()
             if isinstance(deployment, Deployment) and (namespace, deployment.pool) == (queue.namespace, rule.pool)
         )

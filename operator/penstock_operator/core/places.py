@@ -5,7 +5,7 @@ Pools, queues, deployments and limits are read into slim values, of which `contr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from penstock.api import reasons
@@ -151,7 +151,16 @@ class Place:
 
     waiting: Waiting
     queue: str | None
+    named: str | None
+    """The queue that run or deployment name; without one, selectors are asked."""
     tags: tuple[str, ...]
+    labels: frozenset[tuple[str, str]]
+
+    def concerns(self, name: str, queue: Queue | None) -> bool:
+        """Whether it may be another place since that queue is as it is now, or (None) is no more."""
+        if self.named is not None:
+            return self.named == name
+        return self.queue == name or (queue is not None and queue.takes(self.labels, frozenset(self.tags)))
 
     @property
     def admitted(self) -> Body:
@@ -167,10 +176,8 @@ def place(run: Asks, deployed: Deployment | None, queues: Iterable[Queue], *, wa
     """
     named = run.queue or (deployed.queue if deployed else None)
     tags = tuple(dict.fromkeys((*(deployed.tags if deployed else ()), *run.tags)))
-    if named:
-        queue = next((queue for queue in queues if queue.name == named), None)
-    else:
-        queue = taking(queues, dict((*(deployed.labels if deployed else ()), *run.labels)), tags)
+    labels = frozenset(dict((*(deployed.labels if deployed else ()), *run.labels)).items())
+    queue = next((queue for queue in queues if queue.name == named), None) if named else taking(queues, labels, tags)
     order = Order(
         queue.priority if queue else DEFAULT_PRIORITY,
         run.priority or (deployed.priority if deployed else None) or DEFAULT_PRIORITY,
@@ -182,12 +189,12 @@ def place(run: Asks, deployed: Deployment | None, queues: Iterable[Queue], *, wa
     absent = f"{run.pool}/{named}" if named and queue is None else None
     bounded = run.deployment if deployed and (deployed.limit is not None or deployed.suspended) else None
     limits = line(run.namespace, run.pool, bounded, name, tags, warm=warm, absent=absent)
-    return Place(Waiting(order, limits), name, tags)
+    return Place(Waiting(order, limits), name, named, tags, labels)
 
 
-def taking(queues: Iterable[Queue], labels: Mapping[str, str], tags: Iterable[str]) -> Queue | None:
-    """The first of the queues whose selector matches; None: none takes such a run."""
-    pairs, of_run = frozenset(labels.items()), frozenset(tags)
+def taking(queues: Iterable[Queue], labels: Iterable[tuple[str, str]], tags: Iterable[str]) -> Queue | None:
+    """The first of the queues whose selector matches; None: none takes such a run. Labels are pairs."""
+    pairs, of_run = frozenset(labels), frozenset(tags)
     return next((queue for queue in queues if queue.takes(pairs, of_run)), None)
 
 

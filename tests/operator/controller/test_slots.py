@@ -246,10 +246,17 @@ def test_who_waits_goes_where_the_queues_are() -> None:
     stage = staged({"concurrencyLimit": 1}, runs=3)
     selector = {"matchTags": ["urgent"]}
     submit(stage, "urgent", tags=["urgent"])
-    stage.apply("WorkQueue", "fast", {"workPoolRef": {"name": "default"}, "priority": 1, "selector": selector})
+    of_default = {"workPoolRef": {"name": "default"}, "selector": selector}
+    stage.apply("WorkQueue", "fast", {**of_default, "priority": 1})
     stage.hear()
     settle(stage, "r1")
     assert named(stage) == ["urgent"]
+    stage.reconcile("urgent")
+    submit(stage, "urgent-2", tags=["urgent"])
+    stage.remove("WorkQueue", "fast")
+    stage.hear()
+    settle(stage, "urgent")
+    assert named(stage) == ["r2"], "without the queue it is one of the last"
 
 
 def test_tags_of_runs_and_deployments_are_limited() -> None:
@@ -408,6 +415,12 @@ def test_whoever_waits_for_something_else_is_told_so_later_and_not_all_at_once()
     for _ in range(10):
         stage.slots.tell(5)
     assert len(named(stage)) == 15, "the first twenty of a line, each once"
+    stage.edit("WorkPool", "default", suspend=False, concurrencyLimit=1)
+    stage.hear()
+    assert named(stage) == ["r1"]
+    for _ in range(10):
+        stage.slots.tell(5)
+    assert "r21" in named(stage), "who got there"
 
 
 def test_the_counts_of_a_pool_and_its_queues() -> None:
