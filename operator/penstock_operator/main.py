@@ -123,8 +123,8 @@ class Operator:
             log_archives=log_archives,
             late_after=wanted.late_after_seconds,
         )
-        controller.register("Flow", Flows(cluster, utc_now).reconcile)
-        controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
+        controller.register("Flow", Flows(cluster, utc_now, controller.revisions).reconcile)
+        controller.register("FlowDeployment", FlowDeployments(cluster, utc_now, controller.revisions).reconcile)
         pools = WorkPools(cluster, defaults, utc_now, controller.worker_pods, log_archives)
         controller.register("WorkPool", pools.reconcile)
         controller.register("WorkQueue", WorkQueues(cluster, utc_now, controller.slots.selected).reconcile)

@@ -83,8 +83,8 @@ def _apply(client: Client, manifest: Body, *, force: bool, dry_run: bool) -> Bod
     try:
         return client.apply(manifest, dry_run=dry_run, force=force)
     except Conflict as error:
-        others = [(field, owner(why)) for field, why in error.causes]
-        if others and all(who == ROLLBACK for _, who in others):
+        others = [(field, owner(why)) for field, why in error.causes if owner(why) != ROLLBACK]
+        if error.causes and not others:
             return client.apply(manifest, dry_run=dry_run)
         raise _refused(manifest, _conflict(others) if others else str(error), dry_run) from error
     except ApiError as error:

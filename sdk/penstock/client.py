@@ -63,6 +63,7 @@ def path(kind: str, namespace: str, name: str | None = None, subresource: str | 
         "secrets": "/api/v1",
         "events": "/apis/events.k8s.io/v1",
         "leases": "/apis/coordination.k8s.io/v1",
+        "controllerrevisions": "/apis/apps/v1",
     }.get(kind, f"/apis/{labels.API_VERSION}")
     if name == "":
         raise ValueError(f"an empty name would mean all {kind}")
@@ -150,11 +151,15 @@ class Client:
         headers = {"Content-Type": "application/merge-patch+json"}
         return self._json("PATCH", path(kind, self.namespace, name), content=json.dumps(change), headers=headers)
 
-    def patch(self, kind: str, name: str, operations: Sequence[Body]) -> Body:
-        """JSON-patch an object."""
+    def patch(
+        self, kind: str, name: str, operations: Sequence[Body], *, manager: str = "", dry_run: bool = False
+    ) -> Body:
+        """JSON-patch an object, as field manager `manager` where one is given."""
+        asked = {"fieldManager": manager, "dryRun": "All" if dry_run else ""}
+        params = {key: value for key, value in asked.items() if value}
         headers = {"Content-Type": "application/json-patch+json"}
         where = path(kind, self.namespace, name)
-        return self._json("PATCH", where, content=json.dumps(operations), headers=headers)
+        return self._json("PATCH", where, params=params, content=json.dumps(operations), headers=headers)
 
     def delete(self, kind: str, name: str, *, resource_version: str | None = None) -> None:
         """Delete an object; with `resource_version`, only if it is of this version."""

@@ -5,13 +5,11 @@ Called by `run_deployment` and `wait_for_flow_run`, inside and outside of pods. 
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .api import labels
 from .api.states import StateType
 from .states import State
 
@@ -86,7 +84,7 @@ def connect(namespace: str | None = None) -> Client:
     from .client import Client
     from .kubeconfig import access
 
-    return Client(access(), namespace or os.environ.get(labels.ENV_NAMESPACE) or None)
+    return Client(access(), namespace)
 
 
 def wait_for_end(body: Body, timeout: float | None, poll_interval: float, connect: Callable[[str], Client]) -> Body:

@@ -12,6 +12,7 @@ from . import options as rules
 from .engine.retries import checked_delays
 from .errors import DefinitionError
 from .parameters import Signature
+from .settings import get_current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -96,8 +97,10 @@ class Definition(Generic[P, R]):
         what = f"{kind} {name!r}"
         if options:
             rules.check(what, options)
-        if given["retries"] is None:
-            given["retries"] = 0
+        settings = get_current_settings()
+        for option, default in (("retries", 0), ("retry_delay_seconds", None)):
+            if options.get(option) is None:
+                given[option] = getattr(settings, f"{kind}s_default_{option}") or default
         code = fn if inspect.isroutine(fn) or inspect.isclass(fn) or hasattr(fn, "func") else fn.__call__
         if given["result_storage"] is not None or given["result_serializer"] is not None:
             from .results.options import check

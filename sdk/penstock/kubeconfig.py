@@ -13,7 +13,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import yaml
 
 from .errors import PenstockError
 from .exec_credentials import PluginFailed, credentials
+from .settings import get_current_settings
 
 Body = dict[str, Any]
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -56,13 +57,19 @@ def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
     agent = os.environ.get("PENSTOCK_API_SOCKET")
     if agent and kubeconfig is None and context is None:
         return _by_agent(agent)
+    found, settings = _of_files(kubeconfig, context), get_current_settings()
+    namespace = settings.namespace or found.namespace
+    return replace(found, namespace=namespace, server=settings.api_server or found.server)
+
+
+def _of_files(kubeconfig: str | None, context: str | None) -> Access:
     named = [kubeconfig] if kubeconfig else os.environ.get("KUBECONFIG", "").split(os.pathsep)
     paths = [Path(os.path.expanduser(path)) for path in named if path]  # noqa: PTH111 - Path's raises without a home
     default = Path(os.path.expanduser("~/.kube/config"))  # noqa: PTH111
     if not paths and default.exists():
         paths = [default]
     if paths:
-        return _from_kubeconfig(paths, context)
+        return _from_kubeconfig(paths, context or get_current_settings().context)
     if context is None and (_service_account() / "token").exists():
         return _in_cluster()
     raise ClusterUnavailable(NONE)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ConfigurationError, ParameterError, UnsupportedHere
 from .job_variables import pod_overrides
 from .manifests import CannotBeDeployed, Manifest, Options, deployment_manifest, flow_manifest
+from .settings import get_current_settings
 
 if TYPE_CHECKING:
     from .applying import Applied
@@ -65,9 +66,9 @@ class RunnerDeployment:
         }
         options = Options(
             deployment_name=self.name,
-            work_pool=self.work_pool_name,
+            work_pool=self.work_pool_name or get_current_settings().deploy_work_pool,
             queue=self.work_queue_name,
-            image=self.image,
+            image=self.image or get_current_settings().deploy_image,
             from_image=self.from_image,
             parameters=_checked(self.flow, self.parameters),
             tags=self.tags,

@@ -83,6 +83,23 @@ def _at_least(least: int) -> Callable[[Any], int]:
     return parse
 
 
+def _seconds(value: Any) -> float:
+    try:
+        number = float(value)
+    except (ValueError, TypeError):
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"must be a finite number of seconds of at least 0, not {value!r}")
+    return number
+
+
+def _server(value: Any) -> str:
+    text = str(value).rstrip("/")
+    if not text.startswith(("https://", "http://")):
+        raise ValueError(f"must be a URL such as https://10.0.0.1:6443, not {value!r}")
+    return text
+
+
 def _one_of(*words: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if value not in words:
@@ -152,12 +169,91 @@ class Settings:
         reason="How a run on this machine is shown.",
         of_default="auto: rich on a terminal, lines elsewhere.",
     )
+    context: Setting[str | None] = Setting(
+        None,
+        _text,
+        unit="name",
+        reason="The context of the kubeconfig, where no option names one.",
+        of_default="Unset: the kubeconfig's current context.",
+    )
+    namespace: Setting[str | None] = Setting(
+        None,
+        _text,
+        unit="name",
+        reason="The namespace, where no option names one.",
+        of_default="Unset: that of the context. In a pod the operator sets that of the run.",
+    )
+    api_server: Setting[str | None] = Setting(
+        None,
+        _server,
+        unit="URL",
+        reason="Address of the API server, in place of that of the context, whose credentials are used.",
+        of_default="Unset: the context's.",
+    )
+    deploy_work_pool: Setting[str | None] = Setting(
+        None,
+        _text,
+        unit="name",
+        reason="The infrastructure: the WorkPool of deployments that name none, when they are deployed.",
+        of_default="Unset: the pool `default`.",
+    )
+    deploy_image: Setting[str | None] = Setting(
+        None,
+        _text,
+        unit="image",
+        reason="The image of deployments that name none, when they are deployed.",
+        of_default="Unset: that of the pool.",
+    )
+    task_runner = Setting(
+        "threads",
+        _one_of("threads", "processes"),
+        unit="threads, processes",
+        reason="Where tasks of flows that name no task runner execute.",
+    )
     task_runner_max_workers = Setting(
         512,
         _at_least(1),
         unit="tasks",
         reason="How many tasks a ThreadPoolTaskRunner without `max_workers` executes at a time.",
         of_default="Threads start only as far as tasks block, so that a high bound costs nothing.",
+    )
+    tasks_default_retries = Setting(
+        0,
+        _at_least(0),
+        unit="retries",
+        reason="How often a task that does not say `retries` is tried again.",
+        of_default="Read when the task is declared; so are the three below.",
+    )
+    tasks_default_retry_delay_seconds: Setting[float] = Setting(
+        0.0,
+        _seconds,
+        unit="seconds",
+        reason="How long before each of them, where the task does not say.",
+    )
+    flows_default_retries = Setting(
+        0,
+        _at_least(0),
+        unit="retries",
+        reason="How often a flow that does not say `retries` is tried again.",
+    )
+    flows_default_retry_delay_seconds: Setting[float] = Setting(
+        0.0,
+        _seconds,
+        unit="seconds",
+        reason="How long before each of them, where the flow does not say.",
+    )
+    tasks_default_no_cache = Setting(
+        False,
+        _flag,
+        unit="true, false",
+        reason="Whether tasks that name no cache policy have none.",
+        of_default="false: they have the policy `DEFAULT`, as far as their results are kept.",
+    )
+    tasks_disable_caching = Setting(
+        False,
+        _flag,
+        unit="true, false",
+        reason="Whether no task reads or writes a cache, whatever its policy.",
     )
     concurrency_limits: Setting[dict[str, str]] = Setting(
         {},

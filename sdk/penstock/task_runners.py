@@ -211,6 +211,13 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f".{home}", __package__), name)
 
 
+def default_task_runner() -> TaskRunner:
+    """The runner of flows that name none, as the setting `task_runner` says."""
+    if get_current_settings().task_runner == "processes":
+        return ProcessPoolTaskRunner()
+    return ThreadPoolTaskRunner()
+
+
 _outside: list[TaskRunner] = []
 _outside_lock = threading.Lock()
 

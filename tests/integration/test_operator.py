@@ -117,8 +117,10 @@ class Operator:
         async with GappyCluster(connection) as cluster:
             self.cluster = cluster
             self.controller = Controller(cluster, DEFAULTS, namespaces=(self.namespace,), instance="test", **self._how)
-            self.controller.register("Flow", Flows(cluster, utc_now).reconcile)
-            self.controller.register("FlowDeployment", FlowDeployments(cluster, utc_now).reconcile)
+            self.controller.register("Flow", Flows(cluster, utc_now, self.controller.revisions).reconcile)
+            self.controller.register(
+                "FlowDeployment", FlowDeployments(cluster, utc_now, self.controller.revisions).reconcile
+            )
             self.controller.register("Block", Blocks(cluster, utc_now).reconcile)
             self.controller.register("WorkPool", WorkPools(cluster, DEFAULTS, utc_now).reconcile)
             self._task = asyncio.create_task(self.controller.run())

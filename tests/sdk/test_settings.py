@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock import settings
+from penstock import flow, settings, task
+from penstock.cache_policies import DEFAULT, INPUTS, NO_CACHE
+from penstock.engine.keeping import policy_of
 from penstock.errors import InvalidSettings
+from penstock.kubeconfig import access
 from penstock.settings import FIELDS, Settings, get_current_settings, temporary_settings
+from penstock.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner, default_task_runner
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,3 +137,103 @@ def test_temporary_settings_hold_inside_of_the_block(monkeypatch: pytest.MonkeyP
         pass
     with pytest.raises(InvalidSettings, match="log_prints: must be"), temporary_settings(log_prints="x"):
         pass
+
+
+class TestControlPoints:
+    """Each setting that decides how flows run or where they go takes effect."""
+
+    @pytest.fixture(autouse=True)
+    def _here(self, here: Path) -> None:
+        """Nothing else is set."""
+
+    @pytest.fixture
+    def two_contexts(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A kubeconfig with the contexts a (current) and b."""
+        named = [{"name": each, "cluster": {"server": f"https://{each}.example"}} for each in "ab"]
+        contexts = [{"name": each, "context": {"cluster": each, "user": "u", "namespace": each}} for each in "ab"]
+        held = {"clusters": named, "users": [{"name": "u", "user": {}}], "contexts": contexts, "current-context": "a"}
+        (here / "kubeconfig").write_text(json.dumps(held))
+        monkeypatch.setenv("KUBECONFIG", str(here / "kubeconfig"))
+
+    def test_the_context_and_an_option_that_wins(self, two_contexts: None) -> None:
+        assert access().server == "https://a.example"
+        with temporary_settings(context="b"):
+            assert (access().server, access().namespace) == ("https://b.example", "b")
+            assert access(context="a").server == "https://a.example"
+
+    def test_the_address_of_the_api_server(self, two_contexts: None) -> None:
+        with temporary_settings(api_server="https://10.0.0.1:6443/"):
+            assert access().server == "https://10.0.0.1:6443"
+        with pytest.raises(InvalidSettings, match="must be a URL such as https"), temporary_settings(api_server="here"):
+            pass
+
+    def test_the_namespace(self, two_contexts: None) -> None:
+        with temporary_settings(namespace="team"):
+            assert access().namespace == "team"
+
+    def test_retries_of_tasks_and_their_delay(self) -> None:
+        calls = []
+
+        with temporary_settings(tasks_default_retries=2, tasks_default_retry_delay_seconds=0.01):
+
+            @task
+            def fails() -> None:
+                calls.append(1)
+                raise ValueError
+
+            @task(retries=0)
+            def says_so() -> None: ...
+
+        assert (fails.retries, fails.retry_delay_seconds, says_so.retries) == (2, 0.01, 0)
+
+        @flow
+        def main() -> Any:
+            return fails(return_state=True)
+
+        main(return_state=True)
+        assert len(calls) == 3
+
+    def test_retries_of_flows_and_their_delay(self) -> None:
+        calls = []
+
+        with temporary_settings(flows_default_retries=1, flows_default_retry_delay_seconds=0.01):
+
+            @flow
+            def fails() -> None:
+                calls.append(1)
+                raise ValueError
+
+        assert fails.with_options(name="other").retries == 1
+        fails(return_state=True)
+        assert len(calls) == 2
+
+    def test_the_task_runner_of_flows_that_name_none(self) -> None:
+        assert type(default_task_runner()) is ThreadPoolTaskRunner
+        with temporary_settings(task_runner="processes"):
+            assert type(default_task_runner()) is ProcessPoolTaskRunner
+
+    @pytest.mark.parametrize("name", ["tasks_default_no_cache", "tasks_disable_caching"])
+    def test_the_cache_policy(self, name: str) -> None:
+        @task
+        def plain() -> None: ...
+
+        @task(cache_policy=INPUTS)
+        def says_so() -> None: ...
+
+        assert (policy_of(plain), policy_of(says_so)) == (DEFAULT, INPUTS)
+        with temporary_settings({name: True}):
+            wanted = INPUTS if name == "tasks_default_no_cache" else NO_CACHE
+            assert (policy_of(plain), policy_of(says_so)) == (NO_CACHE, wanted)
+
+    def test_the_infrastructure_of_deployments(self) -> None:
+        deployment = flow_in_a_file.to_deployment()
+        assert deployment.manifests()[1]["spec"] == {"flowRef": {"name": "flow-in-a-file"}}
+        with temporary_settings(deploy_work_pool="gpu", deploy_image="registry/i:1"):
+            spec = deployment.manifests()[1]["spec"]
+            assert (spec["workPool"], spec["pod"]) == ("gpu", {"image": "registry/i:1"})
+            named = flow_in_a_file.to_deployment(work_pool_name="own", image="i:2").manifests()[1]["spec"]
+            assert (named["workPool"], named["pod"]) == ("own", {"image": "i:2"})
+
+
+@flow
+def flow_in_a_file() -> None: ...

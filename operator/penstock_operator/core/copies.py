@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-REVISION_HISTORY = 10  # of each deployment that is there, for going back to; a Deployment keeps as many
+REVISION_HISTORY = 10  # of each deployment and flow that is there, for going back to; a Deployment keeps as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,12 @@ class Copy:
         return self.namespace, self.name
 
 
-def unneeded(
-    copies: Iterable[Copy], referenced: Collection[tuple[str, str]], deployments: Collection[str]
-) -> list[Copy]:
-    """Those that no run names and that are not among the last of a deployment that is there (by uid)."""
+def unneeded(copies: Iterable[Copy], referenced: Collection[tuple[str, str]], owners: Collection[str]) -> list[Copy]:
+    """Those that no run names and that are not among the last of a deployment or a flow that is there (by uid)."""
     history: dict[str, list[int]] = defaultdict(list)
     found = list(copies)
     for copy in found:
-        if copy.owner in deployments:
+        if copy.owner in owners:
             history[copy.owner].append(copy.revision)
     oldest = {owner: sorted(revisions)[-REVISION_HISTORY:][0] for owner, revisions in history.items()}
     return [

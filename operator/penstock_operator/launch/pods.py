@@ -10,7 +10,7 @@ from penstock.api import labels, launches, names
 from penstock.api.pods import DEFAULT_ALLOWED
 
 from . import blocks, results
-from .merging import merged
+from .merging import PATCH, merged
 
 Body = dict[str, Any]
 
@@ -123,7 +123,10 @@ def template(launch: Launch) -> Body:
             reserved["envFrom"] = credentials
         reserved["env"] += results.sharing(launch.pool, flow["env"])
         reserved["image"] = image or flow.get("image") or launch.defaults.image
-        result: Body = merged(body, {"metadata": ours, "spec": {"containers": [reserved], "volumes": volumes}})
+        for field, key in (("env", "name"), ("volumeMounts", "mountPath")):
+            reserved[field] = _instead(reserved[field], key)
+        spec = {"containers": [reserved], "volumes": _instead(volumes, "name")}
+        result: Body = merged(body, {"metadata": ours, "spec": spec})
     except (AttributeError, KeyError, TypeError) as error:
         raise InvalidTemplate(error) from error
     return result
@@ -136,6 +139,11 @@ def _of_kueue(launch: Launch) -> Body:
     given = launch.run["metadata"].get("labels") or {}
     found = {key: value for key, value in given.items() if key.startswith(labels.KUEUE)}
     return {"labels": found} if found and "labels" in allowed else {}
+
+
+def _instead(items: list[Body], key: str) -> list[Body]:
+    """The items in place of what a template may have said under their keys, and not merged with it."""
+    return [*({PATCH: "delete", key: item[key]} for item in items), *items]
 
 
 def _logs(pool: Body) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from penstock.api import labels, names
 
-from ..cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, FLOW_DEPLOYMENTS, FLOW_RUNS, Cluster, ResourceType
+from ..cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, FLOW_DEPLOYMENTS, FLOW_RUNS, FLOWS, Cluster, ResourceType
 from ..core import copies, retention
 from ..core.copies import Copy
 from ..core.views import RunView
@@ -46,8 +46,10 @@ class Copies:
         """Look at the copies of a namespace, or of all where it is empty; again in ten minutes."""
         namespace, now = scope or None, self._clock()
         found = [copy async for copy in self._copies(namespace)]
-        deployments = {body["metadata"]["uid"] async for body in self._each(FLOW_DEPLOYMENTS, namespace)}
-        idle = copies.unneeded(found, self._runs.references(namespace), deployments)
+        owners = {
+            body["metadata"]["uid"] for kind in (FLOW_DEPLOYMENTS, FLOWS) async for body in self._each(kind, namespace)
+        }
+        idle = copies.unneeded(found, self._runs.references(namespace), owners)
         elsewhere = {copy: since for copy, since in self._since.items() if namespace not in (None, copy.namespace)}
         self._since = {**elsewhere, **{copy: self._since.get(copy, now) for copy in idle}}
         due = [copy for copy in idle if now - self._since[copy] >= UNREFERENCED]

@@ -8,6 +8,7 @@ from ..cluster import FLOW_DEPLOYMENTS, FLOWS, WORK_POOLS, Cluster
 from ..core import parameters, resolve
 from . import conditions
 from .conditions import Ready
+from .revisions import Revisions
 from .sources import Body, Clock, Key, Requeue
 
 
@@ -42,17 +43,18 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
 class FlowDeployments:
     """The reconciler of deployments."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
-        self._cluster, self._clock = cluster, clock
+    def __init__(self, cluster: Cluster, clock: Clock, revisions: Revisions) -> None:
+        self._cluster, self._clock, self._revisions = cluster, clock, revisions
 
     async def reconcile(self, key: Key) -> Requeue | None:
-        """Write the Ready condition; wait for what is missing."""
+        """Write the Ready condition, and keep what was deployed; wait for what is missing."""
         body = await self._cluster.get(FLOW_DEPLOYMENTS, *key)
         if body is None:
             return None
         flow = await self._cluster.get(FLOWS, key.namespace, body["spec"]["flowRef"]["name"])
         pool = await self._cluster.get(WORK_POOLS, key.namespace, body["spec"].get("workPool") or resolve.DEFAULT_POOL)
         found = ready(body, flow, pool)
+        await self._revisions.keep_new(FLOW_DEPLOYMENTS.kind, body)
         await conditions.write(self._cluster, FLOW_DEPLOYMENTS, key, body, found, self._clock)
         # Whatever becomes of its flow concerns it; that it is looked at now and then suffices for its pool.
         return Requeue(waits_for=found.waits_for or ("Flow", body["spec"]["flowRef"]["name"]))

@@ -8,6 +8,7 @@ from ..cluster import FLOWS, Cluster
 from ..core import resolve
 from . import conditions
 from .conditions import Ready
+from .revisions import Revisions
 from .sources import Body, Clock, Key, Requeue
 
 
@@ -24,12 +25,13 @@ def ready(flow: Body) -> Ready:
 class Flows:
     """The reconciler of flows."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
-        self._cluster, self._clock = cluster, clock
+    def __init__(self, cluster: Cluster, clock: Clock, revisions: Revisions) -> None:
+        self._cluster, self._clock, self._revisions = cluster, clock, revisions
 
     async def reconcile(self, key: Key) -> Requeue | None:
-        """Write the Ready condition."""
+        """Write the Ready condition, and keep what was deployed."""
         body = await self._cluster.get(FLOWS, *key)
         if body is not None:
+            await self._revisions.keep_new(FLOWS.kind, body, read=False)
             await conditions.write(self._cluster, FLOWS, key, body, ready(body), self._clock)
         return None

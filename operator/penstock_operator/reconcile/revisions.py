@@ -24,17 +24,21 @@ class Revisions:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._specs: dict[tuple[str, str], Body] = {}
+        self._kept: set[tuple[str, str]] = set()
         self._code: set[tuple[str, str, str]] = set()
         self._used: dict[tuple[str, str], float] = {}  # namespace and name of a copy -> when it was kept last
         self._going: set[tuple[str, str]] = set()
 
-    async def keep(self, kind: str, body: Body) -> None:
-        """Make sure that the object's current generation is kept. Raises AlreadyExists when its name is taken."""
+    async def keep(self, kind: str, body: Body, *, read: bool = True) -> None:
+        """Make sure that the object's current generation is kept. Raises AlreadyExists when its name is taken.
+
+        `read`: whether its spec will be asked for here; what is kept for going back to need not stay in memory.
+        """
         meta = body["metadata"]
         name = names.revision(kind, meta["name"], meta["uid"], meta.get("generation") or 0)
         key = (meta["namespace"], name)
         self._use(key)
-        if key in self._specs:
+        if key in self._specs or key in self._kept:
             return
         revision = {
             "apiVersion": "apps/v1",
@@ -53,7 +57,15 @@ class Revisions:
             "data": body["spec"],
         }
         kept = await self._create(CONTROLLER_REVISIONS, revision, lambda found: _owned_by(found, meta["uid"]))
-        self._remember(key, kept["data"])
+        if read:
+            self._remember(key, kept["data"])
+        else:
+            self._kept = {key} if len(self._kept) >= KNOWN else self._kept | {key}
+
+    async def keep_new(self, kind: str, body: Body, *, read: bool = True) -> None:
+        """`keep`, before a generation is reported on for the first time: later, it has been kept."""
+        if (body.get("status") or {}).get("observedGeneration") != body["metadata"].get("generation"):
+            await self.keep(kind, body, read=read)
 
     async def spec(self, namespace: str, name: str) -> Body | None:
         """The spec that a revision keeps; None when somebody deleted it."""
@@ -101,6 +113,7 @@ class Revisions:
             return False
         self._going.add(key)
         self._specs.pop(key, None)
+        self._kept.discard(key)
         self._code = {code for code in self._code if (code[0], names.code_config_map(code[2])) != key}
         return True
 
@@ -111,6 +124,7 @@ class Revisions:
     def clear(self) -> None:
         """Forget what was seen: others have acted since."""
         self._specs.clear()
+        self._kept.clear()
         self._code.clear()
 
     def _use(self, key: tuple[str, str]) -> None:

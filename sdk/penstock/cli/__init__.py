@@ -26,6 +26,7 @@ COMMANDS = {
     "logs": "Show the logs of a run.",
     "pools": "List work pools; create, show, suspend them.",
     "queues": "List work queues; create, show, suspend them.",
+    "rollback": "Deploy again what was deployed before.",
     "retry": "Run an ended run again; tasks keep their results.",
     "resume": "Answer a run that waits for a person.",
     "run": "Start a run, here or in the cluster.",

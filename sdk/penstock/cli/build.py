@@ -12,6 +12,7 @@ import click
 from .. import project
 from ..flows import Flow
 from ..manifests import Manifest, Options, deployment_manifest, flow_manifest
+from ..settings import get_current_settings
 from ..yaml_text import dump
 from .flow_files import Found, load
 from .parameters import parameters_option, parse_parameters, problems
@@ -67,9 +68,9 @@ def _of_file(target: str, **given: Any) -> list[Manifest]:
     options = Options(
         flow_name=name,
         deployment_name=given["deployment_name"],
-        work_pool=given["pool"],
+        work_pool=given["pool"] or get_current_settings().deploy_work_pool,
         queue=given["queue"],
-        image=given["image"],
+        image=given["image"] or get_current_settings().deploy_image,
         from_image=given["from_image"],
         parameters=parse_parameters(given["parameters"]),
         tags=given["tags"],
@@ -137,7 +138,8 @@ def _deployed(read: project.Read, deployment: project.Deployment, given: dict[st
     options = Options(
         flow_name=deployment.flow_name,
         deployment_name=deployment.name,
-        image=given["image"] or deployment.image,
+        work_pool=None if "workPool" in fields else get_current_settings().deploy_work_pool,
+        image=given["image"] or deployment.image or get_current_settings().deploy_image,
         from_image=deployment.from_image,
         code=deployment.code,
         parameters=fields.pop("parameters", {}),

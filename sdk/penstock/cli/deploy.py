@@ -41,7 +41,7 @@ def command(
     """
     done = apply_all(client, manifests(target, **given), force=force, dry_run=dry_run or diff)
     if diff:
-        _show_diff(done)
+        show_diff(done)
     if output:
         click.echo(show_all([each.after for each in done], output))
     else:
@@ -58,7 +58,7 @@ def command(
                 _tell_ready(client, each.after, deadline)
 
 
-def _show_diff(done: Sequence[Applied]) -> NoReturn:
+def show_diff(done: Sequence[Applied]) -> NoReturn:
     """What differs, as `diff -u` shows it."""
     text = "".join(map(difference, done))
     for line in text.splitlines():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .history import showing_history
 from .kinds import DEPLOYMENT
 from .objects import deleting, group, listing, showing, suspending
 
@@ -31,3 +32,4 @@ command.add_command(showing(DEPLOYMENT, _more))
 command.add_command(suspending(DEPLOYMENT, True))
 command.add_command(suspending(DEPLOYMENT, False))
 command.add_command(deleting(DEPLOYMENT))
+command.add_command(showing_history(DEPLOYMENT))

@@ -16,9 +16,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """kubectl's options for cluster and namespace."""
     for option in reversed(
         (
-            click.option(
-                "-n", "--namespace", envvar="PENSTOCK_NAMESPACE", help="Namespace; that of the context when unset."
-            ),
+            click.option("-n", "--namespace", help="Namespace; that of the context when unset."),
             click.option("--context", help="Context of the kubeconfig."),
             click.option(
                 "--kubeconfig", type=click.Path(), help="Kubeconfig file; KUBECONFIG or ~/.kube/config when unset."

@@ -18,7 +18,7 @@ def with_resources(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--local` and kubectl's options for cluster and namespace, and pass `where`."""
 
     @click.option("--local", is_flag=True, help="The files under PENSTOCK_HOME instead of a cluster.")
-    @click.option("-n", "--namespace", envvar="PENSTOCK_NAMESPACE", help="Namespace; that of the context when unset.")
+    @click.option("-n", "--namespace", help="Namespace; that of the context when unset.")
     @click.option("--context", help="Context of the kubeconfig.")
     @click.option("--kubeconfig", type=click.Path(), help="Kubeconfig file; KUBECONFIG or ~/.kube/config when unset.")
     @functools.wraps(command)
@@ -30,10 +30,16 @@ def with_resources(command: Callable[..., Any]) -> Callable[..., Any]:
 
             return command(*args, where=LocalResources(home()), **kwargs)
         from ..client import Client
-        from ..kubeconfig import access
+        from ..kubeconfig import NONE, ClusterUnavailable, access
         from ..resources.cluster import ClusterResources
 
-        with Client(access(kubeconfig, context), namespace) as client:
+        try:
+            access_ = access(kubeconfig, context)
+        except ClusterUnavailable as error:
+            if str(error) != NONE:
+                raise
+            raise ClusterUnavailable(f"{NONE}; --local looks at the files of runs on this machine") from error
+        with Client(access_, namespace) as client:
             return command(*args, where=ClusterResources(client), **kwargs)
 
     return wrapped

@@ -56,7 +56,7 @@ def command(
         return
     if name and idempotency_key:
         raise click.UsageError("--name and --idempotency-key both decide the name of the run: give one of them")
-    kind = _kind(target)
+    kind = kind_of(target)
     with open_client(namespace, context, kubeconfig) as client:
         owner = find(client, kind, target)
         _check(client, owner, given)
@@ -117,7 +117,8 @@ def _here(target: str, parameters: dict[str, Any]) -> None:
         click.echo(state.data)
 
 
-def _kind(target: str) -> Kind:
+def kind_of(target: str) -> Kind:
+    """Whether a target names a flow (`flow/NAME`) or a deployment."""
     prefix, slash, _ = target.rpartition("/")
     word = prefix.removesuffix(f".{labels.GROUP}").lower()
     return FLOW if slash and word in (FLOW.singular, FLOW.plural, FLOW.short) else DEPLOYMENT

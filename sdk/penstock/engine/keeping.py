@@ -194,11 +194,14 @@ class Keeping:
 
 def policy_of(task: Task[Any, Any]) -> CachePolicy:
     """The policy of a task whose results are kept."""
+    if get_current_settings().tasks_disable_caching:
+        return NO_CACHE
     if task.cache_key_fn is not None:
         return CacheKeyFnPolicy(task.cache_key_fn)
     policy = task.cache_policy
     if policy is ...:
-        return DEFAULT if task.result_storage_key is None else NO_CACHE
+        none = task.result_storage_key is not None or get_current_settings().tasks_default_no_cache
+        return NO_CACHE if none else DEFAULT
     return NO_CACHE if policy is None else policy
 
 

@@ -227,10 +227,10 @@ def _runner_of(flow: FlowRunContext | None) -> TaskRunner:
 
         return outside_of_flows()
     if flow.runner is None:
-        from ..task_runners import ThreadPoolTaskRunner
+        from ..task_runners import default_task_runner
 
         chosen = flow.flow.task_runner
-        flow.runner = ThreadPoolTaskRunner() if chosen is None else chosen.duplicate()
+        flow.runner = default_task_runner() if chosen is None else chosen.duplicate()
         flow.runner.__enter__()
     return flow.runner
 

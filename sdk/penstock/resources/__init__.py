@@ -106,4 +106,4 @@ def _open(choice: str) -> Resources:
     from ..kubeconfig import access
     from .cluster import ClusterResources
 
-    return ClusterResources(Client(access(), os.environ.get(labels.ENV_NAMESPACE)))
+    return ClusterResources(Client(access()))

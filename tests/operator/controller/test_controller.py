@@ -765,7 +765,7 @@ async def standby(play: Play | None = None, **options: Any) -> AsyncIterator[tup
     office = Office(play)
     await office.look()
     async with play.running(leadership=office, **options) as controller:
-        controller.register("FlowDeployment", FlowDeployments(play.cluster, play.clock).reconcile)
+        controller.register("FlowDeployment", FlowDeployments(play.cluster, play.clock, controller.revisions).reconcile)
         play.cluster.writes.clear()
         yield play, office
 

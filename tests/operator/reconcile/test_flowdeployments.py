@@ -9,6 +9,7 @@ import pytest
 
 from penstock.api import names
 from penstock_operator.reconcile.flowdeployments import FlowDeployments
+from penstock_operator.reconcile.revisions import Revisions
 from penstock_operator.reconcile.sources import Key, Requeue
 from run_stage import NAMESPACE, Stage
 
@@ -16,7 +17,9 @@ Json = dict[str, Any]
 
 
 def reconcile(stage: Stage, name: str = "etl") -> Requeue | None:
-    return asyncio.run(FlowDeployments(stage.cluster, stage.clock).reconcile(Key(NAMESPACE, name)))
+    return asyncio.run(
+        FlowDeployments(stage.cluster, stage.clock, Revisions(stage.cluster)).reconcile(Key(NAMESPACE, name))
+    )
 
 
 def status(stage: Stage) -> Json:

@@ -11,6 +11,7 @@ from builders import changed, good
 from penstock.api import names
 from penstock_operator.reconcile import flows
 from penstock_operator.reconcile.flows import Flows
+from penstock_operator.reconcile.revisions import Revisions
 from penstock_operator.reconcile.sources import Key
 from run_stage import NAMESPACE, SOURCE, Stage
 
@@ -43,7 +44,9 @@ def test_code_that_this_version_does_not_deliver_is_named(kind: str) -> None:
 
 def reconcile(stage: Stage, name: str = "etl") -> Json:
     """Status of the flow after the reconciler looked at it, which waits for nothing."""
-    assert asyncio.run(Flows(stage.cluster, stage.clock).reconcile(Key(NAMESPACE, name))) is None
+    assert (
+        asyncio.run(Flows(stage.cluster, stage.clock, Revisions(stage.cluster)).reconcile(Key(NAMESPACE, name))) is None
+    )
     body = stage.get("Flow", name) or {}
     found: Json = body.get("status") or {}
     return found

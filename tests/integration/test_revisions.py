@@ -1,0 +1,151 @@
+"""History and rollback, with the operator's reconcilers keeping what was deployed on a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api_client import ApiClient
+from command_line import CommandLine
+from penstock_cluster.control_plane import ControlPlane, tls
+from penstock_operator.cluster import ApiCluster, Connection
+from penstock_operator.controller.controller import utc_now
+from penstock_operator.reconcile.flowdeployments import FlowDeployments
+from penstock_operator.reconcile.flows import Flows
+from penstock_operator.reconcile.revisions import Revisions
+from penstock_operator.reconcile.sources import Key
+
+ETL = "from penstock import flow\n\n\n@flow\ndef etl(parts: int = 2):\n    pass\n"
+Json = dict[str, Any]
+Deploy = Callable[..., None]
+
+
+@pytest.fixture
+def deploy(penstock: CommandLine, control_plane: ControlPlane, admin: ApiClient, namespace: str) -> Callable[..., None]:
+    """Deploy `etl.py`, and have the operator look at it."""
+    Path("etl.py").write_text(ETL)
+
+    def seen(kind: str) -> bool:
+        body = admin.get(kind, namespace, "etl")
+        return (body.get("status") or {}).get("observedGeneration") == body["metadata"]["generation"]
+
+    async def look() -> None:
+        connection = Connection(control_plane.url, tls(control_plane.folder / "pki"))
+        async with ApiCluster(connection) as cluster:
+            revisions = Revisions(cluster)  # as after a restart: it remembers nothing
+            for kind, reconciler in (("Flow", Flows), ("FlowDeployment", FlowDeployments)):
+                while not seen(kind):  # its reads may be older than the deploy; events bring it back to them
+                    await reconciler(cluster, utc_now, revisions).reconcile(Key(namespace, "etl"))
+
+    def deploy(*words: str) -> None:
+        if words != ("nothing",):
+            penstock.ok("deploy", "etl.py", *words)
+        asyncio.run(look())
+
+    return deploy
+
+
+def spec(admin: ApiClient, namespace: str, kind: str = "FlowDeployment") -> Json:
+    found: Json = admin.get(kind, namespace, "etl")["spec"]
+    return found
+
+
+def table(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+class TestHistory:
+    """What was deployed, oldest first."""
+
+    def test_each_deploy_and_what_it_changed(self, deploy: Deploy, penstock: CommandLine) -> None:
+        deploy("--version", "1")
+        deploy("--version", "2", "-t", "a")
+        deploy("--version", "2", "-t", "a")
+        assert [row[:-1] for row in table(penstock.ok("deployments", "history", "etl"))] == [
+            ["REVISION", "CHANGED", "VERSION"],
+            ["1", "1"],
+            ["2", "*", "tags,", "version", "2"],
+        ]
+        found = json.loads(penstock.ok("deployments", "history", "etl", "-o", "json"))["items"]
+        assert [each["kind"] for each in found] == ["ControllerRevision"] * 2
+        assert yaml.safe_load(penstock.ok("deployments", "history", "etl", "--revision", "2"))["tags"] == ["a"]
+        assert "there is no revision 7; there are 1, 2" in penstock.fails(
+            "deployments", "history", "etl", "--revision", "7"
+        )
+
+    def test_of_a_namesake_of_earlier_none_is_shown(
+        self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
+    ) -> None:
+        deploy("-t", "a")
+        penstock.ok("deployments", "delete", "etl")
+        deploy("-t", "b")
+        assert len(table(penstock.ok("deployments", "history", "etl"))) == 2
+
+
+class TestRollback:
+    """Back to what was deployed before."""
+
+    def test_to_the_one_before_and_to_any(
+        self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
+    ) -> None:
+        deploy("-t", "a", "-p", "parts=3")
+        deploy("-t", "b", "--queue", "q")
+        deploy("-t", "c")
+        said = penstock.ok("rollback", "etl")
+        assert said == "flowdeployment.penstock.dev/etl is rolled back to revision 2: queue, tags\n"
+        found = spec(admin, namespace)
+        assert (found["tags"], found["queue"]) == (["b"], "q")
+        penstock.ok("rollback", "fd/etl", "--to-revision", "1")
+        found = spec(admin, namespace)
+        assert (found["tags"], found["parameters"], "queue" in found) == (["a"], {"parts": 3}, False)
+        deploy("nothing")
+        assert table(penstock.ok("deployments", "history", "etl"))[-1][1] == "*"
+
+    def test_what_is_suspended_stays_so(
+        self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
+    ) -> None:
+        deploy("-t", "a")
+        deploy("-t", "b")
+        penstock.ok("deployments", "suspend", "etl")
+        penstock.ok("rollback", "etl")
+        found = spec(admin, namespace)
+        assert (found["tags"], found["suspend"]) == (["a"], True)
+
+    def test_the_next_deploy_is_not_refused(
+        self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
+    ) -> None:
+        deploy("-t", "a")
+        deploy("-t", "b")
+        penstock.ok("rollback", "etl")
+        deploy("-t", "c")
+        assert spec(admin, namespace)["tags"] == ["c"]
+
+    def test_the_code_goes_back_with_its_flow(
+        self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
+    ) -> None:
+        deploy()
+        Path("etl.py").write_text(ETL + "# broken\n")
+        deploy()
+        said = penstock.fails("rollback", "etl")
+        assert "no other revision is kept; its code is of flow etl: penstock rollback flow/etl" in said
+        assert penstock.ok("rollback", "flow/etl").endswith("is rolled back to revision 1: code\n")
+        assert spec(admin, namespace, "Flow")["code"]["source"]["text"] == ETL
+        assert len(table(penstock.ok("flows", "history", "etl"))) == 3
+
+    def test_looking_first_changes_nothing(
+        self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
+    ) -> None:
+        deploy("-t", "a")
+        deploy("-t", "b")
+        said = penstock("rollback", "etl", "--diff")
+        assert said.code == 3
+        assert '-  - "b"' in said.out
+        assert '+  - "a"' in said.out
+        assert penstock.ok("rollback", "etl", "--dry-run").endswith("tags (dry run)\n")
+        assert spec(admin, namespace)["tags"] == ["b"]
