@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .futures import as_completed as as_completed
     from .futures import wait as wait
     from .logging import get_run_logger as get_run_logger
+    from .serving import serve as serve
     from .states import State as State
     from .tasks import Task as Task
     from .tasks import exponential_backoff as exponential_backoff
@@ -51,6 +52,7 @@ _HOMES = {
     "pause_flow_run": "flow_runs",
     "quote": "annotations",
     "resume_flow_run": "flow_runs",
+    "serve": "serving",
     "suspend_flow_run": "flow_runs",
     "tags": "context",
     "task": "tasks",
@@ -82,6 +84,7 @@ _MODULES = frozenset(
         "settings",
         "states",
         "task_runners",
+        "task_worker",
         "tasks",
         "testing",
         "transactions",
@@ -108,6 +111,7 @@ __all__ = [
     "pause_flow_run",
     "quote",
     "resume_flow_run",
+    "serve",
     "suspend_flow_run",
     "tags",
     "task",

@@ -49,7 +49,7 @@ class Flow(Definition[P, R]):
     }
     HOOKS: ClassVar[tuple[str, ...]] = (*Definition.HOOKS, "on_cancellation", "on_crashed")
 
-    from_source, serve = _ByCommand(), _ByCommand()
+    from_source = _ByCommand()
 
     flow_run_name: str | Callable[..., str] | None
     task_runner: TaskRunner | None
@@ -173,6 +173,34 @@ class Flow(Definition[P, R]):
             return made
 
         return dispatch(applied)
+
+    def serve(
+        self,
+        name: str | None = None,
+        *,
+        limit: int | None = None,
+        global_limit: Any = None,
+        pause_on_shutdown: bool = True,
+        print_starting_message: bool = True,
+        work_pool_name: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Deploy the flow, and run on this machine what is started of it, `limit` runs at once (5), until Ctrl-C.
+
+        `options` are those of `to_deployment`, such as `cron`; `global_limit` is its `concurrency_limit`. At the end
+        the deployment is suspended, unless `pause_on_shutdown=False`.
+        """
+        from .serving import serve
+
+        if global_limit is not None:
+            options["concurrency_limit"] = global_limit
+        serve(
+            self.to_deployment(name, **options),
+            limit=limit,
+            pause_on_shutdown=pause_on_shutdown,
+            print_starting_message=print_starting_message,
+            work_pool_name=work_pool_name,
+        )
 
     def on_cancellation(self, hook: Hook) -> Hook:
         """Decorates a hook `(flow, run, state)` to be called when a run is cancelled."""

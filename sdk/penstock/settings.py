@@ -306,6 +306,12 @@ class Settings:
         reason="How many emitted events wait to be sent, and how many are kept on this machine.",
         of_default="A second of the API server's time; more are dropped, counted and told of.",
     )
+    background_pool = Setting(
+        "background-tasks",
+        _text,
+        unit="name",
+        reason="The work pool in which `task.delay` has its task run, and whose worker `task.serve` is.",
+    )
     archive: Setting[str | None] = Setting(
         None,
         _text,

@@ -12,11 +12,12 @@ from .engine import task_runs
 from .errors import DefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
     from os import PathLike
     from types import CodeType, EllipsisType
 
+    from .background import BackgroundRun
     from .cache_policies import CachePolicy
     from .context import TaskRunContext
     from .definitions import Hook
@@ -153,6 +154,29 @@ class Task(Definition[P, R]):
             futures.wait()
             return [future.state for future in futures]  # type: ignore[return-value]
         return futures
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> BackgroundRun[R]:
+        """Have a worker run the task in the background, and go on: see docs/background-tasks.md."""
+        from .background import delay
+
+        return delay(self, args, kwargs)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        wait_for: Iterable[Any] | None = None,
+    ) -> BackgroundRun[R]:
+        """`delay`, with arguments as values, after the futures of `wait_for`."""
+        from .background import delay
+
+        return delay(self, args, kwargs, wait_for or ())
+
+    def serve(self, *, limit: int | None = None, pool: str | None = None) -> None:
+        """Be a worker for this task until Ctrl-C, `limit` runs at once (10)."""
+        from .background import serve
+
+        serve(self, limit=limit, pool=pool)
 
 
 def _code_hash(code: CodeType) -> int:

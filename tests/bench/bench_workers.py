@@ -1,12 +1,13 @@
 """A warm worker outside of the cluster: from create to the first line of user code, and how many runs a second.
 
 The control plane, the operator and the worker are processes, as a user has them; there is no node. The clock is one
-machine's: a run returns when its first line was executed. The peer is Prefect's process worker with its own server,
-`tests/bench/prefect_worker.py`, in the same run; where it does not come up, that is said.
+machine's: a run returns when its first line was executed. What a run costs each part in CPU is told as well, since a
+busy machine has the times of its neighbours; of the control plane it is not.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -37,13 +38,20 @@ class Field:
         self.make("Flow", "noop", {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:main"})
         self.make("WorkPool", "warm", {"type": "Process"})
         self.make("FlowDeployment", "noop", {"flowRef": {"name": "noop"}, "workPool": "warm"})
-        operator = OperatorProcess(plane, folder, "operator", NAMESPACE, f"{NAMESPACE}/operator")
+        self.plane = plane
+        self.operator = operator = OperatorProcess(plane, folder, "operator", NAMESPACE, f"{NAMESPACE}/operator")
         stack.enter_context(operator)
         words = ("--name", "bench", "--slots", str(SLOTS))
         self.worker = stack.enter_context(WorkerProcess(plane.kubeconfig, NAMESPACE, "warm", folder, *words))
         operator.until_it_leads()
         self.start("warm-up")
         self.until_ended(["warm-up"])
+
+    def parts(self) -> dict[str, int]:
+        """Pids of what takes part in a run; the executor's processes count as its own."""
+        agent = self.worker.process.pid
+        children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+        return {"agent": agent, "executor and runs": int(children[0]), "operator": self.operator.process.pid}
 
     def make(self, kind: str, name: str, spec: Json) -> None:
         meta = {"name": name, "namespace": NAMESPACE}
@@ -106,12 +114,23 @@ def at_once(field: Field) -> float:
     return AT_ONCE / (ended - begun)
 
 
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process has taken, with its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def bench_warm_worker(tmp_path: Path) -> None:
     with field(tmp_path) as here:
         taken = in_turn(here)
+        parts = here.parts()
+        before = {part: cpu(pid) for part, pid in parts.items()}
         rate = at_once(here)
+        spent = {part: (cpu(pid) - before[part]) / AT_ONCE for part, pid in parts.items()}
     p50, p99 = statistics.median(taken), sorted(taken)[int(0.99 * len(taken))]
     print(f"\n{IN_TURN} runs in turn: create to user code p50 {p50 * 1000:.0f} ms (target 150), ", end="")
     print(f"p99 {p99 * 1000:.0f} ms (target 500), worst {max(taken) * 1000:.0f} ms")
     print(f"{AT_ONCE} runs at once, {SLOTS} slots: {rate:.1f} runs/s (target 20)")
+    told = ", ".join(f"{part} {seconds * 1000:.0f} ms" for part, seconds in spent.items())
+    print(f"CPU a run: {told}; {2 / sum(spent.values()):.0f} runs/s is what two cores would have for that")
     sys.stdout.flush()

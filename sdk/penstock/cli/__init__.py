@@ -31,6 +31,7 @@ COMMANDS = {
     "resume": "Answer a run that waits for a person.",
     "run": "Start a run, here or in the cluster.",
     "runs": "List runs, and whatever is done with one.",
+    "serve": "Deploy flows and run them here, until Ctrl-C.",
     "show": "Show everything about a run.",
     "suspend": "Ask runs to stop, and to go on later.",
     "variable": "Read and write variables.",
