@@ -96,6 +96,7 @@ class Slots:
         for deployment in list(self._of_deployment):
             self._collide(deployment)
         self._counted |= dict.fromkeys((*self.books.bounds, *self.books.holders, *self.books.queued))
+        self._counted |= {Limit(kind, *ref): None for kind in ("WorkPool", "WorkQueue") for ref in self._rules[kind]}
         self._admit()
 
     # What the informers tell of pools, queues, deployments and limits.

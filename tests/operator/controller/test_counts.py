@@ -7,7 +7,7 @@ from typing import Any
 
 from memory_cluster import Write
 from penstock_operator.cluster import WORK_POOLS, Unavailable
-from penstock_operator.controller.counts import Counts
+from penstock_operator.controller.counts import CALM, Counts
 from run_stage import NAMESPACE, Stage
 
 Json = dict[str, Any]
@@ -45,6 +45,27 @@ def test_a_condition_that_stands_there_stays() -> None:
     asyncio.run(Counts(stage.cluster, stage.slots).write())
     assert counted(stage, "WorkPool", "default") == (0, 1)
     assert (stage.get("WorkPool", "default") or {})["status"]["conditions"]
+
+
+def test_runs_that_come_one_by_one_cost_their_pool_few_writes() -> None:
+    stage, now = Stage(), [0.0]
+    counts = Counts(stage.cluster, stage.slots, lambda: now[0])
+    stage.hear()
+    stage.slots.close()
+    stage.slots.open()
+    asyncio.run(counts.write())
+    assert counted(stage, "WorkPool", "default") == (0, 0), "what an earlier term has left is mended"
+    written = len([write for write in stage.cluster.writes if write.kind == "WorkPool"])
+    for name in ("r1", "r2"):
+        stage.submit(name)
+        stage.reconcile(name)
+        now[0] += 1
+        asyncio.run(counts.write())
+    assert counted(stage, "WorkPool", "default") == (0, 0)
+    now[0] += CALM
+    asyncio.run(counts.write())
+    assert counted(stage, "WorkPool", "default") == (0, 2)
+    assert len([write for write in stage.cluster.writes if write.kind == "WorkPool"]) == written + 1
 
 
 def test_what_could_not_be_written_comes_the_next_time_and_what_is_gone_does_not() -> None:
