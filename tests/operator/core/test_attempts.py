@@ -5,19 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import jsonpatch
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from builders import flow_run, resolved, run_pod, run_state
 from penstock.api import labels, names, reasons
-from penstock.api.states import StateName
+from penstock.api.flowrun import FlowRun
+from penstock.api.states import StateName, StateType
 from penstock.api.workers import WorkerFacts, WorkerPod
-from penstock_operator.core import runs
+from penstock_operator.core import changes, runs
 from penstock_operator.core.attempts import Assigned, Attempt, Doomed, in_worker
 from penstock_operator.core.nodes import Silence
 from penstock_operator.core.policy import InfraRetries, Policy
 from penstock_operator.core.resolve import Resolution
 from penstock_operator.core.runs import FREE_LOSSES, LINGER, Decision
-from penstock_operator.core.views import LeaseView, PodView, RunView
+from penstock_operator.core.views import LeaseView, PodView, RunView, format_time
 
 Json = dict[str, Any]
 SIX = datetime(2026, 1, 1, 6, tzinfo=UTC)
@@ -220,3 +225,139 @@ def test_what_a_worker_that_was_stopped_had_not_begun_begins_elsewhere() -> None
     assert states(decide(body, at(body, lease()), Policy())) == [("Scheduled", "", reasons.WORKER_LOST)]
     body = run(exited=stopped)
     assert states(decide(body, at(body, lease()), Policy())) == [("Crashed", "", reasons.WORKER_STOPPED)]
+
+
+class Life(RuleBasedStateMachine):
+    """A run in warm workers that come and go. Whatever happens in which order, it comes to an end and is settled, and
+    no end is written while user code of its attempt may run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = SIX
+        self.body: Json = flow_run()
+        self.uid = "w-0"  # of the worker that is there; it may be another than the run was given to
+        self.alive = True
+        self.process: str | None = None  # uid of the worker and the attempt whose user code runs
+        self.policy = Policy(pending_deadline=60, active_deadline=300, infra_retries=InfraRetries(limit=1))
+        self.number = 0
+        self.troubles: set[str] = set()
+
+    @initialize(troubles=st.sets(st.sampled_from(["cancel", "dies", "hours"]), max_size=2))
+    def begin(self, troubles: set[str]) -> None:
+        """What may go wrong in this life; where everything may, little gets far."""
+        self.troubles = troubles
+        self.reconcile()
+
+    @property
+    def run(self) -> RunView:
+        return RunView(self.body)
+
+    def attempt(self) -> Attempt:
+        if "worker" not in self.run.status:
+            return Attempt()
+        return at(self.run, lease(self.uid) if self.alive else None)
+
+    @rule()
+    def the_operator_looks(self) -> None:
+        self.reconcile()
+
+    def reconcile(self) -> bool:
+        """One pass; whether anything was written."""
+        found = Resolution(resolved("Process"), {"spec": {"type": "Process"}}, None, None, {})
+        outcome = found if runs.needs_resolution(self.run) else None
+        decision = runs.decide(self.run, self.attempt(), outcome, self.policy, self.now, confirmed=True)
+        if decision.launches:
+            if not self.alive:
+                return False
+            assert self.process is None, "an attempt was launched while user code of another runs"
+            decision = runs.assigned(decision, {"name": "w", "uid": self.uid})
+        ops = changes.patch(self.run, decision.change, self.now)
+        self.body = jsonpatch.apply_patch(self.body, ops)
+        if self.run.type is not None and self.run.type.terminal:
+            assert self.process is None, "an end was written while user code runs"
+        FlowRun.model_validate(self.body)
+        return bool(ops)
+
+    def mine(self) -> bool:
+        """Whether the run is this worker's."""
+        return self.alive and (self.run.status.get("worker") or {}).get("uid") == self.uid
+
+    @precondition(lambda self: self.mine() and self.run.type is StateType.PENDING)
+    @rule()
+    def the_process_claims(self) -> None:
+        if not self.run.status["worker"].get("end"):
+            self.process = self.uid
+            self.enter("Running", pod={"name": "w", "uid": self.uid})
+
+    @precondition(lambda self: self.process is not None)
+    @rule(ends=st.booleans())
+    def user_code_ends(self, ends: bool) -> None:
+        self.process = None
+        if ends and self.run.type is StateType.RUNNING:
+            self.enter("Completed")
+        else:
+            self.tell()
+
+    @precondition(lambda self: self.mine() and (self.run.type is StateType.CANCELLING or self.asked()))
+    @rule()
+    def the_worker_ends_what_it_is_asked_to(self) -> None:
+        self.process = None
+        self.tell()
+
+    def asked(self) -> bool:
+        return bool((self.run.status.get("worker") or {}).get("end"))
+
+    @precondition(lambda self: "dies" in self.troubles)
+    @rule()
+    def the_worker_dies(self) -> None:
+        self.alive, self.process = False, None
+
+    @precondition(lambda self: not self.alive)
+    @rule()
+    def another_worker_comes(self) -> None:
+        self.number += 1
+        self.alive, self.uid = True, f"w-{self.number}"
+
+    @precondition(lambda self: "cancel" in self.troubles and self.run.seq > 2)
+    @rule()
+    def a_user_cancels(self) -> None:
+        if not (self.run.type and self.run.type.terminal):
+            self.body = {**self.body, "spec": {**self.body["spec"], "cancel": True}}
+
+    @precondition(lambda self: "hours" in self.troubles)
+    @rule(seconds=st.sampled_from([1, 40, 400]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def enter(self, state: str, **fields: Any) -> None:
+        seq = self.run.seq + 1
+        new = run_state(state, seq, time=format_time(self.now))
+        self.body = {**self.body, "status": {**self.run.status, "state": new, **fields}}
+
+    def tell(self) -> None:
+        told = {"attempt": self.run.attempt, "exitCode": 143, "time": format_time(self.now)}
+        if self.run.type is not None and not self.run.type.terminal and self.mine():
+            worker = {**self.run.status["worker"], "exited": told}
+            self.body = {**self.body, "status": {**self.run.status, "worker": worker}}
+
+    def teardown(self) -> None:
+        """Left alone with a worker that does what it is asked, the run is settled."""
+        for _ in range(60):
+            if self.run.settled:
+                return
+            if not self.alive:
+                self.another_worker_comes()
+            if not self.reconcile():
+                if self.mine() and (self.run.type is StateType.CANCELLING or self.asked()):
+                    self.the_worker_ends_what_it_is_asked_to()
+                elif self.mine() and self.run.type is StateType.PENDING:
+                    self.the_process_claims()
+                elif self.process is not None:
+                    self.user_code_ends(True)
+                else:
+                    self.now += timedelta(seconds=60)
+        raise AssertionError(f"not settled: {self.run.status}")
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
