@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,12 @@ def test_one_that_fails_keeps_no_other_from_it(team: CommandLine, admin: ApiClie
     assert (said.code, said.out) == (1, "workqueue.penstock.dev/slow deleted\n")
     assert "did you mean fast?" in said.err
     assert [body["metadata"]["name"] for body in admin.list("WorkQueue", namespace)["items"]] == ["fast"]
+
+
+def test_kubectl_completes_its_plugin(team: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kubectl finds `kubectl_complete-penstock` on the PATH and asks it, with the words so far."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    program = binaries.ensure(binaries.KUBERNETES_ONLY) / "kubectl"
+    words = ["__complete", "penstock", "pools", "show", "g"]
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["gpu", ":4"]

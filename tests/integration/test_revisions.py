@@ -60,6 +60,34 @@ def table(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
+class TestOverrides:
+    """Changes to the pod that no schema checks are checked by the API server, before a run meets them."""
+
+    def affinity(self, operator: str) -> Json:
+        term = {"matchExpressions": [{"key": "gpu", "operator": operator}]}
+        required = {"nodeSelectorTerms": [term]}
+        return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+
+    def test_what_makes_no_pod_is_told_by_its_path(
+        self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
+    ) -> None:
+        allowed = {"type": "Pod", "overrides": {"allow": ["affinity"]}}
+        api = "penstock.dev/v1alpha1"
+        meta = {"name": "default", "namespace": namespace}
+        admin.create({"apiVersion": api, "kind": "WorkPool", "metadata": meta, "spec": allowed})
+        penstock.ok("deploy", "etl.py")
+        for operator, status in (("Near", "False"), ("Exists", "True")):
+            pod = {"affinity": self.affinity(operator)}
+            admin.merge("FlowDeployment", namespace, "etl", {"spec": {"pod": pod}})
+            deploy("nothing")
+            found = admin.get("FlowDeployment", namespace, "etl")["status"]["conditions"][0]
+            assert found["status"] == status, found
+            if status == "False":
+                assert found["reason"] == "InvalidOverrides"
+                assert "spec.pod makes no valid pod of WorkPool default: " in found["message"]
+                assert "matchExpressions[0].operator" in found["message"]
+
+
 class TestHistory:
     """What was deployed, oldest first."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from penstock.api import names, reasons
 
-from ..cluster import FLOW_DEPLOYMENTS, FLOWS, WORK_POOLS, Cluster
+from ..cluster import FLOW_DEPLOYMENTS, FLOWS, PODS, WORK_POOLS, Cluster, Forbidden, Invalid
 from ..core import parameters, resolve
+from ..launch.pods import Defaults, InvalidTemplate
 from . import conditions
 from .conditions import Ready
 from .revisions import Revisions
 from .sources import Body, Clock, Key, Requeue
+from .workpools import PROBE, probe
 
 
 def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
@@ -54,7 +56,30 @@ class FlowDeployments:
         flow = await self._cluster.get(FLOWS, key.namespace, body["spec"]["flowRef"]["name"])
         pool = await self._cluster.get(WORK_POOLS, key.namespace, body["spec"].get("workPool") or resolve.DEFAULT_POOL)
         found = ready(body, flow, pool)
+        if found.ok and pool is not None:
+            found = await self._overrides(body, pool) or found
         await self._revisions.keep_new(FLOW_DEPLOYMENTS.kind, body)
         await conditions.write(self._cluster, FLOW_DEPLOYMENTS, key, body, found, self._clock)
         # Whatever becomes of its flow concerns it; that it is looked at now and then suffices for its pool.
         return Requeue(waits_for=found.waits_for or ("Flow", body["spec"]["flowRef"]["name"]))
+
+    async def _overrides(self, deployment: Body, pool: Body) -> Ready | None:
+        """What the API server says of a pod with the deployment's changes; None where it takes it.
+
+        Asked once of a deployment as it is, and not of a pool whose own template it refuses.
+        """
+        over, own = deployment["spec"].get("pod"), conditions.said(pool)
+        process = pool["spec"]["type"] == "Process"  # its pods are there before their runs
+        if not over or process or conditions.said(deployment) == Ready(True) or (own is not None and not own.ok):
+            return None
+        try:
+            manifest = probe(pool, Defaults(over.get("image") or PROBE), [over])
+            await self._cluster.create(PODS, pool["metadata"]["namespace"], manifest, dry_run=True)
+        except (Invalid, InvalidTemplate) as error:
+            meta = deployment["metadata"]
+            revision = names.revision("FlowDeployment", meta["name"], meta["uid"], meta.get("generation") or 0)
+            message = f"spec.pod makes no valid pod of WorkPool {pool['metadata']['name']}: {error}"
+            return Ready(False, reasons.INVALID_OVERRIDES, message, (("revision", revision),))
+        except Forbidden:  # of the moment, and the pool's to tell
+            return None
+        return None

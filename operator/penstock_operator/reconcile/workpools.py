@@ -22,8 +22,8 @@ AGAIN = timedelta(minutes=1)
 PROBE = "penstock-template-check"
 
 
-def probe(pool: Body, defaults: Defaults) -> Body:
-    """The pod that a run of the pool would get, under a name that no run has."""
+def probe(pool: Body, defaults: Defaults, overrides: Sequence[Body] = ()) -> Body:
+    """The pod that a run of the pool with these overrides would get, under a name that no run has."""
     meta = pool["metadata"]
     run: Body = {
         "metadata": {"name": PROBE, "namespace": meta["namespace"], "uid": meta["uid"]},
@@ -43,7 +43,7 @@ def probe(pool: Body, defaults: Defaults) -> Body:
         body = workers.pod(pool, 0, "", defaults)
         body["metadata"]["name"] = PROBE
     else:
-        body = pods.pod(Launch(run, pool["spec"], (), defaults))
+        body = pods.pod(Launch(run, pool["spec"], overrides, defaults))
     del body["metadata"]["ownerReferences"]
     return body
 
