@@ -244,6 +244,19 @@ def test_code_that_cannot_be_fetched_is_told_of(stage: Stage) -> None:
     assert "not found" in exited["message"]
 
 
+def test_code_in_a_form_that_workers_do_not_take_is_told_of(stage: Stage) -> None:
+    """And the worker goes on."""
+    operator, worker = stage.operator, stage.worker()
+    operator.run("run", HELLO)
+    operator._status("run", {"resolved": {"code": {"kind": "bundle"}}})
+    operator.assign("run", "laptop")
+    exited = until(lambda: operator.exited("run"), lambda: worker.said)
+    assert "delivered as bundle, and a worker takes image and source" in exited["message"]
+    operator.run("next", HELLO)
+    operator.assign("next", "laptop")
+    until(lambda: operator.state("next") == "Completed", lambda: worker.said)
+
+
 def test_an_executor_that_dies_takes_its_runs_along_and_another_takes_its_place(stage: Stage) -> None:
     operator, worker = stage.operator, stage.worker()
     operator.run("run", code('print("executor", os.getppid(), os.getpid()); time.sleep(120)'))

@@ -40,6 +40,7 @@ LINGER = 5.0  # seconds in which a process ends by itself after its run has
 ECHO = 0.3  # seconds in which a run's own last word should have come back, before it is asked for
 LAST_WORDS = 10.0  # seconds at the end in which the ends of runs are told
 POOL_EVERY = 6  # renewals between two looks at the pool
+DELIVERED = ("image", "source")  # forms of code: where the worker has its packages, and as text
 SOURCES = 64  # files of flows that are kept
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -253,7 +254,10 @@ class Agent:
 
     async def _source(self, run: Body) -> str | None:
         """The flow's file; None where it is in the image, or wherever the worker has its packages."""
-        name = run["status"]["resolved"]["code"].get("configMap")
+        code = run["status"]["resolved"]["code"]
+        name = code.get("configMap")
+        if code["kind"] not in DELIVERED:
+            raise Refused(422, f"its code is delivered as {code['kind']}, and a worker takes {' and '.join(DELIVERED)}")
         if not name:
             return None
         if name not in self._sources:
