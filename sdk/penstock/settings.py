@@ -217,6 +217,12 @@ class Settings:
         reason="How many tasks a ThreadPoolTaskRunner without `max_workers` executes at a time.",
         of_default="Threads start only as far as tasks block, so that a high bound costs nothing.",
     )
+    worker_slots = Setting(
+        1,
+        _at_least(1),
+        unit="runs",
+        reason="How many runs `penstock worker start` executes at a time, where `--slots` does not say.",
+    )
     tasks_default_retries = Setting(
         0,
         _at_least(0),

@@ -10,6 +10,7 @@ import pytest
 
 from penstock import flow, settings, task
 from penstock.cache_policies import DEFAULT, INPUTS, NO_CACHE
+from penstock.cli import worker
 from penstock.engine.keeping import policy_of
 from penstock.errors import InvalidSettings
 from penstock.kubeconfig import access
@@ -224,6 +225,12 @@ class TestControlPoints:
         with temporary_settings({name: True}):
             wanted = INPUTS if name == "tasks_default_no_cache" else NO_CACHE
             assert (policy_of(plain), policy_of(says_so)) == (NO_CACHE, wanted)
+
+    def test_the_slots_of_a_worker(self) -> None:
+        start = worker.command.commands["start"]
+        with temporary_settings(worker_slots=3):
+            for words, slots in (([], 3), (["--slots", "2"], 2)):
+                assert start.make_context("start", ["--pool", "p", *words]).params["slots"] == slots
 
     def test_the_infrastructure_of_deployments(self) -> None:
         deployment = flow_in_a_file.to_deployment()

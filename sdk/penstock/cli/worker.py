@@ -17,6 +17,7 @@ from ..api import labels, names
 from ..api.workers import LEASE_SECONDS, facts
 from ..client import Client, NotFound
 from ..kubeconfig import access
+from ..settings import get_current_settings
 from ..worker.output import END
 from .logs import render
 from .objects import LIST_FORMS, group
@@ -95,7 +96,13 @@ def drain(client: Client, worker: tuple[str, ...]) -> None:
 
 @command.command("start")
 @click.option("-p", "--pool", required=True, help="The WorkPool, of type Process.")
-@click.option("--slots", type=click.IntRange(1, 1000), default=1, show_default=True, help="Runs at once.")
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 1000),
+    default=lambda: get_current_settings().worker_slots,
+    show_default="PENSTOCK_WORKER_SLOTS, or 1",
+    help="Runs at once.",
+)
 @click.option("--name", help="Name of the worker; made of that of this machine when unset.")
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it before the first run. May be repeated.")
 @click.option(
