@@ -91,7 +91,7 @@ verify: crds ## Fail when a generated file is not what the sources say
 lock: $(UV) ## Pin the newest allowed versions of all dependencies
 	$(UV) pip compile --quiet --upgrade pyproject.toml --extra dev --python-version 3.11 \
 	  --no-header --no-annotate -o requirements/dev.txt
-	$(UV) pip compile --quiet pyproject.toml --extra operator --python-version 3.11 \
+	$(UV) pip compile --quiet pyproject.toml --extra operator --extra git --extra requirements --python-version 3.11 \
 	  --no-header --no-annotate -c requirements/dev.txt -o requirements/image.txt
 
 .PHONY: bench

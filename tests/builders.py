@@ -54,6 +54,7 @@ _SPECS: dict[str, Json] = {
         "version": "1.2",
         "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
         "blocks": ["warehouse"],
+        "requirements": ["numpy>=2"],
         "retries": 2,
         "retryDelaySeconds": 10,
         "timeoutSeconds": 600,
@@ -65,6 +66,7 @@ _SPECS: dict[str, Json] = {
         "description": "Every morning.",
         "version": "7",
         "parameters": {"n": 1},
+        "requirements": ["numpy==2.4.6"],
         "schedules": [
             {"slug": "morning", "cron": {"expression": "0 6 * * 1-5", "dayOr": True}, "timezone": "Europe/Berlin"},
             {"slug": "often", "interval": {"seconds": 300, "anchor": "2026-01-01T00:00:00Z"}, "parameters": {"n": 2}},

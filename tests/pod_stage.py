@@ -52,7 +52,7 @@ class Stage:
         self.cell, self.plane, self._folder = cell, plane, folder
         self._processes = ExitStack()
 
-    def start(self, code: str, pod: Pod, run: Json) -> Process:
+    def start(self, code: str, pod: Pod, run: Json, **more: str) -> Process:
         """A runner in `pod`, which was made for `run` as it is given."""
         folder = self._folder / pod.name
         account = Account(folder / "serviceaccount")
@@ -65,6 +65,7 @@ class Stage:
             "KUBERNETES_SERVICE_HOST": host,
             "KUBERNETES_SERVICE_PORT": port,
             "PENSTOCK_SERVICE_ACCOUNT": str(account.folder),
+            **more,
         }
         return self._processes.enter_context(Process(variables, folder))
 

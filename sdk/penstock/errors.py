@@ -32,6 +32,9 @@
     ├── UnsupportedHere            this cannot be done where the code runs; the message says where it can
     ├── FlowVisualizationError     a flow cannot be drawn without running its tasks
     ├── ConfigurationError         options or settings that cannot go together, or name nothing that exists
+    ├── CodeUnavailable            a flow's code cannot be fetched, or is not what it should be
+    │   ├── BundleMismatch         ... for it was made by another Python or another Penstock
+    │   └── RequirementsFailed     ... or for what it needs cannot be installed
     ├── ResultError                a result cannot be kept, or not be had back
     │   ├── SerializationError     a value does not become bytes, or bytes no value
     │   ├── StorageUnavailable     the store cannot be reached, read or written
@@ -234,6 +237,28 @@ class ConfigurationError(PenstockError, ValueError):
     """Options or settings contradict each other, or name something that does not exist."""
 
     reason = "InvalidConfiguration"
+
+
+class CodeUnavailable(PenstockError):
+    """A flow's code cannot be fetched or opened; `transient` says whether time may help."""
+
+    reason = "CodeUnavailable"
+
+    def __init__(self, message: str, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class BundleMismatch(CodeUnavailable):
+    """A bundle was made by another Python or another Penstock than is here."""
+
+    reason = "BundleMismatch"
+
+
+class RequirementsFailed(CodeUnavailable):
+    """A line of the requirements cannot be resolved or installed."""
+
+    reason = "RequirementsFailed"
 
 
 class ResultError(PenstockError):

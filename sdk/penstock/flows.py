@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from .context import DRAWING
 from .definitions import Definition, P, R, call_options
@@ -16,25 +16,13 @@ if TYPE_CHECKING:
 
     from .definitions import Hook
     from .results.store import ResultStore
+    from .runner.storage import Origin
     from .runner_deployments import RunnerDeployment
     from .serializers import Serializer
     from .task_runners import TaskRunner
     from .visualization import Graph
 
 __all__ = ["Flow", "flow"]
-
-
-class _ByCommand:
-    """A method of Prefect's flows that the command line has instead: asking for it is an error that says so."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, flow: object, owner: type) -> NoReturn:
-        raise AttributeError(
-            f"flows have no {self.name}(): write their deployment into the cluster with `penstock deploy FILE.py`, or "
-            "print its manifest with `penstock build FILE.py`"
-        )
 
 
 class Flow(Definition[P, R]):
@@ -49,14 +37,14 @@ class Flow(Definition[P, R]):
     }
     HOOKS: ClassVar[tuple[str, ...]] = (*Definition.HOOKS, "on_cancellation", "on_crashed")
 
-    from_source = _ByCommand()
-
     flow_run_name: str | Callable[..., str] | None
     task_runner: TaskRunner | None
     validate_parameters: bool
     blocks: tuple[str, ...]
     on_cancellation_hooks: list[Hook]
     on_crashed_hooks: list[Hook]
+    origin: Origin | None = None
+    """Where `from_source` had it from, which is where its runs get it from."""
     declared_version: str | None
     """What the decorator says; None where `version` is worked out."""
 
@@ -114,6 +102,25 @@ class Flow(Definition[P, R]):
             return draw_subflow(drawing, self, args, kwargs)  # type: ignore[no-any-return]
         return_state, wait_for = call_options(self, kwargs)
         return flow_runs.call(self, self.signature.bind(args, kwargs), return_state, wait_for)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def from_source(source: Any, entrypoint: str) -> Flow[Any, Any]:
+        """The flow `path/file.py:name` of a git repository, an archive or a folder; its runs get it from there, too.
+
+        `source` is a URL, a path, or a `GitRepository`, `RemoteStorage` or `LocalStorage` of `penstock.runner.storage`.
+        In async code it is awaited. Raises CodeUnavailable where it cannot be fetched, DefinitionError where there is
+        no such flow in it.
+        """
+        from .dispatch import dispatch
+        from .runner.storage import flow_from
+
+        return dispatch(lambda: flow_from(source, entrypoint))
+
+    def of(self, origin: Origin) -> Self:
+        """The same flow, whose runs get their code from there."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), origin=origin)
+        return other
 
     def visualize(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
         """The graph of the tasks that this call would run; no task runs. For an async flow, something to await."""
@@ -253,3 +260,6 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
         return Flow(function, **options)
 
     return declare
+
+
+flow.from_source = Flow.from_source  # type: ignore[attr-defined] # as Prefect has it: `flow.from_source(...)`

@@ -49,6 +49,7 @@ class Options:
     code: Code | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the deployment's spec, as they stand in a manifest."""
+    requirements: Sequence[str] = ()
 
 
 def flow_manifest(flow: FlowDefinition[Any, Any], entrypoint: str, source: str, options: Options) -> Manifest:
@@ -64,15 +65,20 @@ def flow_manifest(flow: FlowDefinition[Any, Any], entrypoint: str, source: str, 
         "version": flow.declared_version,
         "parameters": flow.parameter_schema,
         "blocks": list(dict.fromkeys(flow.blocks)) or None,
+        "requirements": list(options.requirements) or None,
         "retries": flow.retries or None,
         "retry_delay_seconds": math.ceil(delay) if isinstance(delay, int | float) and delay else None,
         "timeout_seconds": math.ceil(flow.timeout_seconds) if flow.timeout_seconds else None,
         "results": ResultDefaults(**said) if (said := described(flow)) else None,
         "logging": LoggingDefaults(log_prints=flow.log_prints) if flow.log_prints is not None else None,
     }
-    with _named("flow", name):
+    if flow.origin is not None and options.code is None and not options.from_image:
+        code, entrypoint = flow.origin
+    else:
+        code = _code(name, source, options)
+    with told("flow", name):
         spec = FlowSpec(
-            code=_code(name, source, options),
+            code=code,
             entrypoint=entrypoint,
             **{key: value for key, value in given.items() if value is not None},
         )
@@ -108,7 +114,7 @@ def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Man
         "tags": list(options.tags) or None,
         "suspend": options.suspend,
     }
-    with _named("deployment", name):
+    with told("deployment", name):
         fields = {to_snake(key): value for key, value in options.fields.items()}
         if options.image and not options.from_image:
             fields["pod"] = {"image": options.image, **(fields.get("pod") or {})}
@@ -120,7 +126,7 @@ def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Man
 
 
 @contextmanager
-def _named(what: str, name: str) -> Iterator[None]:
+def told(what: str, name: str) -> Iterator[None]:
     """Say of a value that the API refuses which field it is of."""
     try:
         yield

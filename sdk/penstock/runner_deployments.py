@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bundling import bundled
 from .errors import ConfigurationError, ParameterError, UnsupportedHere
 from .job_variables import pod_overrides
 from .manifests import CannotBeDeployed, Manifest, Options, deployment_manifest, flow_manifest
@@ -55,7 +56,12 @@ class RunnerDeployment:
 
     def manifests(self) -> list[Manifest]:
         """The Flow and the FlowDeployment. Raises `CannotBeDeployed` and `ParameterError`; needs no cluster."""
-        entrypoint, source = ("", "") if self.from_image else source_of(self.flow)
+        entrypoint, source, code = "", "", None
+        if not self.from_image and self.flow.origin is None:
+            try:
+                entrypoint, source = source_of(self.flow)
+            except InNoFile:
+                code = bundled(self.flow)
         fields: dict[str, Any] = {
             "schedules": list(self.schedules) or None,
             "description": self.description,
@@ -73,6 +79,7 @@ class RunnerDeployment:
             parameters=_checked(self.flow, self.parameters),
             tags=self.tags,
             suspend=self.paused,
+            code=code,
             fields={name: value for name, value in fields.items() if value is not None},
         )
         entrypoint = entrypoint or self.flow.entrypoint
@@ -198,8 +205,15 @@ def _checked(flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> dict[str, A
     return given
 
 
+class InNoFile(CannotBeDeployed):
+    """The flow was defined in a notebook or a REPL."""
+
+
 def source_of(flow: Flow[Any, Any]) -> tuple[str, str]:
-    """Entrypoint and text of the file that the flow is in. Raises CannotBeDeployed where there is none."""
+    """Entrypoint and text of the file that the flow is in.
+
+    Raises InNoFile where there is none, and CannotBeDeployed for a flow that its module does not hold.
+    """
     fn = inspect.unwrap(flow.fn)
     try:
         file = inspect.getsourcefile(fn)
@@ -207,7 +221,7 @@ def source_of(flow: Flow[Any, Any]) -> tuple[str, str]:
     except (OSError, TypeError, UnicodeDecodeError):
         file, source = None, None
     if file is None or source is None or not file.endswith(".py"):
-        raise CannotBeDeployed(
+        raise InNoFile(
             f"flow {flow.name}: its code is in no file, as in a notebook or a REPL: put it into one, or into an image "
             "and deploy with from_image=True"
         )

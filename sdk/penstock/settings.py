@@ -299,6 +299,20 @@ class Settings:
         unit="true, false",
         reason="Whether results are kept where neither task nor flow says.",
     )
+    code_storage: Setting[str | None] = Setting(
+        None,
+        _text,
+        unit="URL",
+        reason="Where bundles go that are larger than 160 KiB, such as `s3://bucket/bundles`.",
+        of_default="Unset: they are refused.",
+    )
+    code_cache: Setting[str | None] = Setting(
+        None,
+        _text,
+        unit="folder",
+        reason="Where fetched code and installed requirements are kept, by content.",
+        of_default="In the folder of temporary files; on a volume that pods share, each is fetched and installed once.",
+    )
     tasks_refresh_cache = Setting(
         False,
         _flag,

@@ -78,6 +78,16 @@ class TaskRunner:
         self._open = 0
         self._wake_at = 0  # how many may be open when whoever waits is to be woken
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings alone: what runs tasks stays in its process. So a flow can be pickled with its runner."""
+        idle = object.__new__(type(self))
+        idle._renew()
+        return {name: value for name, value in vars(self).items() if name not in vars(idle)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._renew()
+
     @staticmethod
     def _default_workers() -> int:
         return get_current_settings().task_runner_max_workers

@@ -752,11 +752,3 @@ def test_a_version_that_is_worked_out_is_never_taken_for_a_declared_one() -> Non
     assert here.version is not None
     assert here.with_options(retries=1).declared_version is None
     assert here.with_options(version="2").with_options(retries=1).declared_version == "2"
-
-
-@pytest.mark.parametrize("name", ["from_source"])
-def test_what_the_command_line_does_instead_is_said(name: str) -> None:
-    here = flow(lambda: 1)
-    assert not hasattr(here, name)
-    with pytest.raises(AttributeError, match=rf"flows have no {name}\(\): .* `penstock deploy FILE\.py`"):
-        getattr(here, name)

@@ -132,11 +132,11 @@ def test_what_cannot_be_is_refused_by_its_name(
         module.etl.to_deployment(**options).manifests()
 
 
-def test_a_flow_without_a_file_has_a_remedy() -> None:
+def test_a_flow_without_a_file_goes_as_a_bundle() -> None:
     held: dict[str, Any] = {}
     exec("from penstock import flow\n@flow\ndef etl(): ...", held)
-    with pytest.raises(CannotBeDeployed, match=r"in no file, as in a notebook .* from_image=True"):
-        held["etl"].to_deployment().manifests()
+    found, _ = held["etl"].to_deployment().manifests()
+    assert set(found["spec"]["code"]) == {"bundle"}
 
 
 def test_nor_one_inside_of_a_function() -> None:

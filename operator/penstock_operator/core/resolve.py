@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass
 
 from penstock.api import names, reasons
+from penstock.api.delivery import pinned
 from penstock.api.pods import DEFAULT_ALLOWED
 
-from . import parameters
+from . import code, parameters
+from .code import Copy
 from .views import Body, RunView
 
 DEFAULT_POOL = "default"
-CODE_SOURCES = ("image", "source", "bundle", "git", "archive")
-DELIVERED = ("image", "source")
 MAX_BLOCKS = 131_072  # bytes of data: it travels in annotations, of which a pod holds 256 KiB
 
 
@@ -53,7 +53,7 @@ class Resolution:
     status: Body
     pool: Body
     deployment: Body | None
-    source: str | None
+    copies: tuple[Copy, ...]
     parameters: Body
     blocks: tuple[Body, ...] = ()
     revised: bool = False  # pool and deployment are revisions that are kept already
@@ -99,9 +99,9 @@ def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, block
     refused = overrides_refused(pool, *pod_overrides(run, deployment))
     if refused:
         return Refused(reasons.INVALID_OVERRIDES, refused)
-    code = code_problem(flow)
-    if code:
-        return Refused(reasons.INVALID_CODE, code)
+    undeliverable = code.problem(flow, pool)
+    if undeliverable:
+        return Refused(reasons.INVALID_CODE, undeliverable)
     unfit = _unfit_for_workers(flow, pool)
     if unfit:
         return unfit
@@ -119,7 +119,7 @@ def as_its_parent(run: RunView, parent: RunView, deployment: Body | None, pool: 
 
     `deployment` and `pool` are the specs of the parent's revisions.
     """
-    found = dict(parent.resolved)
+    found = pinned(parent.resolved, parent.status.get("code"))
     kept_pool = {"metadata": {"name": found["pool"]["name"]}, "spec": pool}
     refused = overrides_refused(kept_pool, *pod_overrides(run, None))
     if refused:
@@ -129,7 +129,7 @@ def as_its_parent(run: RunView, parent: RunView, deployment: Body | None, pool: 
     if image:
         found["image"] = image
     kept = {"spec": deployment} if deployment is not None else None
-    return Resolution(found, kept_pool, kept, None, {}, revised=True)
+    return Resolution(found, kept_pool, kept, (), {}, revised=True)
 
 
 def run_parameters(run: RunView, deployment: Body | None) -> Body:
@@ -188,21 +188,10 @@ def _unfit_for_workers(flow: Body, pool: Body) -> Refused | None:
     return None
 
 
-def code_problem(flow: Body) -> str | None:
-    """Why the flow's code cannot be delivered; None when it can."""
-    kind = next((source for source in CODE_SOURCES if source in flow["spec"]["code"]), None)
-    if kind not in DELIVERED:
-        return f"spec.code.{kind}: this version delivers code by {' or '.join(DELIVERED)} only"
-    return None
-
-
 def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body, blocks: tuple[Body, ...]) -> Resolution:
     spec = flow["spec"]
-    text = spec["code"].get("source", {}).get("text")
-    digest = names.content_digest(text) if text is not None else None
-    code: Body = {"kind": "image"}
-    if digest:
-        code = {"kind": "source", "digest": digest, "configMap": names.code_config_map(digest)}
+    found, copies = code.remembered(flow)
+    requirements, more = code.requirements(flow, deployment)
     deployed, asked = pod_overrides(run, deployment)
     image = (
         asked.get("image")
@@ -214,8 +203,10 @@ def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body, b
         "flow": _reference("Flow", flow),
         **pool_facts(pool),
         "entrypoint": spec["entrypoint"],
-        "code": code,
+        "code": found,
     }
+    if requirements:
+        status["requirements"] = requirements
     if deployment:
         status["deployment"] = _reference("FlowDeployment", deployment, revised=True)
     if image:
@@ -224,7 +215,7 @@ def _resolution(run: RunView, deployment: Body | None, flow: Body, pool: Body, b
         status["results"] = spec["results"]
     if blocks:
         status["blocks"] = [_reference("Block", block, revised=True) for block in blocks]
-    return Resolution(status, pool, deployment, text, run_parameters(run, deployment), blocks)
+    return Resolution(status, pool, deployment, (*copies, *more), run_parameters(run, deployment), blocks)
 
 
 def pool_facts(pool: Body) -> Body:

@@ -37,7 +37,7 @@ class Settled:
     awaited: bool
     """Whether it is owned by its parent, and so goes when that does."""
     references: tuple[str, ...]
-    """Names of the ControllerRevisions and of the ConfigMap it was launched from."""
+    """Names of the ControllerRevisions and ConfigMaps it was launched from."""
 
 
 def settled(body: Body, now: datetime) -> Settled:
@@ -65,11 +65,11 @@ def owned(run: RunView) -> bool:
 
 
 def references(run: RunView) -> tuple[str, ...]:
-    """Names of the copies that a run was launched from: ControllerRevisions, and the ConfigMap of its code."""
+    """Names of the copies that a run was launched from: ControllerRevisions, and ConfigMaps of its code."""
     resolved = run.resolved
     found = [(resolved.get(what) or {}).get("revision") for what in ("deployment", "pool")]
     found += [block.get("revision") for block in resolved.get("blocks") or ()]
-    found.append((resolved.get("code") or {}).get("configMap"))
+    found += [(resolved.get(what) or {}).get("configMap") for what in ("code", "requirements")]
     return tuple(sys.intern(str(name)) for name in found if name)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.api import reasons
+from penstock.api.delivery import pinned
 from penstock.api.sharing import shared_by_pods
 
 from .resolve import Outcome, Refused, Resolution, overrides_refused, pod_overrides, pool_facts
@@ -62,11 +63,11 @@ def as_before(run: RunView, old: RunView, kept: Body | None, pool: Body) -> Outc
     problem = overrides_refused(pool, *pod_overrides(run, {"spec": kept} if kept is not None else None))
     if problem:
         return Refused(reasons.INVALID_OVERRIDES, problem)
-    found = {**old.resolved, **pool_facts(pool)}
+    found = {**pinned(old.resolved, old.status.get("code")), **pool_facts(pool)}
     image = (run.spec.get("pod") or {}).get("image")
     if image:
         found["image"] = image
-    return with_results(Resolution(found, pool, None, None, parameters(old)), old)
+    return with_results(Resolution(found, pool, None, (), parameters(old)), old)
 
 
 def with_results(outcome: Outcome, old: RunView) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 from penstock.api import labels, launches, names
 from penstock.api.pods import DEFAULT_ALLOWED
 
-from . import blocks, results
+from . import blocks, code, results
 from .merging import PATCH, merged
 
 Body = dict[str, Any]
@@ -95,10 +95,9 @@ def template(launch: Launch) -> Body:
     settings = results.environment(launch.run["status"]["resolved"], launch.pool)
     reserved: Body = {"name": labels.CONTAINER, "env": _environment(launch.run), "volumeMounts": []}
     volumes: list[Body] = []
-    code = launch.run["status"]["resolved"]["code"].get("configMap")
-    if code:
-        volumes.append({"name": "penstock-code", "configMap": {"name": code}})
-        reserved["volumeMounts"].append({"name": "penstock-code", "mountPath": labels.CODE_DIR, "readOnly": True})
+    for volume, mount in code.mounts(launch.run["status"]["resolved"]):
+        volumes.append(volume)
+        reserved["volumeMounts"].append(mount)
     if launch.blocks:
         volumes.append(blocks.volume(launch.blocks))
         reserved["volumeMounts"].append(blocks.MOUNT)
@@ -211,8 +210,7 @@ def _spec(launch: Launch) -> Body:
 
 def _environment(run: Body) -> list[Body]:
     values, resolved = launches.environment(run), run["status"]["resolved"]
-    if resolved["code"].get("configMap"):
-        values[labels.ENV_CODE] = f"{labels.CODE_DIR}/{labels.CODE_FILE}"
+    values |= code.environment(resolved)
     if resolved.get("blocks"):
         values[labels.ENV_BLOCKS] = labels.BLOCKS_DIR
     fields = {labels.ENV_POD_NAME: "metadata.name", labels.ENV_POD_UID: "metadata.uid"}

@@ -359,7 +359,7 @@ class FlowRuns:
         if pool is None or (deployment is None and "deployment" in run.resolved):
             return None
         kept = {"spec": deployment} if deployment is not None else None
-        return References(resolve.Resolution(run.resolved, {"spec": pool}, kept, None, {}), deployment, pool)
+        return References(resolve.Resolution(run.resolved, {"spec": pool}, kept, (), {}), deployment, pool)
 
     async def _apply(self, run: RunView, decision: Decision, *, confirmed: bool) -> Requeue | None:
         """Carry out a decision. None: done; a Requeue with a time: come back then; without: decide again at once."""
@@ -390,9 +390,8 @@ class FlowRuns:
 
     async def _keep(self, run: RunView, launches: resolve.Resolution) -> None:
         """Keep what the attempt is launched with, before the run names it."""
-        if launches.source is not None:
-            flow, code = launches.status["flow"], launches.status["code"]
-            await self._revisions.keep_code(run.namespace, flow["uid"], code["digest"], launches.source)
+        for copy in launches.copies:
+            await self._revisions.keep_code(run.namespace, launches.status["flow"]["uid"], copy)
         if launches.status != run.resolved and not launches.revised:
             await self._revisions.keep("WorkPool", launches.pool)
             if launches.deployment:

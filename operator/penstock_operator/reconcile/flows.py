@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from penstock.api import names, reasons
+from penstock.api import reasons
 
 from ..cluster import FLOWS, Cluster
-from ..core import resolve
+from ..core import code
 from . import conditions
 from .conditions import Ready
 from .revisions import Revisions
@@ -14,12 +14,10 @@ from .sources import Body, Clock, Key, Requeue
 
 def ready(flow: Body) -> Ready:
     """Whether runs of the flow could be launched."""
-    text = flow["spec"]["code"].get("source", {}).get("text")
-    fields = (("codeDigest", names.content_digest(text) if text is not None else None),)
-    problem = resolve.code_problem(flow)
+    problem = code.problem(flow)
     if problem:
-        return Ready(False, reasons.INVALID_CODE, problem, fields)
-    return Ready(True, fields=fields)
+        return Ready(False, reasons.INVALID_CODE, problem, (("codeDigest", None),))
+    return Ready(True, fields=(("codeDigest", code.digest(flow)),))
 
 
 class Flows:

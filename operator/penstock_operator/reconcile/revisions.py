@@ -7,11 +7,13 @@ those that no run names; what is kept and what is let go is told apart here, sin
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable
 
 from penstock.api import labels, names
 
 from ..cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, AlreadyExists, Cluster, Conflict, ResourceType
+from ..core.code import Copy
 from .sources import Body
 
 KNOWN = 4096
@@ -77,28 +79,32 @@ class Revisions:
             self._remember(key, body["data"])
         return self._specs[key]
 
-    async def keep_code(self, namespace: str, flow_uid: str, digest: str, text: str) -> None:
-        """Make sure that source text is there under its content digest. Raises AlreadyExists when its name is taken.
+    async def keep_code(self, namespace: str, flow_uid: str, copy: Copy) -> None:
+        """Make sure that content is there under its digest. Raises AlreadyExists when its name is taken.
 
         What was kept for a flow is not kept for a namesake of later: a namespace may be deleted and made anew.
         """
-        key = (namespace, flow_uid, digest)
-        self._use((namespace, names.code_config_map(digest)))
+        key = (namespace, flow_uid, copy.digest)
+        self._use((namespace, names.code_config_map(copy.digest)))
         if key in self._code:
             return
+        if isinstance(copy.content, str):
+            field, content = "data", copy.content
+        else:
+            field, content = "binaryData", b64encode(copy.content).decode()
         config_map = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
-                "name": names.code_config_map(digest),
+                "name": names.code_config_map(copy.digest),
                 "namespace": namespace,
                 "labels": {labels.MANAGED_BY: labels.MANAGED_BY_VALUE},
-                "annotations": {labels.CODE_DIGEST: digest},
+                "annotations": {labels.CODE_DIGEST: copy.digest},
             },
             "immutable": True,
-            "data": {labels.CODE_FILE: text},
+            field: {copy.key: content},
         }
-        await self._create(CONFIG_MAPS, config_map, lambda found: found.get("data") == config_map["data"])
+        await self._create(CONFIG_MAPS, config_map, lambda found: found.get(field) == config_map[field])
         if len(self._code) >= KNOWN:
             self._code.clear()
         self._code.add(key)

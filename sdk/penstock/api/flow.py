@@ -34,6 +34,37 @@ MAX_SOURCE = 131_072  # characters of inline source
 MAX_BUNDLE = 163_840  # characters of a base64 bundle
 
 
+SHA256 = r"^sha256:[0-9a-f]{64}$"
+
+
+def without_credentials(name: str, remedy: str) -> Rule:
+    """A rule that an optional URL has no user, password or token in its host part."""
+    return Rule(
+        f"!has(self.{name}) || !self.{name}.matches('^[^:/]*://[^/?#]*@')",
+        f"{name}: put credentials into a Secret that {remedy} names",
+        f".{name}",
+    )
+
+
+def inside(name: str) -> Rule:
+    """A rule that an optional path stays below where it begins."""
+    return Rule(
+        f"!has(self.{name}) || !self.{name}.matches('^/|(^|/)[.][.](/|$)')",
+        f"{name}: a path within, without .. and without a slash in front",
+        f".{name}",
+    )
+
+
+# A requirement as it stands in a line of requirements.txt: PEP 508, no option of pip, no credentials in a URL.
+Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9]")]
+Requirements = Annotated[list[Requirement], Field(max_length=128)]
+NO_CREDENTIALS_IN_REQUIREMENTS = Rule(
+    "!has(self.requirements) || !self.requirements.exists(line, line.matches('://[^/?#]*@'))",
+    "requirements: put credentials of an index into a Secret and name it in the environment of the pool's template",
+    ".requirements",
+)
+
+
 class ImageCode(Model):
     """Code that is part of the image and importable there."""
 
@@ -49,10 +80,22 @@ class SourceCode(Model):
 
 
 class BundleCode(Model):
-    """A cloudpickled flow with its local modules."""
+    """A cloudpickled flow with its local modules, as `penstock deploy --bundle` makes it."""
 
-    data: Annotated[str, Field(min_length=1, max_length=MAX_BUNDLE, pattern=r"^[A-Za-z0-9+/=]+$")]
-    """Base64 of the pickle, up to 160 KiB."""
+    rules = (
+        exactly_one(("data", "url"), "bundle"),
+        Rule("!has(self.url) || has(self.digest)", "digest: say the sha256 of what is at url", ".digest"),
+        without_credentials("url", "secretRef"),
+    )
+
+    data: Annotated[str, Field(min_length=1, max_length=MAX_BUNDLE, pattern=r"^[A-Za-z0-9+/=]+$")] | None = None
+    """Base64 of the bundle, up to 160 KiB."""
+    url: Url | None = None
+    """URL of a larger one in object storage, such as s3://bucket/key."""
+    digest: Annotated[str, Field(max_length=71, pattern=SHA256)] | None = None
+    """sha256:<hex> of the bundle at `url`, verified before it is opened."""
+    secret_ref: ObjectReference | None = None
+    """Secret with the credentials of `url`, by the names of environment variables (AWS_ACCESS_KEY_ID and its like)."""
     python_version: Annotated[str, Field(max_length=16, pattern=r"^3\.[0-9]+(\.[0-9]+)?$")]
     """Interpreter that made it."""
     penstock_version: Annotated[str, Field(max_length=64)]
@@ -62,27 +105,39 @@ class BundleCode(Model):
 class GitCode(Model):
     """Code in a git repository."""
 
-    url: Url
-    """URL of the repository (https or ssh), without credentials."""
-    ref: Annotated[str, Field(min_length=1, max_length=256)] = "HEAD"
-    """Branch, tag or commit."""
-    path: Annotated[str, Field(max_length=1024)] | None = None
-    """Folder in the repository that is put on sys.path."""
-    secret_ref: ObjectReference | None = None
-    """Secret with the credentials (username and password, or ssh-privatekey)."""
+    rules = (
+        Rule(
+            "self.url.matches('^https?://')",
+            "url: a repository is fetched over https (or http); others are not spoken",
+            ".url",
+        ),
+        without_credentials("url", "secretRef"),
+        inside("path"),
+    )
 
-    rules = (Rule("!self.url.matches('^[a-z+]+://[^/]*:[^/]*@')", "url: put credentials into secretRef", ".url"),)
+    url: Url
+    """URL of the repository (https), without credentials."""
+    ref: Annotated[str, Field(min_length=1, max_length=256)] = "HEAD"
+    """Branch, tag or commit; a run keeps to the commit that it meant when the run began."""
+    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Folder in the repository that is put on sys.path; its top when unset."""
+    secret_ref: ObjectReference | None = None
+    """Secret with the credentials: password (or token), and username where the server wants a certain one."""
 
 
 class ArchiveCode(Model):
-    """A tar or zip archive in object storage."""
+    """A tar (gzip, bzip2, xz) or zip archive in object storage."""
+
+    rules = (without_credentials("url", "secretRef"), inside("path"))
 
     url: Url
     """URL of the archive, such as s3://bucket/key.tar.gz."""
-    digest: Digest | None = None
+    digest: Annotated[str, Field(max_length=71, pattern=SHA256)] | None = None
     """sha256:<hex> of the archive, verified before it is unpacked."""
+    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Folder in the archive that is put on sys.path; its top when unset."""
     secret_ref: ObjectReference | None = None
-    """Secret with the credentials."""
+    """Secret with the credentials, by the names of environment variables; those of the pool's results when unset."""
 
 
 class Code(Model):
@@ -125,10 +180,14 @@ class LoggingDefaults(Model):
 class FlowSpec(Model):
     """What is wanted of a flow."""
 
+    rules = (NO_CREDENTIALS_IN_REQUIREMENTS,)
+
     code: Code
     """Where the code comes from."""
     entrypoint: Entrypoint
     """`module:function` of the flow object."""
+    requirements: Requirements | None = None
+    """Packages that are installed for its runs, as lines of requirements.txt; for those who build no images."""
     description: LongText | None = None
     """What the flow does, from its docstring."""
     version: Annotated[str, Field(max_length=128)] | None = None

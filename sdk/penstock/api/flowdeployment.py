@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from .flow import NO_CREDENTIALS_IN_REQUIREMENTS, Requirements
 from .pods import PodOverrides
 from .schema import (
     AGE,
@@ -142,6 +143,7 @@ class FlowDeploymentSpec(Model):
             ".catchUp",
         ),
         own_keys_reserved("labels"),
+        NO_CREDENTIALS_IN_REQUIREMENTS,
     )
 
     flow_ref: ObjectReference
@@ -175,6 +177,8 @@ class FlowDeploymentSpec(Model):
     """A run active for longer is ended as Failed."""
     infra_retries: InfraRetries | None = None
     """Retries of attempts that the infrastructure ended."""
+    requirements: Requirements | None = None
+    """Packages that are installed for its runs, as lines of requirements.txt; the flow's when unset."""
     pod: PodOverrides | None = None
     """Changes to the pool's pod template; only what the pool allows."""
     history_limits: HistoryLimits | None = None

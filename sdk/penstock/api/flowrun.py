@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from .bounds import MAX_ANSWERS, MAX_HISTORY, MAX_HISTORY_MESSAGE
-from .flow import ResultDefaults
+from .flow import SHA256, ResultDefaults
 from .flowdeployment import InfraRetries
 from .pods import PodOverrides
 from .schema import (
@@ -257,14 +257,44 @@ class ResolvedReference(Model):
 
 
 class ResolvedCode(Model):
-    """The code of the run, by content."""
+    """The code of the run: by content where the cluster holds it, else where it is fetched from."""
 
     kind: Literal["image", "source", "bundle", "git", "archive"]
     """Form of delivery."""
     digest: Digest = ""
-    """Content digest, where there is content."""
+    """Content digest, where there is content or one was asked for."""
     config_map: Annotated[str, Field(max_length=253)] | None = None
     """Immutable ConfigMap that holds it."""
+    url: Url | None = None
+    """Where it is fetched from."""
+    ref: Annotated[str, Field(max_length=256)] | None = None
+    """Branch, tag or commit that was asked for."""
+    path: Annotated[str, Field(max_length=1024)] | None = None
+    """Folder in it that is put on sys.path."""
+    secret_ref: ObjectReference | None = None
+    """Secret with the credentials."""
+    python_version: Annotated[str, Field(max_length=16)] | None = None
+    """Interpreter that made the bundle."""
+    penstock_version: Annotated[str, Field(max_length=64)] | None = None
+    """SDK that made the bundle."""
+
+
+class ResolvedRequirements(Model):
+    """What is installed for the run."""
+
+    digest: Digest
+    """Content digest of the lines."""
+    config_map: Annotated[str, Field(max_length=253)]
+    """Immutable ConfigMap that holds them."""
+
+
+class FoundCode(Model):
+    """What the run's code turned out to be; written by its runner before user code starts, once."""
+
+    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$", max_length=64)] | None = None
+    """Commit of a git repository."""
+    digest: Annotated[str, Field(max_length=71, pattern=SHA256)] | None = None
+    """sha256:<hex> of an archive."""
 
 
 class Resolved(Model):
@@ -282,6 +312,8 @@ class Resolved(Model):
     """`module:function`."""
     code: ResolvedCode
     """The code."""
+    requirements: ResolvedRequirements | None = None
+    """What is installed for it."""
     image: Image | None = None
     """Image of the flow's container; unset: the pool template's own."""
     results: ResultDefaults | None = None
@@ -477,6 +509,12 @@ class FlowRunStatus(Model):
             )
             for name in ("startTime", "endTime")
         ),
+        # What the first attempt ran, later ones run; the runner is told by it.
+        Rule(
+            "!has(oldSelf.code) || (has(self.code) && self.code == oldSelf.code)",
+            "code cannot be changed once it is written",
+            ".code",
+        ),
         Rule(
             f"!has(self.endTime) || (has(self.state) && self.state.type in {_TERMINAL_CEL})",
             "endTime: the run has no end yet",
@@ -506,6 +544,8 @@ class FlowRunStatus(Model):
     """State changes up to this one were reported as Events and seen by triggers."""
     resolved: Resolved | None = None
     """What its references were resolved to."""
+    code: FoundCode | None = None
+    """The very code that it runs, also in later attempts and retries."""
     parameters: JsonObject | None = None
     """Parameters with the deployment's beneath; unset where they are the run's own."""
     attempt: Count | None = None

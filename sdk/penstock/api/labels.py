@@ -54,6 +54,10 @@ AGENT_CONTAINER = "agent"
 WORKER_DIR = "/var/run/penstock/worker"  # the sockets between the two, and the files of runs
 CODE_DIR = "/var/run/penstock/code"
 CODE_FILE = "flow.py"
+BUNDLE_FILE = "flow.bundle"
+REQUIREMENTS_DIR = "/var/run/penstock/requirements"
+REQUIREMENTS_FILE = "requirements.txt"
+CODE_SECRET_DIR = "/var/run/penstock/code-secret"  # noqa: S105 - where a Secret is mounted
 
 # Where the blocks of a run are mounted: <folder>/<block>/block.json, and <folder>/<block>/secrets/<field>.
 BLOCKS_DIR = "/var/run/penstock/blocks"
@@ -69,7 +73,9 @@ ENV_ATTEMPT = "PENSTOCK_ATTEMPT"
 ENV_STARTED = "PENSTOCK_STARTED"  # `true`: an earlier attempt has run user code, so that the run has a start
 ENV_SEQ = "PENSTOCK_SEQ"  # state.seq of the Pending state this attempt was launched in
 ENV_ENTRYPOINT = "PENSTOCK_ENTRYPOINT"
-ENV_CODE = "PENSTOCK_CODE"  # path of mounted source; unset: the entrypoint is importable in the image
+ENV_CODE = "PENSTOCK_CODE"  # path of the mounted source or bundle; unset: the code is in the image, or fetched
+ENV_CODE_SECRET = "PENSTOCK_CODE_SECRET"  # noqa: S105 - the folder of the credentials that code is fetched with
+ENV_REQUIREMENTS = "PENSTOCK_REQUIREMENTS"  # path of the requirements that are installed first
 ENV_POD_NAME = "PENSTOCK_POD_NAME"
 ENV_POD_UID = "PENSTOCK_POD_UID"
 ENV_RESULTS = "PENSTOCK_RESULTS_STORAGE"  # URL of the result store, the flow's or the pool's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..flows import Flow
 from ..manifests import Manifest, Options, deployment_manifest, flow_manifest
 from ..settings import get_current_settings
 from ..yaml_text import dump
+from .code_options import code_of, code_options, requirements_of
 from .flow_files import Found, load
 from .parameters import parameters_option, parse_parameters, problems
 
@@ -38,6 +40,7 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--image", help="Image of its runs; that of the pool when unset."),
             click.option("--from-image", is_flag=True, help="The code is in the image: deliver no source."),
             click.option("--version", "version", help="The author's word for this version of the deployment."),
+            code_options,
             parameters_option,
             click.option("-t", "--tag", "tags", multiple=True, help="A tag of its runs. May be repeated."),
             click.option("--suspend/--no-suspend", default=None, help="Start no runs for now, or start them again."),
@@ -76,11 +79,12 @@ def _of_file(target: str, **given: Any) -> list[Manifest]:
         tags=given["tags"],
         suspend=given["suspend"],
         fields={"version": given["version"]} if given["version"] else {},
+        requirements=requirements_of(given["requirements"]),
     )
     result: list[Manifest] = []
     names: dict[str, str] = {}
     for key, flow in found.flows.items():
-        result += _of_flow(target, found, key, flow, options)
+        result += _of_flow(target, found, key, flow, replace(options, code=code_of(flow, target, given)))
         called = result[-1]["metadata"]["name"]
         if called in names:
             raise click.ClickException(

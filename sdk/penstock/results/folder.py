@@ -17,6 +17,9 @@ from ..engine.ids import new_id
 from ..errors import ConfigurationError, StorageUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
     from .urls import StorageUrl
 
 _LASTING = frozenset(
@@ -49,6 +52,16 @@ class Folder:
             return None
         except OSError as error:
             raise _unavailable(error) from error
+
+    def chunks(self, path: str) -> Iterator[bytes] | None:
+        """Read the file by and by."""
+        try:
+            file = open(self._file(path), "rb")  # noqa: PTH123, SIM115 - closed by who reads it
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise _unavailable(error) from error
+        return _pieces(file)
 
     def put(self, path: str, data: bytes) -> None:
         """Write a file beside it and give that its name."""
@@ -90,6 +103,15 @@ class Folder:
             os.unlink(self._file(path))  # noqa: PTH108
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise _unavailable(error) from error
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        try:
+            while piece := file.read(1 << 20):
+                yield piece
         except OSError as error:
             raise _unavailable(error) from error
 

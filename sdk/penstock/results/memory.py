@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .urls import StorageUrl
 
 _held: dict[str, bytes] = {}
@@ -20,6 +22,11 @@ class Memory:
         """The bytes."""
         data = _held.get(str(self.url.child(path)))
         return data if data is None or at_most is None else data[:at_most]
+
+    def chunks(self, path: str) -> Iterator[bytes] | None:
+        """The bytes, in one piece."""
+        data = self.get(path)
+        return None if data is None else iter((data,))
 
     def put(self, path: str, data: bytes) -> None:
         """Hold the bytes."""

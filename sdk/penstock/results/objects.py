@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigurationError, StorageUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from .urls import StorageUrl
 
 _ENDPOINTS = {
@@ -29,7 +31,7 @@ _CAUSE = re.compile(
 class Objects:
     """Objects below one prefix of a bucket."""
 
-    def __init__(self, url: StorageUrl) -> None:
+    def __init__(self, url: StorageUrl, credentials: Mapping[str, str] | None = None) -> None:
         try:
             import obstore
             from obstore import exceptions
@@ -49,7 +51,7 @@ class Objects:
             exceptions.NotSupportedError,
         )
         try:
-            self._store = _open(url)
+            self._store = _open(url, credentials or {})
         except exceptions.BaseError as error:
             raise ConfigurationError(f"{url}: {_said(error)}") from None
 
@@ -65,6 +67,23 @@ class Objects:
         except self._failures as error:
             if isinstance(error, self._not_found) and _tag("Code", str(error)) in _NO_OBJECT:
                 return None
+            raise self._unavailable(error) from None
+
+    def chunks(self, path: str) -> Iterator[bytes] | None:
+        """Fetch the object by and by."""
+        try:
+            found = self._obstore.get(self._store, self._path(path)).stream(min_chunk_size=1 << 20)
+        except self._failures as error:
+            if isinstance(error, self._not_found) and _tag("Code", str(error)) in _NO_OBJECT:
+                return None
+            raise self._unavailable(error) from None
+        return self._pieces(found)
+
+    def _pieces(self, found: Any) -> Iterator[bytes]:
+        try:
+            for piece in found:
+                yield bytes(piece)
+        except self._failures as error:
             raise self._unavailable(error) from None
 
     def put(self, path: str, data: bytes) -> None:
@@ -105,14 +124,18 @@ _REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
 _NO_OBJECT = (None, "NoSuchKey", "BlobNotFound")  # other things that are not found are the bucket, or the account
 
 
-def _open(url: StorageUrl) -> Any:
+def _open(url: StorageUrl, credentials: Mapping[str, str]) -> Any:
     from obstore.store import AzureStore, GCSStore, S3Store
 
-    endpoint = url.options.get("endpoint") or next((v for n in _ENDPOINTS[url.scheme] if (v := os.environ.get(n))), "")
+    environment = {**os.environ, **credentials}
+    endpoint = url.options.get("endpoint") or next((v for n in _ENDPOINTS[url.scheme] if (v := environment.get(n))), "")
     common: dict[str, Any] = {
         "client_options": {"connect_timeout": "5s", "timeout": "120s", "allow_http": endpoint.startswith("http://")},
         "retry_config": {"max_retries": 0},  # `store` retries, whatever the place
     }
+    if credentials:  # by the same names as in the environment; names that the library does not know it refuses
+        prefixes = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}[url.scheme]
+        common["config"] = {name: value for name, value in credentials.items() if name.startswith(prefixes)}
     if url.scheme == "s3":
         common.update((name, url.options[name]) for name in ("endpoint", "region") if name in url.options)
         return S3Store(url.bucket, **common)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .record import MAGIC
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .storage import Storage
     from .urls import StorageUrl
 
@@ -28,6 +30,11 @@ class Split:
         if header is None or at_most is not None:
             return header
         return self._values.get(path)
+
+    def chunks(self, path: str) -> Iterator[bytes] | None:
+        """The record in one piece."""
+        data = self.get(path)
+        return None if data is None else iter((data,))
 
     def put(self, path: str, data: bytes) -> None:
         """The value first: whoever finds the key finds it."""

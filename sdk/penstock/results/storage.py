@@ -1,5 +1,5 @@
-"""The seam between records and the places they are kept in: bytes under a path. Called by `store` and
-`penstock.archive`.
+"""The seam between records and the places they are kept in: bytes under a path. Called by `store`,
+`penstock.archive` and `penstock.code`.
 
 A place neither retries nor waits: it says by `StorageUnavailable.transient` whether trying again may help.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from .urls import StorageUrl
 
 
@@ -22,6 +24,10 @@ class Storage(Protocol):
     def get(self, path: str, at_most: int | None = None) -> bytes | None:
         """The bytes, or the first `at_most` of them; None where there are none. Raises StorageUnavailable."""
 
+    def chunks(self, path: str) -> Iterator[bytes] | None:
+        """The bytes in pieces, for what may not fit into memory; None where there are none. Raises StorageUnavailable,
+        also while it is read."""
+
     def put(self, path: str, data: bytes) -> None:
         """Put the bytes there, in place of what there was. Raises StorageUnavailable."""
 
@@ -32,8 +38,11 @@ class Storage(Protocol):
         """Take away what is there, if anything is. Raises StorageUnavailable."""
 
 
-def open_storage(url: StorageUrl) -> Storage:
-    """The place that a URL means; nothing is sent or made yet."""
+def open_storage(url: StorageUrl, credentials: Mapping[str, str] | None = None) -> Storage:
+    """The place that a URL means; nothing is sent or made yet.
+
+    Credentials, by the names of environment variables, go before those of the environment.
+    """
     if url.scheme == "file":
         from .folder import Folder
 
@@ -44,4 +53,4 @@ def open_storage(url: StorageUrl) -> Storage:
         return Memory(url)
     from .objects import Objects
 
-    return Objects(url)
+    return Objects(url, credentials)

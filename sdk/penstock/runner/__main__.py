@@ -79,13 +79,15 @@ def _run(assignment: Assignment, run: dict[str, Any], reports: Reports) -> State
 def _run_flow(assignment: Assignment, run: dict[str, Any], reports: Reports) -> State[Any]:
     from ..engine.flow_runs import run_flow
     from ..engine.records import FlowRunInfo
+    from ..errors import PenstockError
     from ..states import State
+    from .delivery import deliver
     from .loading import LoadError, load
 
     spec, status = run["spec"], run["status"]
     try:
-        flow = load(assignment.entrypoint, assignment.code)
-    except LoadError as error:
+        flow = load(assignment.entrypoint, deliver(assignment, run, reports.code_found))
+    except (LoadError, PenstockError) as error:
         _explain(error)
         return State(StateType.FAILED, message=str(error), reason=error.reason)
     parent, resolved = spec.get("parent") or {}, status.get("resolved") or {}

@@ -18,12 +18,14 @@ class Assignment:
     __slots__ = (
         "attempt",
         "code",
+        "code_secret",
         "deployment",
         "entrypoint",
         "name",
         "namespace",
         "pod_name",
         "pod_uid",
+        "requirements",
         "seq",
         "started",
         "uid",
@@ -40,6 +42,8 @@ class Assignment:
         self.pod_uid = _text(environment, labels.ENV_POD_UID)
         self.started = environment.get(labels.ENV_STARTED) == "true"
         self.code = environment.get(labels.ENV_CODE)
+        self.code_secret = environment.get(labels.ENV_CODE_SECRET)
+        self.requirements = environment.get(labels.ENV_REQUIREMENTS)
         self.deployment = environment.get(labels.ENV_DEPLOYMENT)
 
     @property

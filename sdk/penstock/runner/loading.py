@@ -1,4 +1,5 @@
-"""From an entrypoint to a flow: imports the module or executes mounted source, and says what is wrong with it."""
+"""From delivered code to a flow: imports the module, executes mounted source or opens a pickle, and says what is wrong
+with it."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from ..engine import file_modules
 
 if TYPE_CHECKING:
     from ..flows import Flow
+    from .delivery import Delivered
 
 
 class LoadError(Exception):
@@ -21,15 +23,41 @@ class LoadError(Exception):
         self.reason = reason
 
 
-def load(entrypoint: str, source: str | None) -> Flow[Any, Any]:
-    """The flow `module:function`, from the file `source` where one is given. Raises LoadError."""
-    return _flow(load_module(entrypoint, source), entrypoint.partition(":")[2], entrypoint)
+def load(entrypoint: str, code: Delivered) -> Flow[Any, Any]:
+    """The flow `module:function`, or the one that was pickled. Raises LoadError."""
+    if code.pickled is not None:
+        return _unpickle(code.pickled)
+    return _flow(_module(entrypoint, code), entrypoint.partition(":")[2], entrypoint)
 
 
-def load_module(entrypoint: str, source: str | None) -> ModuleType:
-    """The module of `module:function`, importable from now on. Raises LoadError."""
+def load_module(entrypoint: str, code: Delivered) -> None:
+    """Make the module of `module:function` importable, unless the code is a pickle: that brings its own.
+
+    Raises LoadError.
+    """
+    if code.pickled is None:
+        _module(entrypoint, code)
+
+
+def _module(entrypoint: str, code: Delivered) -> ModuleType:
     name = entrypoint.partition(":")[0]
-    return _execute(name, source) if source else _import(name)
+    return _execute(name, code.source) if code.source else _import(name)
+
+
+def _unpickle(path: str) -> Flow[Any, Any]:
+    import pickle
+
+    from ..flows import Flow
+
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib is not worth its import here
+            found = pickle.load(file)  # noqa: S301 - it is code that is asked to run
+    except (Exception, SystemExit) as error:
+        message = f"the bundle cannot be opened: {_tail(error)}{_remedy(error, '')}"
+        raise LoadError(reasons.IMPORT_FAILED, message) from error
+    if not isinstance(found, Flow):
+        raise LoadError(reasons.ENTRYPOINT_NOT_FLOW, f"the bundle holds a {type(found).__name__} and no flow")
+    return found
 
 
 def _import(name: str) -> ModuleType:
@@ -90,7 +118,7 @@ def _remedy(error: BaseException, module: str) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         if module == error.name or module.startswith(f"{error.name}."):
             return f". The image has no module {error.name}: correct the entrypoint, or set an image that has it"
-        return f". Set an image that has {error.name.partition('.')[0]} installed"
+        return f". Set an image that has {error.name.partition('.')[0]} installed, or name it in spec.requirements"
     if isinstance(error, SystemExit):
         return '. The module exits when it is imported: put what calls it under `if __name__ == "__main__":`'
     return ""

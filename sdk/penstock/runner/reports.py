@@ -102,6 +102,10 @@ class Reports:
         """Whether the interruption of the run is somebody's wish."""
         return self._status.being_cancelled()
 
+    def code_found(self, code: dict[str, Any]) -> None:
+        """The run's code turned out to be this commit, or of this digest. Raises Fenced."""
+        self._status.code_found(code)
+
     def child(self, info: FlowRunInfo) -> Reporter:
         """A subflow is about to start."""
         return self._children.child(info)

@@ -145,6 +145,30 @@ class RunStatus:
             return False
         return answer.status == 200
 
+    def code_found(self, code: dict[str, Any]) -> None:
+        """Write what the run's code turned out to be, once for all attempts. From any thread. Raises Fenced.
+
+        Returns once it is written: code that runs and cannot be had again would be worse than code that waits.
+        """
+        other = RunStatus(self._api.another(None), self._at)
+        other._claimed = True
+        ops: Ops = [
+            {"op": "test", "path": "/status/attempt", "value": self._at.attempt},
+            {"op": "test", "path": "/status/pod/uid", "value": self._at.pod_uid},
+            {"op": "add", "path": "/status/code", "value": code},
+        ]
+        try:
+            while True:
+                answer = other._patch(ops)
+                if answer.status == 200:
+                    return
+                status = other._mine(other._get())
+                if status.get("code") == code:  # our own write, whose answer was lost
+                    return
+                other._bear(answer, "the write of what the code is was refused")
+        finally:
+            other._api.close()
+
     def being_cancelled(self) -> bool:
         """Whether somebody asked for the run's end; False where that cannot be told soon. From any thread."""
         api = self._api.another(ASKED_FOR)

@@ -6,16 +6,18 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..errors import PenstockError
 from .assignment import Assignment
+from .delivery import deliver
 from .loading import LoadError, load_module
 
 if TYPE_CHECKING:
-    from ..engine.reporting import Reporter
     from ..states import State
+    from .reports import Reports
 
 
 def run_task(
-    assignment: Assignment, run: dict[str, Any], reporter: Reporter, passing: type[BaseException]
+    assignment: Assignment, run: dict[str, Any], reporter: Reports, passing: type[BaseException]
 ) -> State[Any]:
     """The final state of the run; value or exception are in the result store by then. `passing` is not caught."""
     from ..engine.remote import packed_answer, perform
@@ -23,8 +25,8 @@ def run_task(
     from ..states import State, StateType, exception_to_state
 
     try:
-        load_module(assignment.entrypoint, assignment.code)
-    except LoadError as error:
+        load_module(assignment.entrypoint, deliver(assignment, run, reporter.code_found))
+    except (LoadError, PenstockError) as error:
         print(f"{error.reason}: {error}", file=sys.stderr, flush=True)
         return State(StateType.FAILED, message=str(error), reason=error.reason)
     try:

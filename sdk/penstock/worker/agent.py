@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from typing import Any
 
 from ..api import labels, reasons
 from ..api.bounds import cut
+from ..api.delivery import GivenFile, given_files
 from ..api.workers import LEASE_SECONDS, RENEW_SECONDS, WorkerFacts, WorkerPod
 from ..errors import PenstockError
 from ..kubeconfig import access
@@ -40,7 +42,6 @@ LINGER = 5.0  # seconds in which a process ends by itself after its run has
 ECHO = 0.3  # seconds in which a run's own last word should have come back, before it is asked for
 LAST_WORDS = 10.0  # seconds at the end in which the ends of runs are told
 POOL_EVERY = 6  # renewals between two looks at the pool
-DELIVERED = ("image", "source")  # forms of code: where the worker has its packages, and as text
 SOURCES = 64  # files of flows that are kept
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -75,7 +76,7 @@ class Agent:
         self._processes: dict[str, Process] = {}
         self._over: dict[str, Message] = {}  # processes whose end is told, or about to be, by id
         self._seen: dict[str, Body] = {}  # runs that name this worker, by uid
-        self._sources: OrderedDict[str, str] = OrderedDict()
+        self._sources: OrderedDict[str, bytes] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._contact = time.monotonic()
         self.failure: Exception | None = None
@@ -239,31 +240,27 @@ class Agent:
 
     async def _start(self, process: Process, run: Body) -> None:
         try:
-            source = await self._source(run)
-            processes.prepare(process, source)
+            files = {file: await self._content(file) for file in given_files(run["status"]["resolved"])}
+            processes.prepare(process, files)
             await self._open(process, processes.holder(run, process.attempt, self._worker.namespace, self._me))
         except (OSError, Unreachable, Refused) as error:
             await self._ended(process, {"why": "refused", "message": str(error)})
             return
-        env = processes.environment(run, process, self._me, source)
+        env = processes.environment(run, process, self._me, files)
         about = {"id": process.id, "run": process.run, "uid": process.uid, "attempt": process.attempt}
         if self._executor is None or process.ending:  # meanwhile
             await self._ended(process, {"why": "lost" if process.ending else "executor"})
             return
         self._say({"do": "start", **about, "env": env, "folder": str(process.folder)})
 
-    async def _source(self, run: Body) -> str | None:
-        """The flow's file; None where it is in the image, or wherever the worker has its packages."""
-        code = run["status"]["resolved"]["code"]
-        name = code.get("configMap")
-        if code["kind"] not in DELIVERED:
-            raise Refused(422, f"its code is delivered as {code['kind']}, and a worker takes {' and '.join(DELIVERED)}")
-        if not name:
-            return None
+    async def _content(self, file: GivenFile) -> bytes:
+        """A file that a run is given, from its ConfigMap: these never change."""
+        name = file.config_map
         if name not in self._sources:
             path = f"/api/v1/namespaces/{self._worker.namespace}/configmaps/{name}"
             found = await _patiently(lambda: self._upstream.json("GET", path))
-            self._sources[name] = found["data"][labels.CODE_FILE]
+            text = (found.get("data") or {}).get(file.key)
+            self._sources[name] = text.encode() if text is not None else b64decode(found["binaryData"][file.key])
             if len(self._sources) > SOURCES:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(name)

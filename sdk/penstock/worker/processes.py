@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import labels, launches, names
+from ..api.delivery import GivenFile
 from .assignments import Identity
 from .messages import process_id
 from .permits import Holder
@@ -54,15 +55,18 @@ def holder(run: Body, attempt: int, namespace: str, me: Identity) -> Holder:
     return Holder(namespace, meta["name"], meta["uid"], attempt, me.uid, me.pod)
 
 
-def prepare(process: Process, source: str | None) -> None:
-    """Make its folder, with the flow's file where it has one."""
+Files = Mapping[GivenFile, bytes]
+
+
+def prepare(process: Process, files: Files) -> None:
+    """Make its folder, with the files that its run is given."""
     process.remove()  # of an agent before this one
     process.folder.mkdir(mode=0o700, parents=True)
-    if source is not None:
-        (process.folder / labels.CODE_FILE).write_text(source, encoding="utf-8")
+    for file, content in files.items():
+        (process.folder / file.key).write_bytes(content)
 
 
-def environment(run: Body, process: Process, me: Identity, source: str | None) -> Mapping[str, str]:
+def environment(run: Body, process: Process, me: Identity, files: Files) -> Mapping[str, str]:
     """What the process is told; what flow, pool and deployment say of it goes first."""
     worker = run["status"]["worker"]
     told = {item["name"]: item.get("value", "") for item in worker.get("env") or ()}
@@ -73,6 +77,4 @@ def environment(run: Body, process: Process, me: Identity, source: str | None) -
         labels.ENV_API_SOCKET: str(process.folder / "api"),
         labels.ENV_RESULTS_FALLBACK: str(process.folder / "results"),
     }
-    if source is not None:
-        told[labels.ENV_CODE] = str(process.folder / labels.CODE_FILE)
-    return told
+    return told | {file.variable: str(process.folder / file.key) for file in files}

@@ -90,7 +90,7 @@ def test_a_subflow_is_cancelled_with_its_parent_only() -> None:
 
 
 def test_a_parent_is_not_launched_again_before_its_unfinished_subflows_have_ended() -> None:
-    outcome = Resolution({}, {"spec": {}}, None, None, {})
+    outcome = Resolution({}, {"spec": {}}, None, (), {})
     run = RunView(flow_run("Scheduled", attempt=1))
     waits = decide(run, Family(unfinished=True), outcome=outcome)
     assert not waits.create

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 S = StateType
 
 SIX = datetime(2026, 1, 1, 6, tzinfo=UTC)
-FOUND = Resolution(resolved(), {"spec": {"type": "Pod"}}, {"spec": {}}, None, {})
+FOUND = Resolution(resolved(), {"spec": {"type": "Pod"}}, {"spec": {}}, (), {})
 OUTCOMES = (
     FOUND,
     Waiting(reasons.FLOW_NOT_FOUND, "Flow etl is not there", "Flow", "etl"),

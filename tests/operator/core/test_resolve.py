@@ -10,6 +10,7 @@ from builders import GONE, changed, flow_run, good
 from penstock.api import names, reasons
 from penstock.api.flowrun import Resolved
 from penstock_operator.core import resolve
+from penstock_operator.core.code import Copy
 from penstock_operator.core.resolve import Refused, Resolution
 from penstock_operator.core.views import RunView
 
@@ -75,6 +76,7 @@ def test_what_is_missing_is_waited_for_by_kind_and_name(kind: str, reason: str) 
     assert f"{kind} x" in waiting.message
 
 
+GIT = {"git": {"url": "https://git.example/flows", "ref": "main"}}
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
 
@@ -117,10 +119,7 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
             "it allows none",
             id="a pool that allows nothing",
         ),
-        pytest.param(
-            {}, None, flow(code={"git": {"url": "x"}}), pool(), reasons.INVALID_CODE, "spec.code.git", id="code by git"
-        ),
-        pytest.param({}, None, flow(code={}), pool(), reasons.INVALID_CODE, "image or source only", id="no code"),
+        pytest.param({}, None, flow(code={}), pool(), reasons.INVALID_CODE, "spec.code: set one of", id="no code"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_remedy(
@@ -152,7 +151,7 @@ def test_a_run_remembers_the_very_objects_it_was_launched_with() -> None:
         "entrypoint": "flow:etl",
         "code": {"kind": "image"},
     }
-    assert found.source is None
+    assert found.copies == ()
 
 
 def test_a_run_without_a_deployment_remembers_none() -> None:
@@ -170,7 +169,7 @@ def test_source_is_known_by_its_content() -> None:
     text = "print('hello')\n"
     found = resolved(resolve.resolve(run(), None, flow(code={"source": {"text": text}}), pool()))
     digest = names.content_digest(text)
-    assert found.source == text
+    assert found.copies == (Copy(digest, "flow.py", text),)
     assert found.status["code"] == {
         "kind": "source",
         "digest": digest,
@@ -227,14 +226,32 @@ def test_a_pool_says_what_may_be_overridden(allow: Any, refused: str | None) -> 
     assert (said and said.partition(";")[0]) == refused
 
 
-@pytest.mark.parametrize("delivered", [{"image": {}}, {"source": {"text": ""}}])
-def test_code_in_an_image_or_inline_can_be_delivered(delivered: Json) -> None:
-    assert resolve.code_problem(flow(code=delivered)) is None
+def test_requirements_are_remembered_by_their_content_and_those_of_a_deployment_win() -> None:
+    found = resolved(resolve.resolve(run(), deployment(requirements=["six"]), flow(requirements=["numpy"]), pool()))
+    digest = names.content_digest("requirements.txt\nsix\n")
+    assert found.status["requirements"] == {"digest": digest, "configMap": names.code_config_map(digest)}
+    assert found.copies == (Copy(digest, "requirements.txt", "six\n"),)
+    Resolved.model_validate(found.status)
 
 
-@pytest.mark.parametrize("kind", ["bundle", "git", "archive"])
-def test_other_code_cannot_be_delivered_yet(kind: str) -> None:
-    assert f"spec.code.{kind}" in (resolve.code_problem(flow(code={kind: {}})) or "")
+def test_a_task_runs_the_very_commit_that_its_parent_found() -> None:
+    commit = "a" * 40
+    parent = RunView(
+        {
+            "metadata": {"name": "above", "namespace": "team", "uid": "u"},
+            "spec": {},
+            "status": {
+                "resolved": {
+                    **resolved(resolve.resolve(run(), None, flow(code=GIT), pool())).status,
+                },
+                "code": {"commit": commit},
+            },
+        }
+    )
+    task = run(task={"entrypoint": "jobs:step"})
+    found = resolved(resolve.as_its_parent(task, parent, None, {"type": "Pod"}))
+    assert found.status["code"]["ref"] == commit
+    assert parent.resolved["code"]["ref"] == "main", "the parent's own is not changed"
 
 
 def test_a_run_remembers_how_the_flow_wants_its_results_kept() -> None:
@@ -254,7 +271,7 @@ class TestATaskInAPodOfItsOwn:
         found = resolved(resolve.as_its_parent(run(**self.TASK), self.PARENT, {"pod": {}}, {"type": "Pod"}))
         assert found.status == {**self.PARENT.resolved, "entrypoint": "flow:load"}
         assert found.revised
-        assert found.source is None
+        assert found.copies == ()
         assert self.PARENT.resolved["entrypoint"] == "flow:etl", "the parent's own is not touched"
 
     def test_an_image_of_its_own(self) -> None:

@@ -90,7 +90,7 @@ def test_it_is_launched_with_what_the_old_one_was_in_the_pool_as_it_is() -> None
         "revision": names.revision("WorkPool", "default", "p-uid", 9),
     }
     assert found.status == {**resolved(), "pool": pool, "poolType": "Job", "resultsOf": "run-uid"}
-    assert (found.source, found.deployment) == (None, None), "both are kept already"
+    assert (found.copies, found.deployment) == ((), None), "both are kept already"
     assert found.said == "retry of etl-1"
     Resolved.model_validate(found.status)
 
@@ -118,7 +118,7 @@ def test_what_the_pool_forbids_now_is_forbidden() -> None:
 
 def test_an_old_run_that_was_never_resolved_lends_its_uid_only() -> None:
     """A run that was refused has nothing to take over; the new one is resolved by itself."""
-    fresh = Resolution(resolved(), {"spec": BUCKET}, None, None, {})
+    fresh = Resolution(resolved(), {"spec": BUCKET}, None, (), {})
     found = retried.with_results(fresh, old(resolved={}))
     assert isinstance(found, Resolution)
     assert found.status["resultsOf"] == "run-uid"

@@ -25,7 +25,7 @@ S = StateType
 
 SIX = datetime(2026, 1, 1, 6, tzinfo=UTC)  # the runs of the builders were created an hour before
 CLAIM = {"name": "etl-1-1", "uid": "pod-uid"}
-FOUND = Resolution(resolved(), {"spec": {"type": "Pod"}}, {"spec": {}}, "text", {})
+FOUND = Resolution(resolved(), {"spec": {"type": "Pod"}}, {"spec": {}}, (), {})
 NO_FLOW = Waiting(reasons.FLOW_NOT_FOUND, "Flow etl is not there", "Flow", "etl")
 UNFIT = Refused(reasons.INVALID_PARAMETERS, "n: 'x' is not of type 'integer'")
 DEFAULT = Policy()

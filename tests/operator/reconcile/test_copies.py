@@ -12,6 +12,7 @@ from memory_cluster import Write
 from penstock.api import labels, names
 from penstock_operator.cluster import CONFIG_MAPS, FLOW_RUNS, Conflict, Unavailable
 from penstock_operator.controller.settled import SettledRuns
+from penstock_operator.core.code import Copy
 from penstock_operator.reconcile import revisions
 from penstock_operator.reconcile.copies import AGAIN, UNREFERENCED, Copies
 from penstock_operator.reconcile.revisions import Revisions
@@ -108,7 +109,7 @@ def test_what_is_being_kept_for_a_run_that_does_not_name_it_yet_stays(attic: Att
     attic.remove_run()
     attic.look()
     attic.seconds += UNREFERENCED.total_seconds()
-    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", DIGEST, SOURCE))
+    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", Copy(DIGEST, "flow.py", SOURCE)))
     attic.stage.clock.advance(UNREFERENCED.total_seconds())
     attic.look()
     assert attic.left() == ["flowdeployment", "penstock"]
@@ -122,14 +123,14 @@ def test_a_copy_is_not_kept_while_it_is_deleted(attic: Attic) -> None:
     def during(write: Write) -> None:
         if (write.verb, write.name) == ("delete", CODE):
             with pytest.raises(Conflict, match="is being deleted"):
-                at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", DIGEST, SOURCE))
+                at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", Copy(DIGEST, "flow.py", SOURCE)))
             refusals.append(write)
 
     attic.stage.cluster.before = during
     attic.look(UNREFERENCED)
     assert len(refusals) == 1
     assert CODE not in [body["metadata"]["name"] for body in attic.stage.cluster.kinds("ConfigMap")]
-    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", DIGEST, SOURCE))
+    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", Copy(DIGEST, "flow.py", SOURCE)))
     assert CODE in [body["metadata"]["name"] for body in attic.stage.cluster.kinds("ConfigMap")]
 
 
@@ -145,7 +146,7 @@ def test_a_deletion_that_fails_is_tried_again_and_holds_nobody_up(attic: Attic) 
     with pytest.raises(Unavailable):
         attic.look(UNREFERENCED)
     attic.stage.cluster.before = lambda _: None
-    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", DIGEST, SOURCE))
+    at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", Copy(DIGEST, "flow.py", SOURCE)))
     attic.look(timedelta(minutes=20))
     assert attic.left() == ["flowdeployment"]
 

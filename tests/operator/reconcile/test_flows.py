@@ -28,6 +28,12 @@ def flow(code: Json) -> Json:
         pytest.param({"source": {"text": "x = 1\n"}}, names.content_digest("x = 1\n"), id="source"),
         pytest.param({"source": {"text": ""}}, names.content_digest(""), id="empty source"),
         pytest.param({"image": {}}, None, id="in the image"),
+        pytest.param({"git": {"url": "https://git.example/flows"}}, None, id="git"),
+        pytest.param(
+            {"bundle": {"data": "eA==", "pythonVersion": "3.11.2", "penstockVersion": "0.1.0"}},
+            names.content_digest(b"x"),
+            id="bundle",
+        ),
     ],
 )
 def test_code_that_is_delivered_makes_a_flow_ready(code: Json, digest: str | None) -> None:
@@ -35,11 +41,11 @@ def test_code_that_is_delivered_makes_a_flow_ready(code: Json, digest: str | Non
     assert (verdict.ok, verdict.reason, verdict.fields) == (True, "Ready", (("codeDigest", digest),))
 
 
-@pytest.mark.parametrize("kind", ["bundle", "git", "archive"])
-def test_code_that_this_version_does_not_deliver_is_named(kind: str) -> None:
-    verdict = flows.ready(flow({kind: {}}))
+def test_code_that_cannot_be_delivered_is_named() -> None:
+    bundle = {"data": "no base64", "pythonVersion": "3.11.2", "penstockVersion": "0.1.0"}
+    verdict = flows.ready(flow({"bundle": bundle}))
     assert (verdict.ok, verdict.reason) == (False, "InvalidCode")
-    assert verdict.message.startswith(f"spec.code.{kind}: ")
+    assert verdict.message.startswith("spec.code.bundle.data: ")
 
 
 def reconcile(stage: Stage, name: str = "etl") -> Json:

@@ -18,6 +18,7 @@ from penstock_operator.cluster import (
     Forbidden,
     ResourceType,
 )
+from penstock_operator.core.code import Copy
 from penstock_operator.reconcile import revisions
 from penstock_operator.reconcile.revisions import Revisions
 
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 DIGEST = names.content_digest("x = 1\n")
 CODE = names.code_config_map(DIGEST)
+COPY = Copy(DIGEST, "flow.py", "x = 1\n")
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -70,7 +72,7 @@ def test_what_was_kept_once_costs_no_further_call() -> None:
     kept = Revisions(cluster)
     for _ in range(3):
         run(kept.keep("WorkPool", pool()))
-        run(kept.keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+        run(kept.keep_code("team", "flow-uid", COPY))
     assert [(write.verb, write.kind) for write in cluster.writes] == [
         ("create", "ControllerRevision"),
         ("create", "ConfigMap"),
@@ -79,18 +81,27 @@ def test_what_was_kept_once_costs_no_further_call() -> None:
 
 def test_source_is_kept_under_its_digest_and_cannot_be_changed() -> None:
     cluster = MemoryCluster()
-    run(Revisions(cluster).keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+    run(Revisions(cluster).keep_code("team", "flow-uid", COPY))
     (kept,) = cluster.kinds("ConfigMap")
     assert (kept["metadata"]["name"], kept["data"], kept["immutable"]) == (CODE, {labels.CODE_FILE: "x = 1\n"}, True)
     assert kept["metadata"]["annotations"] == {labels.CODE_DIGEST: DIGEST}
     assert "ownerReferences" not in kept["metadata"]
 
 
+def test_bytes_are_kept_as_they_are() -> None:
+    cluster = MemoryCluster()
+    copy = Copy(names.content_digest(b"\x00\xff"), "flow.bundle", b"\x00\xff")
+    run(Revisions(cluster).keep_code("team", "flow-uid", copy))
+    (kept,) = cluster.kinds("ConfigMap")
+    assert kept["binaryData"] == {"flow.bundle": "AP8="}
+    assert "data" not in kept
+
+
 def test_each_namespace_has_its_own_copy() -> None:
     cluster = MemoryCluster()
     kept = Revisions(cluster)
-    run(kept.keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
-    run(kept.keep_code("other", "flow-uid", DIGEST, "x = 1\n"))
+    run(kept.keep_code("team", "flow-uid", COPY))
+    run(kept.keep_code("other", "flow-uid", COPY))
     assert {body["metadata"]["namespace"] for body in cluster.kinds("ConfigMap")} == {"team", "other"}
 
 
@@ -98,19 +109,19 @@ def test_a_namespace_that_was_made_anew_gets_its_code_again() -> None:
     """Its flow is another; what was kept went with the old namespace, and the pod would wait for it for ever."""
     cluster = MemoryCluster()
     kept = Revisions(cluster)
-    run(kept.keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+    run(kept.keep_code("team", "flow-uid", COPY))
     run(cluster.delete(CONFIG_MAPS, "team", CODE))
-    run(kept.keep_code("team", "uid-of-the-new-flow", DIGEST, "x = 1\n"))
+    run(kept.keep_code("team", "uid-of-the-new-flow", COPY))
     assert len(cluster.kinds("ConfigMap")) == 1
 
 
 def test_a_restarted_operator_takes_what_its_predecessor_kept() -> None:
     cluster = MemoryCluster()
     run(Revisions(cluster).keep("WorkPool", pool(image="flows:1")))
-    run(Revisions(cluster).keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+    run(Revisions(cluster).keep_code("team", "flow-uid", COPY))
     anew = Revisions(cluster)
     run(anew.keep("WorkPool", pool(image="flows:1")))
-    run(anew.keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+    run(anew.keep_code("team", "flow-uid", COPY))
     assert (len(cluster.kinds("ControllerRevision")), len(cluster.kinds("ConfigMap"))) == (1, 1)
 
 
@@ -153,7 +164,7 @@ def test_other_source_under_the_digest_is_not_taken_over() -> None:
     kept = Revisions(cluster)
     for _ in range(2):
         with pytest.raises(AlreadyExists, match=CODE):
-            run(kept.keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+            run(kept.keep_code("team", "flow-uid", COPY))
 
 
 def test_what_is_deleted_while_it_is_looked_at_is_tried_again_later() -> None:
@@ -164,7 +175,7 @@ def test_what_is_deleted_while_it_is_looked_at_is_tried_again_later() -> None:
 
     cluster.get = vanished  # type: ignore[method-assign]
     with pytest.raises(Conflict):
-        run(Revisions(cluster).keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+        run(Revisions(cluster).keep_code("team", "flow-uid", COPY))
 
 
 def test_what_was_refused_is_not_remembered() -> None:
@@ -178,10 +189,10 @@ def test_what_was_refused_is_not_remembered() -> None:
     with pytest.raises(Forbidden):
         run(kept.keep("WorkPool", pool()))
     with pytest.raises(Forbidden):
-        run(kept.keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+        run(kept.keep_code("team", "flow-uid", COPY))
     cluster.before = lambda _: None
     run(kept.keep("WorkPool", pool()))
-    run(kept.keep_code("team", "flow-uid", DIGEST, "x = 1\n"))
+    run(kept.keep_code("team", "flow-uid", COPY))
     assert len(cluster.writes) == 2
 
 
@@ -192,10 +203,10 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Revisions(cluster)
     for generation in range(1, 6):
         run(kept.keep("WorkPool", pool(generation)))
-        run(kept.keep_code("team", "flow-uid", names.content_digest(str(generation)), str(generation)))
+        run(kept.keep_code("team", "flow-uid", Copy(names.content_digest(str(generation)), "flow.py", str(generation))))
     for generation in range(1, 6):
         assert run(kept.spec("team", revision_name(pool(generation)))) == {"type": "Pod"}
-        run(kept.keep_code("team", "flow-uid", names.content_digest(str(generation)), str(generation)))
+        run(kept.keep_code("team", "flow-uid", Copy(names.content_digest(str(generation)), "flow.py", str(generation))))
     assert (len(cluster.kinds("ControllerRevision")), len(cluster.kinds("ConfigMap"))) == (5, 5)
     assert len(kept._specs) <= 2
     assert len(kept._code) <= 2

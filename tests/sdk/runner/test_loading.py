@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from penstock import Flow
 from penstock.api import reasons
-from penstock.runner.loading import LoadError, load
+from penstock.runner import loading
+from penstock.runner.delivery import Delivered
+from penstock.runner.loading import LoadError
 
 FLOWS = """
     from penstock import flow, task
@@ -60,6 +63,10 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
+def load(entrypoint: str, source: str | None) -> Flow[Any, Any]:
+    return loading.load(entrypoint, Delivered(source=source))
+
+
 def write(folder: Path, name: str, text: str) -> str:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +111,7 @@ class TestModules:
         error = refusal("needs_more:etl")
         assert "No module named 'frames'" in str(error)
         assert f"({path}, line 2)" in str(error)
-        assert str(error).endswith("Set an image that has frames installed")
+        assert str(error).endswith("Set an image that has frames installed, or name it in spec.requirements")
 
     def test_a_module_that_raises(self, modules: Path) -> None:
         """The line of user code is named, and the error itself is kept for the log."""
@@ -197,3 +204,20 @@ class TestEntrypoints:
         path = write(modules, "code/flow.py", "def etl():\n    ...\n")
         message = str(refusal("mounted:etl", path))
         assert "etl is a function, no flow; it has no flows: decorate a function with @flow" in message
+
+
+class TestPickles:
+    """Code that is a pickle of the flow itself."""
+
+    def test_what_it_needs_and_the_image_lacks_is_named(self, modules: Path) -> None:
+        write(modules, "aid.py", "class Aid: ...\n")
+        import aid  # type: ignore[import-not-found] # made above
+
+        (modules / "flow.pickle").write_bytes(pickle.dumps(aid.Aid()))
+        with pytest.raises(LoadError, match="the bundle holds a Aid and no flow"):
+            loading.load("aid:f", Delivered(pickled=str(modules / "flow.pickle")))
+        del sys.modules["aid"]
+        (modules / "aid.py").unlink()
+        with pytest.raises(LoadError, match=r"No module named 'aid'.* or name it in spec\.requirements") as caught:
+            loading.load("aid:f", Delivered(pickled=str(modules / "flow.pickle")))
+        assert caught.value.reason == reasons.IMPORT_FAILED
