@@ -35,6 +35,7 @@ ARCHIVE_FAILING = Gauge("penstock_archive_failing", "1 while the archive cannot 
 LOGS_ARCHIVED = Counter("penstock_logs_archived", "Logs of pods that are in an archive")
 LOGS_LOST = Counter("penstock_logs_lost", "Logs of deleted pods that no archive took in time")
 LOG_ARCHIVE_FAILING = Gauge("penstock_log_archives_failing", "Archives of logs that cannot be written")
+SLOTS_GRANTED = Counter("penstock_slots_granted", "Bundles of slots granted to processes of runs")
 EVENTS_DROPPED = Gauge("penstock_events_dropped", "Events that could not be sent")
 
 

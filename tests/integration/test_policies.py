@@ -120,6 +120,7 @@ def test_a_pod_claims_for_itself_and_keeps_the_claim(claim: Json | None, cell: C
         {"attempt": 2, "state": builders.run_state("Pending", 5)},
         {"settled": True, "state": builders.run_state("Completed", 4)},
         {"observedSeq": 3},
+        {"grants": {"attempt": 1, "number": 1, "grants": []}},
         {"observedGeneration": 2},
         {"infraRetries": 0},
         {"acceptedTime": "2026-01-01T00:00:00Z"},

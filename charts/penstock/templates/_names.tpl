@@ -28,8 +28,8 @@ app.kubernetes.io/component: operator
     - flowruns/status
     - workpools/status
     - workqueues/status
-    - concurrencylimits/status
     - blocks/status
+    - concurrencylimits/status
   verbs: [patch]
 - apiGroups: [penstock.dev] # retention
   resources: [flowruns]
@@ -102,6 +102,9 @@ may write is the admission policies' part. */}}
 - apiGroups: [penstock.dev]
   resources: [flowdeployments]
   verbs: [get]
+- apiGroups: [penstock.dev] # of which code takes slots
+  resources: [concurrencylimits]
+  verbs: [list]
 - apiGroups: [penstock.dev]
   resources: [flowruns/status]
   verbs: [patch]

@@ -7,15 +7,17 @@ by resourceVersion: comparable integers for objects of one kind (KEP-5504).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from penstock.api import labels
 from penstock.api.states import TERMINAL
 
-from ..core import nodes, pod_events
+from ..core import claimants, nodes, pod_events
+from ..core.claimants import Claimant
 from ..core.diagnosis import Diagnosis
 from ..core.nodes import Silence
+from ..core.views import PodView
 from ..reconcile.sources import Key
 from .bodies import Bodies
 
@@ -59,7 +61,11 @@ def _worker(kind: str, body: Body) -> str | None:
 class ObjectCache:
     """Bodies by kind, namespace and name; pods also by their run, runs also by their parent and by their worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, claims_changed: Callable[[str], None] = lambda _: None) -> None:
+        """`claims_changed` is called with a namespace where something changed of what slots are granted by."""
+        self._claims_changed = claims_changed
+        self._claimants: dict[str, dict[str, Claimant]] = defaultdict(dict)  # by namespace and name
+        self._ghosts: dict[str, dict[str, Claimant]] = defaultdict(dict)  # of runs that are deleted, by uid
         self._objects: dict[str, Bodies] = defaultdict(Bodies)
         self._pods_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._children_of: dict[Ref, set[Ref]] = defaultdict(set)
@@ -109,6 +115,8 @@ class ObjectCache:
         if worker:
             self._runs_in[worker].add(ref)
             self._worker_of[ref] = worker
+        if kind == "FlowRun":
+            self._note_claims(ref, claimants.claimant(body))
         return True
 
     def drop(self, kind: str, ref: Ref, version: str | None = None, *, departed: bool = False) -> Body | None:
@@ -126,6 +134,8 @@ class ObjectCache:
             if len(gone) > REMEMBERED_GONE:
                 gone.pop(next(iter(gone)))
         body = self._objects[kind].pop(ref, None)
+        if kind == "FlowRun" and version:
+            self._bury_claims(ref)
         if kind == "Pod" and body and (version or departed):
             self._bury(body)
         run = ((body or {}).get("metadata", {}).get("labels") or {}).get(labels.RUN)
@@ -150,6 +160,45 @@ class ObjectCache:
     def runs_in(self, worker: str) -> frozenset[Ref]:
         """Runs that the worker with that uid has, and that have not ended."""
         return frozenset(self._runs_in.get(worker, ()))
+
+    def _note_claims(self, ref: Ref, claimant: Claimant | None) -> None:
+        namespace, name = ref
+        before = self._claimants[namespace].pop(name, None)
+        if claimant is not None:
+            self._claimants[namespace][name] = claimant
+        if before != claimant:
+            self._claims_changed(namespace)
+
+    def _bury_claims(self, ref: Ref) -> None:
+        """Of a run that is deleted the slots are held until its pod is gone."""
+        claimant = self._claimants[ref[0]].get(ref[1])
+        if claimant is not None:
+            self._ghosts[ref[0]][claimant.uid] = claimant.ended()
+            self._note_claims(ref, None)
+
+    def claimants(self, namespace: str) -> Sequence[Claimant]:
+        """Attempts whose processes hold slots or wait for some; those of deleted runs as long as their pods live."""
+        ghosts = self._ghosts[namespace]
+        for uid, ghost in list(ghosts.items()):
+            pods = (PodView(pod) for pod in self.pods(Key(namespace, ghost.name)))
+            if not any(pod.uid == ghost.pod_uid and not pod.gone for pod in pods):
+                del ghosts[uid]
+        return [*self._claimants[namespace].values(), *ghosts.values()]
+
+    def haunted(self, namespace: str) -> bool:
+        """Whether the end of a pod there may free slots of a run that is deleted."""
+        return bool(self._ghosts.get(namespace))
+
+    def limits(self, namespace: str) -> Iterable[Body]:
+        """ConcurrencyLimits of which code takes slots; those of a tag are admission's."""
+        limits = self._objects["ConcurrencyLimit"]
+        found = (limits.get(ref) for ref in self.refs("ConcurrencyLimit", namespace))
+        return [body for body in found if body is not None and "tag" not in body["spec"]]
+
+    def limited(self) -> set[str]:
+        """Namespaces in which there is something to grant, or to say of limits."""
+        claimed = {namespace for namespace, runs in self._claimants.items() if runs}
+        return claimed | {namespace for namespace, _ in self.refs("ConcurrencyLimit", None)}
 
     def parents(self, namespace: str) -> Iterable[str]:
         """Names of the runs that made those of the namespace that are under way."""

@@ -41,6 +41,7 @@ from ..core.retention import DEFAULT_CEILING, Ceiling
 from ..core.views import PodView, RunView
 from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
 from ..reconcile.archive import Archive
+from ..reconcile.claims import Claims
 from ..reconcile.copies import Copies
 from ..reconcile.flowruns import FlowRuns
 from ..reconcile.podlogs import PodLogs
@@ -78,6 +79,7 @@ MAX_WORK = 600.0  # far more than one look can wait for while the API server ans
 RETENTION, COPIES, LOGS = "retention", "copies", "logs"  # tasks of the housekeeping
 LOGS_AT_ONCE = 4
 WORKERS = "Workers"  # kind of the keys by which pools have their workers reconciled
+CLAIMS = "Claims"  # of a namespace, whose key has no name
 REMEMBERED_TOUCHES = 1000
 TTL_TEXT = re.compile(r"[0-9]{1,9}")
 
@@ -136,7 +138,7 @@ class Controller:
         """`leadership` None: there is no other operator, and this one always leads."""
         self._cluster, self._clock, self._workers, self._leadership = cluster, clock, workers, leadership
         self._leads = leadership is None
-        self.cache = ObjectCache()
+        self.cache = ObjectCache(self._claims_changed)
         self.queue: KeyQueue[Work] = KeyQueue()
         self.due: DueTimes[Work] = DueTimes(clock, self.queue.add)
         self.events = EventPoster(cluster, instance)
@@ -172,11 +174,13 @@ class Controller:
             self._reads,
             self.workers,
         )
+        self.claims = Claims(cluster, self.cache, clock)
         self._reconcilers: dict[str, Reconciler] = {
             "FlowRun": self.runs.reconcile,
             "Pod": self._pod_ttl,
             "Lease": self.workers.look,
             WORKERS: self.worker_pods.reconcile,
+            CLAIMS: self.claims.reconcile,
         }
         self._where: tuple[str | None, ...] = namespaces or (None,)
         where = self._where
@@ -260,11 +264,21 @@ class Controller:
         self.slots.put(kind, body)
         if kind == "WorkPool":
             self.workers.heard_pool(body)
+        elif kind == "ConcurrencyLimit":
+            known = self.cache.get(kind, Key(body["metadata"]["namespace"], body["metadata"]["name"]))
+            if self.cache.put(kind, {**body, "kind": kind}):
+                # What the operator says of a limit changes nothing here.
+                said = [(b["spec"], b["metadata"]["uid"], b["metadata"].get("annotations")) for b in (body, known) if b]
+                if len(said) == 1 or said[0] != said[1]:
+                    self._claims_changed(body["metadata"]["namespace"])
 
     def _rule_deleted(self, kind: str, ref: tuple[str, str], version: str) -> None:
         self.slots.drop(kind, ref, version)
         if kind == "WorkPool":
             self.workers.lost_pool(Key(*ref), version)
+        elif kind == "ConcurrencyLimit":
+            self.cache.drop(kind, ref, version)
+            self._claims_changed(ref[0])
 
     def _told(self, event: Body) -> None:
         """An Event of anything: it may say why a pod of a run does not start."""
@@ -273,6 +287,10 @@ class Controller:
             body = self.cache.get(event["regarding"]["kind"], Key(namespace, name))
             if body is not None:
                 self._name(body["kind"], body)
+
+    def _claims_changed(self, namespace: str) -> None:
+        if self._leads:
+            self.queue.add((CLAIMS, Key(namespace, "")), first=True)
 
     def _changed(self, kind: str, body: Body) -> None:
         body["kind"] = kind
@@ -330,6 +348,8 @@ class Controller:
         if run:
             self.queue.add(("FlowRun", Key(namespace, run)))
         if kind == "Pod":
+            if self.cache.haunted(namespace):
+                self._claims_changed(namespace)
             pod = PodView(body)
             if (pod.gone or pod.deleting) and self.logs.awaited(pod):
                 self._log_keeping.at_once(LOGS, f"{namespace}/{pod.name}")
@@ -463,6 +483,7 @@ class Controller:
         self._listed.clear()
         self._first.clear()
         self.housekeeping.clear()
+        self.claims.clear()
         self._log_keeping.clear()
         self.revisions.clear()
         self.slots.close()
@@ -483,6 +504,8 @@ class Controller:
             await self._find_lost_nodes()
         await self._sweep()
         self.recall()
+        for namespace in self.cache.limited():
+            self._claims_changed(namespace)
         self._first, self._begun = set(self.queue.keys()), begun
         self._look_over(None)
         self.events.begin(untold_since(self._clock(), self._leadership.led_until if self._leadership else None))

@@ -35,6 +35,7 @@ GIVE_UP_AFTER = {
 }
 CHILDREN_DUE = 10  # seconds after which unfinished subflows of a lost attempt are looked for again
 FREE_LOSSES = 3  # attempts that a worker may take with it before they started, at no cost
+SLOTS = ("claims", "grants")  # of an attempt that is over; nothing counts them, they are only taken away
 LINGER = 30  # seconds a pod may outlive the state that ended its attempt, such as its own runner's last
 
 
@@ -195,7 +196,7 @@ def _settle(run: RunView, now: datetime) -> Decision:
     length = changes.duration(run, ended_at)
     if length and not run.status.get("duration"):
         fields["duration"] = length
-    return Decision(Change(fields=fields, conditions=pauses.over(run)))
+    return Decision(Change(fields=fields, remove=SLOTS, conditions=pauses.over(run)))
 
 
 def _linger(run: RunView, attempt: Attempt, now: datetime) -> Decision:
@@ -325,7 +326,9 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
         fields["acceptedTime"] = format_time(now)
         if outcome.parameters != (run.spec.get("parameters") or {}):
             fields["parameters"] = outcome.parameters
-    change = Change((*accepted, pending), fields, remove=("pod",), conditions=(*resolved, *_pod_condition_reset(run)))
+    change = Change(
+        (*accepted, pending), fields, remove=("pod", *SLOTS), conditions=(*resolved, *_pod_condition_reset(run))
+    )
     return Decision(change, create=not warm, launches=outcome)
 
 

@@ -10,6 +10,10 @@ MAX_ANSWERS = 32  # pauses of a run that were answered
 MAX_INPUT = 4096  # bytes of JSON of one answer
 MAX_PAUSE_SCHEMA = 16384  # bytes of JSON
 MAX_HISTORY_MESSAGE = 256
+MAX_CLAIMS = 32  # kinds of claims of a run at a time
+MAX_CLAIM_NAMES = 16  # limits of one claim
+MAX_WANT = 100_000  # bundles of one claim
+MAX_SHOWN_CLAIMS = 32  # in the status of a limit
 CUT = " … (see the run's logs)"
 
 

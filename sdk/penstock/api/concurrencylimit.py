@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from .bounds import MAX_SHOWN_CLAIMS
 from .schema import AGE, Column, Count, Kind, Limit, LongText, Model, ObjectName, Resource, Rule, Tag, Time, Uid
 
 
@@ -18,48 +19,64 @@ class ConcurrencyLimitSpec(Model):
             "slotDecayPerSecond: a limit on a tag counts runs, which give their slots back when they end",
             ".slotDecayPerSecond",
         ),
+        Rule(
+            "!(has(self.tag) && has(self.taskTag))",
+            "taskTag: a limit counts runs by their tag, or task runs by theirs: create another",
+            ".taskTag",
+        ),
     )
 
     limit: Limit
     """Number of slots; 0 means none."""
     tag: Tag | None = None
-    """Flow runs with this tag hold a slot each while their attempt lasts; unset: only code takes slots, by name."""
+    """Flow runs with this tag hold a slot each while their attempt lasts; unset: code takes slots, by name."""
     description: LongText | None = None
     """What the limit protects."""
     slot_decay_per_second: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
     """Makes it a rate limit: slots come back at this rate instead of on release."""
+    task_tag: Tag | None = None
+    """Task runs with this tag take a slot each, in all runs of the namespace, without a line of code."""
 
 
-class Claim(Model):
-    """Slots that an attempt holds or waits for."""
+class Claimant(Model):
+    """An attempt that holds slots or waits for some."""
 
-    id: Annotated[str, Field(max_length=128)]
-    """Identity of the claim."""
     run: ObjectName
     """The FlowRun."""
     run_uid: Uid
     """Its uid."""
     attempt: Count
     """Its attempt."""
-    slots: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """How many slots."""
-    requested: Time
-    """When it was asked for."""
-    granted: Time | None = None
-    """When it was granted; unset while it waits."""
+    active: Count = 0
+    """Slots it holds."""
+    queued: Count = 0
+    """Slots it waits for."""
+    since: Time
+    """When it asked first."""
+
+
+class RateUse(Model):
+    """How much of a rate is used; it comes back by time."""
+
+    taken: Annotated[float, Field(ge=0, le=1e9)]
+    """Slots that were taken and had not come back; may run a second ahead."""
+    time: Time
+    """As of when."""
 
 
 class ConcurrencyLimitStatus(Model):
-    """Who holds and who waits, in order; for display and waking, the live attempts are the truth."""
+    """Who holds and who waits, for display: what counts stands in the runs. Written at most once a second."""
 
     observed_generation: Count | None = None
     """Generation this status is of."""
-    claims: Annotated[list[Claim], Field(max_length=1000)] | None = None
-    """Claims, oldest first."""
     active: Count | None = None
-    """Slots held."""
+    """Slots held; of a rate, nothing is held."""
     queued: Count | None = None
-    """Claims that wait."""
+    """Slots that are waited for."""
+    claims: Annotated[list[Claimant], Field(max_length=MAX_SHOWN_CLAIMS)] | None = None
+    """The first of those who hold and who wait."""
+    rate: RateUse | None = None
+    """Use of a rate."""
 
 
 class ConcurrencyLimit(Resource):
@@ -73,8 +90,9 @@ class ConcurrencyLimit(Resource):
             Column("Limit", ".spec.limit", "integer"),
             Column("Active", ".status.active", "integer"),
             Column("Queued", ".status.queued", "integer"),
-            Column("Tag", ".spec.tag", priority=1),
             Column("Decay", ".spec.slotDecayPerSecond", "number", priority=1),
+            Column("Tag", ".spec.tag", priority=1),
+            Column("Task-Tag", ".spec.taskTag", priority=1),
             AGE,
         ),
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from .bounds import MAX_ANSWERS, MAX_HISTORY, MAX_HISTORY_MESSAGE
+from .claims import SlotClaims, SlotGrants
 from .flow import SHA256, ResultDefaults
 from .flowdeployment import InfraRetries
 from .pods import PodOverrides
@@ -572,6 +573,10 @@ class FlowRunStatus(Model):
     """What it waits for."""
     answers: Annotated[list[PauseAnswer], Field(max_length=MAX_ANSWERS)] | None = None
     """Pauses that were answered, oldest first."""
+    claims: SlotClaims | None = None
+    """Slots of ConcurrencyLimits that the attempt holds or waits for; its runner's word."""
+    grants: SlotGrants | None = None
+    """What of that is granted; the operator's word."""
     tasks: TaskCounts | None = None
     """Task runs by state."""
     result: Result | None = None

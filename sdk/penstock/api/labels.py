@@ -43,6 +43,7 @@ EVENT_PAYLOAD = f"{GROUP}/event-payload"
 EVENT_FOLLOWS = f"{GROUP}/event-follows"
 LOGS_ARCHIVE = f"{GROUP}/logs-archive"  # annotation of a run's pod: URL of its pool's archive of logs
 ROOT_UID = f"{GROUP}/root-run-uid"  # of the run that began the chain of runs that made this one
+RESET_AT = f"{GROUP}/reset-at"  # annotation of a ConcurrencyLimit that is a rate: none of it is used, as of then
 CODE_USED = f"{GROUP}/last-referenced"
 
 # The account of workers' pods: the admission policies know by it who may write for the runs of a worker.

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 MAX_RUN_NAME = 52  # `<run>-<attempt>` and a Job's `-xxxxx` suffix still fit a DNS label of 63
 _NOT_DNS = re.compile(r"[^a-z0-9-]+")
+_NOT_SUBDOMAIN = re.compile(r"[^a-z0-9.-]+")
 
 
 def digest(*parts: str, length: int = 10) -> str:
@@ -104,6 +105,11 @@ def keyed_artifact(key: str) -> str:
 def variable(name: str) -> str:
     """Name of the object of a variable, which may be written with underscores: `api_url` is `api-url`."""
     return name.replace("_", "-")
+
+
+def concurrency_limit(name: str) -> str:
+    """Name of the ConcurrencyLimit that code calls `name`: `My_DB` is `my-db`; empty when nothing of it can stand."""
+    return _NOT_SUBDOMAIN.sub("-", name.lower()).strip("-.")[:253]
 
 
 def block_secret(block: str) -> str:

@@ -23,6 +23,7 @@ COMMANDS = {
     "deployments": "List deployments; show, suspend, resume them.",
     "flows": "List and show flows.",
     "init": "Write a penstock.yaml for the flows of a folder.",
+    "limits": "List limits of which runs take slots; create, show, reset them.",
     "logs": "Show the logs of a run.",
     "pools": "List work pools; create, show, suspend them.",
     "queues": "List work queues; create, show, suspend them.",
@@ -51,6 +52,9 @@ ALIASES = {
     "queue": "queues",
     "variables": "variable",
     "work-pool": "pools",
+    "limit": "limits",
+    "concurrency-limit": "limits",
+    "global-concurrency-limit": "limits",
     "work-queue": "queues",
 }
 

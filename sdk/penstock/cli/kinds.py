@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..api import labels
 from ..api.artifact import Artifact
 from ..api.block import Block
+from ..api.concurrencylimit import ConcurrencyLimit
 from ..api.flow import Flow
 from ..api.flowdeployment import FlowDeployment
 from ..api.flowrun import FlowRun
@@ -20,7 +21,7 @@ from ..api.workpool import WorkPool
 from ..api.workqueue import WorkQueue
 
 RUN, DEPLOYMENT, FLOW = FlowRun.about, FlowDeployment.about, Flow.about
-POOL, QUEUE = WorkPool.about, WorkQueue.about
+POOL, QUEUE, LIMIT = WorkPool.about, WorkQueue.about, ConcurrencyLimit.about
 ARTIFACT, BLOCK, VARIABLE = Artifact.about, Block.about, Variable.about
 
 
@@ -43,6 +44,7 @@ SPOKEN: dict[str, Spoken] = {
     FLOW.kind: Spoken("flow", "make one with `penstock deploy FILE.py`"),
     POOL.kind: Spoken("pool", "make one with `penstock pools create NAME`"),
     QUEUE.kind: Spoken("queue", "make one with `penstock queues create NAME --pool POOL`"),
+    LIMIT.kind: Spoken("limit", "make one with `penstock limits create NAME 3`"),
     ARTIFACT.kind: Spoken("artifact", "runs make them, with penstock.artifacts"),
     BLOCK.kind: Spoken("block", "save one with `penstock block save FILE.py:CLASS NAME`"),
     VARIABLE.kind: Spoken("variable", "set one with `penstock variable set NAME VALUE`"),

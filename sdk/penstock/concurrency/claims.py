@@ -1,14 +1,18 @@
-"""The seam between those who want slots and whoever gives them: this process (`local`), or one day the cluster."""
+"""The seam between those who want slots and whoever gives them: this process (`local`), or the cluster (the runner)."""
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
+from ..slot_source import source
 from ..waiting import Once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .local import LocalSlots
 
 __all__ = ["Claim", "Slots", "give_slots_from", "slots"]
 
@@ -26,7 +30,7 @@ class Claim(Once):
     def take(self, timeout: float | None = None) -> None:
         """Return once the slots are held. Raises what refuses them, also after `timeout` seconds."""
         try:
-            self._checked(self.wait(timeout), timeout)
+            self._checked(self.wait(self._patience(timeout)), timeout)
         except BaseException:
             self.release()
             raise
@@ -34,10 +38,14 @@ class Claim(Once):
     async def take_async(self, timeout: float | None = None) -> None:
         """`take`, without blocking the event loop."""
         try:
-            self._checked(await self.wait_async(timeout), timeout)
+            self._checked(await self.wait_async(self._patience(timeout)), timeout)
         except BaseException:
             self.release()
             raise
+
+    def _patience(self, timeout: float | None) -> float | None:
+        """Seconds to wait: who does not want to wait waits for the answer, whatever it is."""
+        return timeout if timeout is None or timeout > 0 else self._giver.answers_within
 
     def _checked(self, happened: bool, timeout: float | None) -> None:
         if self.error is not None:
@@ -71,17 +79,35 @@ class Slots(Protocol):
     def known(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of the names that have a limit, without a warning for the others."""
 
+    def looking(self) -> Once | None:
+        """Until it happens, which limits there are is not known; None: that is known."""
+
+    @property
+    def local(self) -> LocalSlots:
+        """Those of this process."""
+
+    answers_within: float
+    """Seconds that an answer to `now or not at all` may take."""
+
 
 _giver: list[Slots] = []
+_making = allocate_lock()
 
 
 def slots() -> Slots:
     """Who gives slots here: this process, unless another giver was set."""
     if not _giver:
-        from .local import LocalSlots
-
-        _giver.append(LocalSlots())
+        make = source()
+        with _making:
+            if not _giver:
+                _giver.append(make() if make is not None else _local())
     return _giver[0]
+
+
+def _local() -> Slots:
+    from .local import LocalSlots
+
+    return LocalSlots()
 
 
 def give_slots_from(giver: Slots | None) -> Slots | None:

@@ -19,7 +19,7 @@ class concurrency:  # noqa: N801 - used like a function, as in Prefect
 
     All of `names` are taken at once, in order of asking. A name without a limit is not limited: a warning, once, or
     with `strict` an error. `timeout_seconds` bounds the wait; so does `max_retries=0`: take them now or not at all.
-    `lease_duration`, `holder` and `raise_on_lease_renewal_failure` matter where slots are leased, which is not here.
+    `lease_duration`, `holder` and `raise_on_lease_renewal_failure` matter where slots are leased, which is nowhere.
     """
 
     def __init__(
@@ -90,23 +90,9 @@ def _asked(names: str | Sequence[str], occupy: int, strict: bool) -> Claim:
 
 def declare_limit(name: str, slots_: int, *, slot_decay_per_second: float = 0.0) -> None:
     """Set a limit of this process, over what the settings say of it; with a decay it is a rate."""
-    _local().declare(Limit(name, slots_, slot_decay_per_second))
+    slots().local.declare(Limit(name, slots_, slot_decay_per_second))
 
 
 def remove_limit(name: str) -> None:
     """Forget a declared limit."""
-    _local().remove(name)
-
-
-def _local() -> LocalSlots:
-    from ..errors import UnsupportedHere
-    from .local import LocalSlots
-
-    giver = slots()
-    if not isinstance(giver, LocalSlots):
-        raise UnsupportedHere("limits are not declared here: create a ConcurrencyLimit in the cluster")
-    return giver
-
-
-if TYPE_CHECKING:
-    from .local import LocalSlots
+    slots().local.remove(name)

@@ -1,7 +1,8 @@
 """Limits of this process: named in the settings or declared by code, given in order of asking, woken on release.
 
 Threads and coroutines of the process share them; other processes on the machine, other pods, and the children of a
-process task runner do not. (A task's `tag:` limits hold for those children too: the flow's process takes them.)
+process task runner do not. (A task's `tag:` limits hold for those children too: the flow's process takes them.) In a
+pod the runner has ConcurrencyLimits besides (`runner.slots`), and comes here for names that have none.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from .decision import Request, Taken, decide, give_back, refusal
 from .limits import Limit, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class LocalSlots:
     """Implements `claims.Slots`; the decisions are `decision.decide`'s."""
 
-    def __init__(self) -> None:
+    answers_within = 0.0
+
+    def __init__(self, remedy: Callable[[str, bool], str] | None = None) -> None:
+        """`remedy`: what to do where a name (is it a rate?) has no limit."""
+        self._remedy = remedy or _remedy
         self._lock = threading.Lock()
         self._numbers = count()
         self._declared: dict[str, Limit] = {}
@@ -62,6 +67,18 @@ class LocalSlots:
         limits = self.limits()
         return tuple(name for name in names if name in limits)
 
+    def looking(self) -> None:
+        return None
+
+    @property
+    def local(self) -> LocalSlots:
+        return self
+
+    def missing(self, unknown: Sequence[str], rate: bool) -> str:
+        """That these names have no limit, and what to do."""
+        many = "s" if len(unknown) > 1 else ""
+        return f"there is no concurrency limit{many} {', '.join(unknown)}: {self._remedy(unknown[0], rate)}"
+
     def taken(self, name: str) -> float:
         """How many slots of the limit are taken now."""
         with self._lock:
@@ -83,7 +100,7 @@ class LocalSlots:
         unknown = [name for name in claim.names if name not in limits]
         why = refusal(limits, claim.names, occupy, rate=rate)
         if why is None and unknown and strict:
-            why = _unknown(unknown, rate)
+            why = self.missing(unknown, rate)
         if why is not None:
             claim.error = ConcurrencySlotAcquisitionError(why)
             claim.happen()
@@ -148,16 +165,12 @@ class LocalSlots:
         if new:
             from ..logging import get_logger
 
-            get_logger("concurrency").warning("%s; going on without", _unknown(new, rate))
+            get_logger("concurrency").warning("%s; going on without", self.missing(new, rate))
 
 
-def _unknown(names: Sequence[str], rate: bool) -> str:
-    many = "s" if len(names) > 1 else ""
+def _remedy(name: str, rate: bool) -> str:
     setting, arguments = ("10/s", "10, slot_decay_per_second=10") if rate else ("3", "3")
-    where = ""
+    here = f"set PENSTOCK_CONCURRENCY_LIMITS={name}={setting}, or call declare_limit({name!r}, {arguments})"
     if os.environ.get("PENSTOCK_RUN"):
-        where = " (a run in a pod has the limits of its own settings; ConcurrencyLimits of the cluster are not asked)"
-    return (
-        f"there is no concurrency limit{many} {', '.join(names)}{where}: "
-        f"set PENSTOCK_CONCURRENCY_LIMITS={names[0]}={setting}, or call declare_limit({names[0]!r}, {arguments})"
-    )
+        return f"a worker process of a task runner has limits of its own only: {here}; or take the slot in the flow"
+    return here

@@ -26,6 +26,8 @@ def take_slots(
     """Hold a slot of each limit of the run's tags (None: there is no such limit); or why they cannot be had."""
     from ..concurrency.claims import slots
 
+    if (looking := slots().looking()) is not None:
+        yield Wait([looking])
     names = slots().known([f"tag:{tag}" for tag in sorted(run.tags)])
     if not names:
         return None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..api import labels, reasons
 from ..api.states import StateType
+from ..slot_source import give_slots_by
 from .assignment import Assignment, InvalidAssignment
 from .children import Children
 from .connection import Api, NotInPod
@@ -23,6 +24,7 @@ from .events import EmittedEvents
 from .pages import Pages
 from .pauses import Pauses
 from .reports import Reports
+from .slots_when_asked import SlotsWhenAsked
 from .status import Fenced, RunStatus, say
 
 if TYPE_CHECKING:
@@ -163,13 +165,15 @@ def main() -> int:
     if run is None:
         return _exit(0, f"attempt {assignment.attempt} of {assignment.name} is not this pod's")
     started = _time(run["status"].get("startTime"))
-    pages = Pages(api, assignment)
+    pages, slots = Pages(api, assignment), SlotsWhenAsked(api, assignment)
+    give_slots_by(slots)
     reports = Reports(
         status,
         pages,
         Children(api, assignment, pages, lambda: interruption.terminated),
         EmittedEvents(api, assignment),
         lambda wake: Pauses(api, assignment, run, wake),
+        slots,
         started=started.timestamp() if started else None,
         entered=run["status"].get("runCount") or 0,
         fenced=interruption.interrupt,

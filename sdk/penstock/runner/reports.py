@@ -19,6 +19,7 @@ from .connection import Refused, Unreachable
 from .events import EmittedEvents
 from .pages import Pages
 from .pauses import Pauses
+from .slots_when_asked import SlotsWhenAsked
 from .status import Fenced, Ops, RunStatus, say, timestamp
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Reports:
         children: Children,
         events: EmittedEvents,
         pauses: Callable[[Callable[[], object]], Pauses],
+        slots: SlotsWhenAsked,
         *,
         started: float | None,
         entered: int,
@@ -61,6 +63,8 @@ class Reports:
         self._next_regular = 0.0
         children.ended = self._wake.set
         self._pauses = pauses(self._wake.set)
+        self._slots = slots
+        slots.lost = self._wake.set
         self._on_fenced = fenced
         self.fenced: Fenced | None = None
         self._thread = threading.Thread(target=self._loop, name="penstock-reports", daemon=True)
@@ -182,6 +186,7 @@ class Reports:
         return self._entered_before + self._entered
 
     def _close(self) -> None:
+        self._slots.close()
         self._closed.set()
         self._wake.set()
 
@@ -267,6 +272,7 @@ class Reports:
             del self._changes[0]
         if (ops := self._pauses.to_tell()) and self._status.progress(ops):
             self._pauses.told()
+        self._slots.check()
         now, failures = time.monotonic(), self._pages.failures
         # Subflows wake this thread more often than the rhythm of counts and pages is.
         regular = everything or now >= self._next_regular or failures != self._failures_seen

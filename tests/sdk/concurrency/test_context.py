@@ -11,13 +11,14 @@ import pytest
 from penstock.concurrency import arate_limit, concurrency, declare_limit, rate_limit, sync
 from penstock.concurrency import asyncio as awaiting
 from penstock.concurrency.claims import give_slots_from
+from penstock.concurrency.claims import slots as current
 from penstock.concurrency.local import LocalSlots
 from penstock.errors import (
     AcquireConcurrencySlotTimeoutError,
     ConcurrencySlotAcquisitionError,
     InvalidSettings,
-    UnsupportedHere,
 )
+from penstock.slot_source import give_slots_by
 
 
 class Most:
@@ -139,7 +140,25 @@ def test_strict_and_what_is_no_rate_are_errors(slots: LocalSlots) -> None:
         declare_limit("db", -1)
 
 
-def test_where_others_give_slots_nothing_is_declared_here(slots: LocalSlots) -> None:
-    give_slots_from(object())  # type: ignore[arg-type]
-    with pytest.raises(UnsupportedHere, match="create a ConcurrencyLimit"):
-        declare_limit("db", 1)
+def test_where_others_give_slots_limits_are_still_declared_for_the_process(slots: LocalSlots) -> None:
+    class Giver:
+        local = slots
+
+    give_slots_from(Giver())  # type: ignore[arg-type]
+    declare_limit("db", 1)
+    assert slots.limits()["db"].slots == 1
+
+
+def test_the_giver_is_made_when_slots_are_first_asked_for(slots: LocalSlots) -> None:
+    made = []
+
+    def make() -> LocalSlots:
+        made.append(slots)
+        return slots
+
+    give_slots_from(None)
+    give_slots_by(make)
+    try:
+        assert (current(), current(), made) == (slots, slots, [slots])
+    finally:
+        give_slots_by(None)

@@ -109,13 +109,13 @@ def test_an_unknown_rate_is_told_of_as_a_rate(slots: LocalSlots) -> None:
         ask(slots, "api", rate=True, strict=True).take()
 
 
-def test_in_a_pod_the_warning_says_whose_limits_hold(
+def test_in_a_worker_process_of_a_pod_the_warning_says_whose_limits_hold(
     slots: LocalSlots, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PENSTOCK_RUN", "run-1")
     with caplog.at_level(logging.WARNING, "penstock"):
         ask(slots, "nobody")
-    assert "ConcurrencyLimits of the cluster are not asked" in caplog.text
+    assert "a worker process of a task runner has limits of its own only" in caplog.text
 
 
 @pytest.mark.parametrize("limit", [0, 1])

@@ -25,6 +25,7 @@ from penstock.runner.events import EmittedEvents
 from penstock.runner.pages import Pages
 from penstock.runner.pauses import Pauses
 from penstock.runner.reports import Reports, end, result
+from penstock.runner.slots_when_asked import SlotsWhenAsked
 from penstock.runner.status import Fenced, RunStatus
 from penstock.states import (
     AwaitingRetry,
@@ -75,11 +76,12 @@ class Run:
         options = {"started": began, "entered": 0, "fenced": lambda: self.fences.append(self.reports.fenced), **more}
         pages = Pages(api, assignment)
         children = Children(api, assignment, pages, lambda: False)
+        self.slots = SlotsWhenAsked(api, assignment)
 
         def held(wake: Callable[[], object]) -> Pauses:
             return Pauses(api, assignment, pod.run, wake)
 
-        self.reports = Reports(status, pages, children, EmittedEvents(api, assignment), held, **options)
+        self.reports = Reports(status, pages, children, EmittedEvents(api, assignment), held, self.slots, **options)
 
     def finish(self, state: State[Any]) -> None:
         self.reports.finish(state)

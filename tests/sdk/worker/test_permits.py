@@ -72,6 +72,8 @@ PAGE_BODY = manifest("TaskRunPage", PAGE, owned=True, run=MINE, attempt=2, recor
 ALLOWED: dict[str, tuple[Any, ...]] = {
     "its own run": ("GET", "flowruns/run"),
     "other runs of its namespace": ("GET", "flowruns?labelSelector=penstock.dev%2Fparent%3Drun&watch=1"),
+    "the limits of which code takes slots": ("GET", "concurrencylimits?resourceVersion=0"),
+    "slots that it claims": ("PATCH", "flowruns/run/status", [op("/status/claims", {})], JSON_PATCH),
     "the deployment that it starts": ("GET", "flowdeployments/x"),
     "a page": ("POST", "taskrunpages", PAGE_BODY),
     "a page again": ("PATCH", f"taskrunpages/{PAGE}", {"records": 2, "sealed": True}, MERGE_PATCH),
