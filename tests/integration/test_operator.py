@@ -122,7 +122,9 @@ class Operator:
                 "FlowDeployment", FlowDeployments(cluster, utc_now, self.controller.revisions).reconcile
             )
             self.controller.register("Block", Blocks(cluster, utc_now).reconcile)
-            self.controller.register("WorkPool", WorkPools(cluster, DEFAULTS, utc_now).reconcile)
+            self.controller.register(
+                "WorkPool", WorkPools(cluster, DEFAULTS, utc_now, self.controller.worker_pods).reconcile
+            )
             self._task = asyncio.create_task(self.controller.run())
             for informer in self.controller.informers:
                 await informer.synced.wait()
