@@ -51,7 +51,7 @@ def launched(stage: Stage, code: Json, attempt: int = 1) -> Json:
     if attempt == 1:
         stage.cell.run("run")
         return stage.cell.status("run", {"resolved": resolved(code=code, entrypoint="jobs:etl")})
-    seq = stage.status["state"]["seq"] + 1
+    seq = stage.status["state"]["seq"] + 2  # Scheduled lies between
     return stage.cell.status("run", {"state": run_state("Pending", seq), "attempt": attempt, "pod": None})
 
 
@@ -105,7 +105,8 @@ def archive(value: int) -> bytes:
 def test_an_archive_in_s3_is_run_and_its_digest_told(stage: Stage, tmp_path: Path, s3: S3Server) -> None:
     """With the credentials of its own Secret alone."""
     bucket = parse(s3.bucket())
-    open_storage(bucket, KEYS).put("flows.tgz", archive(7))
+    packed = archive(7)
+    open_storage(bucket, KEYS).put("flows.tgz", packed)
     secret = tmp_path / "secret"
     secret.mkdir()
     for name, value in KEYS.items():
@@ -115,7 +116,7 @@ def test_an_archive_in_s3_is_run_and_its_digest_told(stage: Stage, tmp_path: Pat
     process = stage.start("", stage.cell.pod("run-1"), run, **variables)
     assert process.ends() == 0, process.stderr
     assert stage.status["result"] == {"inline": 7}
-    assert stage.status["code"] == {"digest": names.content_digest(archive(7))}
+    assert stage.status["code"] == {"digest": names.content_digest(packed)}
 
 
 def test_what_a_bucket_does_not_give_is_told(tmp_path: Path, s3: S3Server) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from builders import changed, good
 from cells import Cell
+from penstock import flow
+from penstock.code import bundle
 from worker_stage import Stage, WorkerProcess, until
 
 Json = dict[str, Any]
@@ -244,17 +246,23 @@ def test_code_that_cannot_be_fetched_is_told_of(stage: Stage) -> None:
     assert "not found" in exited["message"]
 
 
-def test_code_in_a_form_that_workers_do_not_take_is_told_of(stage: Stage) -> None:
-    """And the worker goes on."""
+def test_a_bundle_is_opened_in_a_worker(stage: Stage) -> None:
+    @flow
+    def packed(**_: object) -> str:
+        return "from a bundle"
+
     operator, worker = stage.operator, stage.worker()
     operator.run("run", HELLO)
-    operator._status("run", {"resolved": {"code": {"kind": "bundle"}}})
+    made = bundle.pack(packed)
+    meta = {"name": "bundle", "namespace": operator.namespace}
+    operator.admin.create(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "binaryData": {"flow.bundle": made.text}}
+    )
+    versions = {"pythonVersion": made.python_version, "penstockVersion": made.penstock_version}
+    operator._status("run", {"resolved": {"code": {"kind": "bundle", "configMap": "bundle", **versions}}})
     operator.assign("run", "laptop")
-    exited = until(lambda: operator.exited("run"), lambda: worker.said)
-    assert "delivered as bundle, and a worker takes image and source" in exited["message"]
-    operator.run("next", HELLO)
-    operator.assign("next", "laptop")
-    until(lambda: operator.state("next") == "Completed", lambda: worker.said)
+    until(lambda: operator.state("run") == "Completed", lambda: worker.text("run"))
+    assert operator.get("run")["status"]["result"]["inline"] == "from a bundle"
 
 
 def test_an_executor_that_dies_takes_its_runs_along_and_another_takes_its_place(stage: Stage) -> None:
