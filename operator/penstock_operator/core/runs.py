@@ -35,7 +35,6 @@ GIVE_UP_AFTER = {
 }
 CHILDREN_DUE = 10  # seconds after which unfinished subflows of a lost attempt are looked for again
 FREE_LOSSES = 3  # attempts that a worker may take with it before they started, at no cost
-SLOTS = ("claims", "grants")  # of an attempt that is over; nothing counts them, they are only taken away
 LINGER = 30  # seconds a pod may outlive the state that ended its attempt, such as its own runner's last
 
 
@@ -196,7 +195,12 @@ def _settle(run: RunView, now: datetime) -> Decision:
     length = changes.duration(run, ended_at)
     if length and not run.status.get("duration"):
         fields["duration"] = length
-    return Decision(Change(fields=fields, remove=SLOTS, conditions=pauses.over(run)))
+    return Decision(Change(fields=fields, remove=_claims(run), conditions=pauses.over(run)))
+
+
+def _claims(run: RunView) -> tuple[str, ...]:
+    """What an attempt that is over has claimed and was granted: nobody counts it any more."""
+    return tuple(name for name in ("claims", "grants") if name in run.status)
 
 
 def _linger(run: RunView, attempt: Attempt, now: datetime) -> Decision:
@@ -327,7 +331,7 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
         if outcome.parameters != (run.spec.get("parameters") or {}):
             fields["parameters"] = outcome.parameters
     change = Change(
-        (*accepted, pending), fields, remove=("pod", *SLOTS), conditions=(*resolved, *_pod_condition_reset(run))
+        (*accepted, pending), fields, remove=("pod", *_claims(run)), conditions=(*resolved, *_pod_condition_reset(run))
     )
     return Decision(change, create=not warm, launches=outcome)
 
