@@ -152,7 +152,7 @@ _SPECS: dict[str, Json] = {
         "suspend": False,
         "selector": {"matchLabels": {"team": "data"}, "matchTags": ["urgent"]},
     },
-    "ConcurrencyLimit": {"limit": 5, "description": "The old database.", "slotDecayPerSecond": 0.5},
+    "ConcurrencyLimit": {"limit": 5, "description": "The old database.", "slotDecayPerSecond": 0.5, "taskTag": "db"},
     "Automation": {
         "description": "Three failures in ten minutes.",
         "trigger": {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from penstock.runner.delivery import Delivered
 from penstock.runner.loading import load
 from penstock.testing.flows import hello
 
@@ -19,7 +20,7 @@ def test_hello_greets(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_it_is_found_by_its_entrypoint() -> None:
     """Which is what a Flow without any code of its own names, to try an installation with."""
-    assert load("penstock.testing.flows:hello", None) is hello
+    assert load("penstock.testing.flows:hello", Delivered()) is hello
 
 
 def test_it_makes_one_task_run(recorder: Any) -> None:
