@@ -9,7 +9,7 @@ from penstock.api import reasons
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-CONDITION_TYPES = {"Ready", "Resolved", "PodReady", "NodeLost", "Settled"}
+CONDITION_TYPES = {"Ready", "Scheduling", "Complete", "Resolved", "PodReady", "NodeLost", "Settled"}
 
 
 def test_every_reason_is_explained() -> None:

@@ -57,6 +57,7 @@ CONCURRENCY_LIMITS = _own("concurrencylimits", "ConcurrencyLimit")
 TASK_RUN_PAGES = _own("taskrunpages", "TaskRunPage")
 BLOCKS = _own("blocks", "Block")
 CONCURRENCY_LIMITS = _own("concurrencylimits", "ConcurrencyLimit")
+BACKFILLS = _own("backfills", "Backfill")
 PODS = ResourceType("", "v1", "pods", "Pod")
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 NODES = ResourceType("", "v1", "nodes", "Node", namespaced=False)
@@ -65,7 +66,7 @@ CONTROLLER_REVISIONS = ResourceType("apps", "v1", "controllerrevisions", "Contro
 EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
 
-LOW_RATE = (FLOWS, FLOW_DEPLOYMENTS, WORK_POOLS, WORK_QUEUES, BLOCKS)
+LOW_RATE = (FLOWS, WORK_POOLS, WORK_QUEUES, BLOCKS, BACKFILLS)
 """Kinds that kopf watches; the controller lists them when it begins to act, and now and then."""
 
 

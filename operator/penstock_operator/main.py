@@ -14,6 +14,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import kopf
@@ -124,7 +125,9 @@ class Operator:
             late_after=wanted.late_after_seconds,
         )
         controller.register("Flow", Flows(cluster, utc_now, controller.revisions).reconcile)
-        controller.register("FlowDeployment", FlowDeployments(cluster, utc_now, controller.revisions).reconcile)
+        reads = partial(controller.reads, "FlowDeployment")
+        deployments = FlowDeployments(cluster, utc_now, controller.revisions, reads)
+        controller.register("FlowDeployment", deployments.reconcile)
         pools = WorkPools(cluster, defaults, utc_now, controller.worker_pods, log_archives)
         controller.register("WorkPool", pools.reconcile)
         controller.register("WorkQueue", WorkQueues(cluster, utc_now, controller.slots.selected).reconcile)
@@ -204,9 +207,9 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     async def health(**_: Any) -> dict[str, float]:
         return operator.health()
 
-    def touch(kind: str, key: Any) -> None:
+    def touch(kind: str, key: Any, version: str | None) -> None:
         if operator.controller is not None:
-            operator.controller.touch(kind, key)
+            operator.controller.touch(kind, key, version)
 
     low_rate.register(handlers, touch)
     return handlers

@@ -36,6 +36,11 @@ LOGS_ARCHIVED = Counter("penstock_logs_archived", "Logs of pods that are in an a
 LOGS_LOST = Counter("penstock_logs_lost", "Logs of deleted pods that no archive took in time")
 LOG_ARCHIVE_FAILING = Gauge("penstock_log_archives_failing", "Archives of logs that cannot be written")
 SLOTS_GRANTED = Counter("penstock_slots_granted", "Bundles of slots granted to processes of runs")
+LATENESS = Histogram(
+    "penstock_schedule_lateness_seconds",
+    "From when a run was due by a schedule until it was made",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 600),
+)
 EVENTS_DROPPED = Gauge("penstock_events_dropped", "Events that could not be sent")
 
 

@@ -3,6 +3,7 @@
     PenstockError
     ├── DefinitionError            a decorator or an option of it is wrong: nothing was run
     │   ├── ReservedArgument       a parameter has a name that calls need for themselves
+    │   ├── InvalidSchedule        a schedule cannot be read, or never fires
     │   └── BadTemplate            a template of a name or a key cannot be filled in (also a `KeyError`)
     ├── ParameterError             a call does not fit its function: nothing was run
     │   ├── ParameterBind          missing, unknown or doubled arguments
@@ -83,6 +84,12 @@ class ReservedArgument(DefinitionError):
     """A parameter is named `return_state` or `wait_for`, which calls of flows and tasks keep for themselves."""
 
     reason = "ReservedArgument"
+
+
+class InvalidSchedule(DefinitionError):
+    """A schedule cannot be read or never fires; the message begins with the field and ends with the remedy."""
+
+    reason = "InvalidSchedule"
 
 
 class BadTemplate(DefinitionError, KeyError):

@@ -25,15 +25,16 @@ app.kubernetes.io/component: operator
   resources:
     - flows/status
     - flowdeployments/status
+    - backfills/status
     - flowruns/status
     - workpools/status
     - workqueues/status
     - blocks/status
     - concurrencylimits/status
   verbs: [patch]
-- apiGroups: [penstock.dev] # retention
+- apiGroups: [penstock.dev] # schedules and backfills make them, backfills cancel them, retention deletes them
   resources: [flowruns]
-  verbs: [delete]
+  verbs: [create, patch, delete]
 - apiGroups: [penstock.dev] # for the archive
   resources: [taskrunpages]
   verbs: [list]

@@ -1,4 +1,5 @@
-"""What the operator knows of runs, pods, Jobs and lost nodes: the informers' view with its own writes upon it.
+"""What the operator knows of runs, pods, Jobs, deployments and lost nodes: the informers' view with its own writes
+upon it.
 
 Implements `reconcile.sources.Cache`. A write's answer is newer than the watch until its echo arrives, which is told
 by resourceVersion: comparable integers for objects of one kind (KEP-5504).
@@ -13,7 +14,7 @@ from typing import Any
 from penstock.api import labels
 from penstock.api.states import TERMINAL
 
-from ..core import claimants, nodes, pod_events
+from ..core import claimants, nodes, pod_events, schedules
 from ..core.claimants import Claimant
 from ..core.diagnosis import Diagnosis
 from ..core.nodes import Silence
@@ -104,6 +105,8 @@ class ObjectCache:
         if kind == "Node":
             body = nodes.projection(body)
             self._note(body)
+        elif kind == "FlowDeployment":
+            body = schedules.projection(body)
         self._objects[kind][ref] = slim(body)
         run = (body["metadata"].get("labels") or {}).get(labels.RUN)
         if kind == "Pod" and run:
@@ -235,6 +238,9 @@ class ObjectCache:
 
     def run(self, key: Key) -> Body | None:
         return self.get("FlowRun", key)
+
+    def deployment(self, key: Key) -> Body | None:
+        return self.get("FlowDeployment", key)
 
     def pods(self, key: Key) -> Sequence[Body]:
         pods = self._pods_of.get((key.namespace, key.name), ())

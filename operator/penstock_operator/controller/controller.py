@@ -35,23 +35,26 @@ from ..cluster import (
     ApiError,
     Cluster,
 )
-from ..core import pod_events, podlogs
+from ..core import pod_events, podlogs, schedules
 from ..core.policy import DEFAULT_LATE_AFTER
 from ..core.retention import DEFAULT_CEILING, Ceiling
 from ..core.views import PodView, RunView
 from ..launch.pods import DEFAULT_POD_TTL, TTL, Defaults
 from ..reconcile.archive import Archive
+from ..reconcile.backfills import Backfills
 from ..reconcile.claims import Claims
 from ..reconcile.copies import Copies
 from ..reconcile.flowruns import FlowRuns
 from ..reconcile.podlogs import PodLogs
 from ..reconcile.retention import Retention
 from ..reconcile.revisions import Revisions
+from ..reconcile.schedules import Schedules
 from ..reconcile.sources import Key, Read, Requeue
 from ..reconcile.workers import WorkerPods
 from . import slots, unreconciled
 from .cache import ObjectCache
 from .counts import Counts
+from .dependents import Dependents
 from .due import DueTimes
 from .events import EventPoster, untold_since
 from .fresh_reads import FreshReads
@@ -139,12 +142,13 @@ class Controller:
         self._cluster, self._clock, self._workers, self._leadership = cluster, clock, workers, leadership
         self._leads = leadership is None
         self.cache = ObjectCache(self._claims_changed)
-        self.queue: KeyQueue[Work] = KeyQueue()
-        self.due: DueTimes[Work] = DueTimes(clock, self.queue.add)
+        self.queue: KeyQueue[Work] = KeyQueue(lambda work: work[0] == "FlowDeployment")  # of which thousands may come
+        self.due: DueTimes[Work] = DueTimes(clock, self._due)
         self.events = EventPoster(cluster, instance)
         self.revisions = Revisions(cluster)
         self.waiting: Waiting[Work, Wanted] = Waiting()
         self._touched: dict[Wanted, float] = {}
+        self.dependents = Dependents()
         self._listed: dict[str, set[Key]] = {}  # of the kinds that kopf watches
         self._first: set[Work | None] = set()  # keys that the term began with, and that were not looked at yet
         self._begun = 0.0
@@ -171,7 +175,7 @@ class Controller:
             clock,
             late_after,
             self.logs,
-            self._reads,
+            partial(self.reads, "FlowRun"),
             self.workers,
         )
         self.claims = Claims(cluster, self.cache, clock)
@@ -182,6 +186,10 @@ class Controller:
             WORKERS: self.worker_pods.reconcile,
             CLAIMS: self.claims.reconcile,
         }
+        made = Schedules(cluster, self.cache, clock, lambda body: self._take_in("FlowRun", body))
+        self._reconcilers["Schedules"] = made.reconcile
+        self.backfills = Backfills(cluster, self.cache, clock)
+        self._reconcilers["Backfill"] = self.backfills.reconcile
         self._where: tuple[str | None, ...] = namespaces or (None,)
         where = self._where
         managed = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE}"
@@ -192,11 +200,16 @@ class Controller:
             self._informer("FlowRun", Selection(FLOW_RUNS, where, field_selector="status.settled!=true")),
             *(
                 self._slots_informer(Selection(resource, where))
-                for resource in (WORK_POOLS, WORK_QUEUES, CONCURRENCY_LIMITS, FLOW_DEPLOYMENTS)
+                for resource in (WORK_POOLS, WORK_QUEUES, CONCURRENCY_LIMITS)
             ),
+            self._informer("FlowDeployment", Selection(FLOW_DEPLOYMENTS, where)),
         ]
         self.settled = SettledRuns(
-            self.cache, clock, lambda namespace: self.housekeeping.soon(RETENTION, namespace), self.logs.runs
+            self.cache,
+            clock,
+            lambda namespace: self.housekeeping.soon(RETENTION, namespace),
+            self.logs.runs,
+            self._uncounted,
         )
         retention = Retention(cluster, self.settled, ceiling, archive, clock)
         copies = Copies(cluster, self.revisions, self.settled, clock)
@@ -222,14 +235,31 @@ class Controller:
         """Have keys of another kind reconciled."""
         self._reconcilers[kind] = reconciler
 
-    def touch(self, kind: str, key: Key) -> None:
-        """An object of another kind appeared, changed or went: reconcile it, and whatever waits for it."""
+    def touch(self, kind: str, key: Key, version: str | None = None) -> None:
+        """An object of another kind appeared, changed or went: reconcile it, and whatever waits for it.
+
+        `version` is that of its spec, where it is known: deployments that name it are looked at once for each.
+        """
         if not self._leads:
             return
         if kind in self._reconcilers:
             self.queue.add((kind, key))
-        if kind == "FlowDeployment":
-            self.housekeeping.soon(RETENTION, key.namespace)
+        for name in self.dependents.concerned(kind, key, version):
+            if "FlowDeployment" in self._reconcilers:
+                self.queue.add(("FlowDeployment", Key(key.namespace, name)))
+        self._wake(kind, key)
+
+    def _uncounted(self, backfill: Key, run: str) -> bool:
+        """Whether a run must stay for its backfill's sake; not for that of one that is deleted."""
+        there = self._listed.get("Backfill")
+        return (there is None or backfill in there) and self.backfills.uncounted(backfill, run)
+
+    def _due(self, work: Work) -> None:
+        """A run that is due by its schedule is made before anything else is done."""
+        self.queue.add(work, first=work[0] == "Schedules")
+
+    def _wake(self, kind: str, key: Key) -> None:
+        """Name what waits for an object."""
         self._touched.pop((kind, *key), None)  # so that the oldest comes first
         self._touched[(kind, *key)] = time.monotonic()
         if len(self._touched) > REMEMBERED_TOUCHES:
@@ -246,9 +276,9 @@ class Controller:
             known=lambda namespace: self.cache.refs(kind, namespace),
         )
 
-    def _reads(self, key: Key) -> Read:
-        """Reads for the look at a run that is under way."""
-        return partial(self._fresh_reads.get, since=self.queue.named(("FlowRun", key)))
+    def reads(self, kind: str, key: Key) -> Read:
+        """Reads for the look at a key that is under way."""
+        return partial(self._fresh_reads.get, since=self.queue.named((kind, key)))
 
     def _slots_informer(self, selection: Selection) -> Informer:
         kind = selection.resource.kind
@@ -298,10 +328,16 @@ class Controller:
         if kind == "Lease" and not name.startswith(names.worker_lease("")):
             return  # whoever may write other Leases, as runs may write their locks, makes no workers by that
         before = self.cache.of_node(name)
+        known = self.cache.deployment(Key(body["metadata"]["namespace"], name)) if kind == "FlowDeployment" else None
         if not self.cache.put(kind, body):
             return
         if kind == "Lease":
             self.due.at((kind, Key(body["metadata"]["namespace"], name)), self.workers.heard_lease(body))
+        elif kind == "FlowDeployment":
+            self.slots.put(kind, body)
+            self.dependents.put(body)
+            if not schedules.same(known, body):
+                self._name(kind, body)
         elif kind != "Node":
             self._name(kind, body)
         elif self.cache.of_node(name) != before:
@@ -322,10 +358,21 @@ class Controller:
             self._name_relatives(Key(*ref), body)
             if body is not None:
                 self.workers.heard_run(body)
+                if self._leads:
+                    self._name_backfill(ref[0], body)
         elif kind == "Lease":
             if self.cache.get(kind, Key(*ref)) is None:
                 self.due.drop((kind, Key(*ref)))
                 self.workers.lost_lease(Key(*ref))
+        elif kind == "FlowDeployment":
+            if self.cache.deployment(Key(*ref)) is None:
+                self.dependents.drop(Key(*ref))
+                self.due.drop(("Schedules", Key(*ref)))
+                self.due.drop((kind, Key(*ref)))
+            self.slots.drop(kind, ref, version)
+            if self._leads:
+                self.housekeeping.soon(RETENTION, ref[0])
+                self._wake(kind, Key(*ref))
         elif body is not None:
             self._name(kind, body, gone=True)
 
@@ -341,8 +388,16 @@ class Controller:
             self.queue.add((kind, key))
             self.workers.heard_run(body)
             status = body.get("status") or {}
+            if "endTime" in status:
+                self._name_backfill(namespace, body)
             if "pod" not in status or "endTime" in status:
                 self._name_relatives(key, body)
+            return
+        if kind == "FlowDeployment":
+            key = Key(namespace, body["metadata"]["name"])
+            self._name_deployment(key)
+            self.housekeeping.soon(RETENTION, namespace)
+            self._wake(kind, key)
             return
         run = (body["metadata"].get("labels") or {}).get(labels.RUN)
         if run:
@@ -356,6 +411,17 @@ class Controller:
             deadline = pod_deadline(pod)
             if deadline:
                 self.due.at((kind, Key(namespace, body["metadata"]["name"])), deadline)
+
+    def _name_backfill(self, namespace: str, run: Body) -> None:
+        """A run that has ended makes room for the next of its backfill."""
+        name = RunView(run).backfill
+        if name:
+            self.queue.add(("Backfill", Key(namespace, name)))
+
+    def _name_deployment(self, key: Key) -> None:
+        for kind in ("Schedules", "FlowDeployment"):
+            if kind in self._reconcilers:
+                self.queue.add((kind, key))
 
     def _name_relatives(self, key: Key, body: Body | None) -> None:
         """A run without an attempt under way concerns its children, and one that has ended its parent."""
@@ -481,6 +547,8 @@ class Controller:
         self.waiting.clear()
         self._touched.clear()
         self._listed.clear()
+        self.dependents.forget()
+        self.backfills.forget()
         self._first.clear()
         self.housekeeping.clear()
         self.claims.clear()
@@ -503,6 +571,8 @@ class Controller:
         if self._watch_nodes:
             await self._find_lost_nodes()
         await self._sweep()
+        for ref in self.cache.refs("FlowDeployment", None):
+            self._name_deployment(Key(*ref))
         self.recall()
         for namespace in self.cache.limited():
             self._claims_changed(namespace)

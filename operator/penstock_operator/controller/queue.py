@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from ..backoff import backoff
@@ -22,9 +22,12 @@ MAX_BACKOFF = 60.0
 class KeyQueue(Generic[K]):
     """Keys that want attention. Not thread-safe: one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, patient: Callable[[K], bool] = lambda _: False) -> None:
+        """`patient` keys are given out only while there is no other."""
+        self._is_patient = patient
         self._first: OrderedDict[K, float] = OrderedDict()  # key -> when it was named, for the age of the oldest
         self._queued: OrderedDict[K, float] = OrderedDict()
+        self._patient: OrderedDict[K, float] = OrderedDict()
         self._named: dict[K, float] = {}  # key that waits or is worked on -> when it was named last before the work
         self._working: dict[K, float] = {}  # key -> since when
         self._again: dict[K, bool] = {}  # key -> whether it is to be first
@@ -38,6 +41,7 @@ class KeyQueue(Generic[K]):
             del self._named[key]
         self._first.clear()
         self._queued.clear()
+        self._patient.clear()
         self._again.clear()
         self._failures.clear()
         self._closed = False
@@ -56,11 +60,12 @@ class KeyQueue(Generic[K]):
             self._again[key] = first or self._again.get(key, False)
             return
         now = self._named[key] = time.monotonic()
+        queued = self._patient if self._is_patient(key) else self._queued
         if first and key not in self._first:
-            self._first[key] = self._queued.pop(key, now)
+            self._first[key] = queued.pop(key, now)
             self._wake.set()
         elif key not in self._first:
-            self._queued.setdefault(key, now)
+            queued.setdefault(key, now)
             self._wake.set()
 
     async def take(self) -> K:
@@ -68,7 +73,7 @@ class KeyQueue(Generic[K]):
         while self._closed or not len(self):
             self._wake.clear()
             await self._wake.wait()
-        key, _ = (self._first or self._queued).popitem(last=False)
+        key, _ = (self._first or self._queued or self._patient).popitem(last=False)
         self._working[key] = time.monotonic()
         return key
 
@@ -99,10 +104,10 @@ class KeyQueue(Generic[K]):
 
     def keys(self) -> Iterable[K]:
         """Keys that wait."""
-        return (*self._first, *self._queued)
+        return (*self._first, *self._queued, *self._patient)
 
     def __len__(self) -> int:
-        return len(self._first) + len(self._queued)
+        return len(self._first) + len(self._queued) + len(self._patient)
 
     @property
     def working(self) -> int:
@@ -115,5 +120,5 @@ class KeyQueue(Generic[K]):
 
     def oldest_age(self) -> float:
         """Seconds the oldest queued key has waited, 0 when there is none; asked by the thread that serves metrics."""
-        named = [*self._first.values(), *self._queued.values()]
+        named = [*self._first.values(), *self._queued.values(), *self._patient.values()]
         return time.monotonic() - min(named) if named else 0.0

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from ..core import retention
+from ..core import retention, schedules
 from ..core.retention import Settled
 from ..core.views import RunView
 from ..reconcile.sources import Key
@@ -29,9 +29,12 @@ class SettledRuns:
         clock: Callable[[], datetime],
         changed: Callable[[str], None] = lambda _: None,
         logs_awaited: Callable[[str], Iterable[str]] = lambda _: (),
+        uncounted: Callable[[Key, str], bool] = lambda _backfill, _run: False,
     ) -> None:
-        """`logs_awaited(namespace)`: names of runs whose pods must not go yet."""
+        """`logs_awaited(namespace)`: names of runs whose pods must not go yet. `uncounted(backfill, run)`: whether a
+        backfill has yet to look at how a run of it ended."""
         self._cache, self._clock, self._changed, self._logs_awaited = cache, clock, changed, logs_awaited
+        self._uncounted = uncounted
         self._runs: dict[str, dict[str, Settled]] = defaultdict(dict)
         self._archived: set[str] = set()
 
@@ -83,7 +86,20 @@ class SettledRuns:
                 if any(child.parent["uid"] == known[name].uid and retention.owned(child) for child in children):
                     found.add(known[name].uid)
         found |= {known[name].uid for name in self._logs_awaited(namespace) if name in known}
+        found |= {run.uid for run in known.values() if run.slot is not None and self._made_lately(run)}
+        found |= {
+            run.uid
+            for run in known.values()
+            if run.backfill and self._uncounted(Key(namespace, run.backfill), run.name)
+        }
         return frozenset(found)
+
+    def _made_lately(self, run: Settled) -> bool:
+        """Whether its schedule is not known to have made it: the schedule would make it again."""
+        if run.slot is None or not run.deployment:
+            return False
+        deployment = self._cache.deployment(Key(run.namespace, run.deployment))
+        return schedules.waits_for_its_cursor(deployment, run.slot[0], datetime.fromtimestamp(run.slot[1], UTC))
 
     def references(self, namespace: str | None) -> set[Ref]:
         """Implements `reconcile.copies.References`: also of the runs that are under way."""

@@ -14,6 +14,7 @@ from penstock.api import labels, names, reasons
 
 from ..cluster import (
     EVENTS,
+    FLOW_DEPLOYMENTS,
     FLOW_RUNS,
     LOW_RATE,
     PODS,
@@ -31,8 +32,9 @@ from ..reconcile.sources import Body, Clock, Key
 
 logger = logging.getLogger(__name__)
 
-RESOURCES = {resource.kind: resource for resource in (FLOW_RUNS, PODS, *LOW_RATE)}
-TYPES = {resource.kind: reasons.READY for resource in LOW_RATE} | {"FlowRun": reasons.RECONCILED}
+RESOURCES = {resource.kind: resource for resource in (FLOW_RUNS, FLOW_DEPLOYMENTS, PODS, *LOW_RATE)}
+RESOURCES["Schedules"] = FLOW_DEPLOYMENTS
+TYPES = {resource.kind: reasons.READY for resource in (FLOW_DEPLOYMENTS, *LOW_RATE)} | {"FlowRun": reasons.RECONCILED}
 PASSING = (Unavailable, NotLeading, Conflict, NotFound)
 MAX_CAUSE = 250  # characters; with four bytes for each they fit into an Event's note
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from penstock.api import labels
 from penstock.api.states import StateType
 
 from .views import Body, RunView, parse_time
@@ -38,6 +39,10 @@ class Settled:
     """Whether it is owned by its parent, and so goes when that does."""
     references: tuple[str, ...]
     """Names of the ControllerRevisions and ConfigMaps it was launched from."""
+    slot: tuple[str, float] | None = None
+    """Slug of the schedule that made it, and the Unix time at which it was due."""
+    backfill: str = ""
+    """Name of the Backfill that made it."""
 
 
 def settled(body: Body, now: datetime) -> Settled:
@@ -56,7 +61,14 @@ def settled(body: Body, now: datetime) -> Settled:
         parent=(str(parent["name"]), str(parent["uid"])) if parent else None,
         awaited=owned(run),
         references=references(run),
+        slot=None if run.backfill else _slot(run),
+        backfill=sys.intern(run.backfill),
     )
+
+
+def _slot(run: RunView) -> tuple[str, float] | None:
+    slug, due = (run.metadata.get("labels") or {}).get(labels.SCHEDULE), parse_time(run.spec.get("scheduledTime"))
+    return (sys.intern(str(slug)), due.timestamp()) if slug and due else None
 
 
 def owned(run: RunView) -> bool:

@@ -285,8 +285,9 @@ def _cancel(
 
 def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime) -> Decision:
     scheduled = parse_time(run.spec.get("scheduledTime"))
-    late = policy.starting_deadline
-    wanted = scheduled or parse_time(run.metadata.get("creationTimestamp"))
+    # The slots of a backfill lie in the past by intent.
+    late = None if run.backfill else policy.starting_deadline
+    wanted = (None if run.backfill else scheduled) or parse_time(run.metadata.get("creationTimestamp"))
     if late and wanted and run.attempt == 0 and now >= wanted + timedelta(seconds=late):
         message = f"not started within startingDeadlineSeconds ({late}) of {format_time(wanted)}"
         return Decision(_end(run, Entry(S.FAILED, reasons.STARTING_DEADLINE_EXCEEDED, message), now))

@@ -131,6 +131,11 @@ class RunView:
         return self.spec.get("parent") or {}
 
     @property
+    def backfill(self) -> str:
+        """Name of the Backfill that made it; empty for none."""
+        return str((self.metadata.get("labels") or {}).get(labels.BACKFILL) or "")
+
+    @property
     def in_parent(self) -> bool:
         """Whether it runs in its parent's process, and so has no pod of its own."""
         return self.spec.get("infrastructure") == "Parent"

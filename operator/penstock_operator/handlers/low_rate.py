@@ -1,4 +1,4 @@
-"""Handlers of Flow, FlowDeployment, WorkPool, WorkQueue and Block: an event names a key, which is then read afresh.
+"""Handlers of Flow, WorkPool, WorkQueue, Block and Backfill: an event names a key, which is then read afresh.
 
 kopf never tells of objects deleted while it did not watch; nothing here rests on being told.
 """
@@ -16,15 +16,17 @@ from ..cluster import LOW_RATE
 from ..reconcile.sources import Key
 
 KINDS = {resource.plural: resource.kind for resource in LOW_RATE}
-Touch = Callable[[str, Key], None]
+Touch = Callable[[str, Key, str | None], None]
+"""Told of a kind, an object and the version of its spec; None where it is gone."""
 
 
 def register(registry: kopf.OperatorRegistry, touch: Touch) -> None:
     """Have kopf watch the low-rate kinds, and call `touch` with what changed."""
 
     def handler(kind: str) -> Callable[..., Any]:
-        async def changed(name: str, namespace: str | None, **_: Any) -> None:
-            touch(kind, Key(namespace or "", name))
+        async def changed(name: str, namespace: str | None, event: kopf.RawEvent, meta: kopf.Meta, **_: Any) -> None:
+            version = None if event["type"] == "DELETED" else f"{meta.get('uid')}/{meta.get('generation')}"
+            touch(kind, Key(namespace or "", name), version)
 
         return changed
 

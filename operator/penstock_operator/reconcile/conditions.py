@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from penstock.api import reasons
@@ -36,35 +37,59 @@ def said(body: Body) -> Ready | None:
     return Ready(found["status"] == "True", found["reason"], found.get("message", ""))
 
 
-async def write(cluster: Cluster, resource: ResourceType, key: Key, body: Body, ready: Ready, clock: Clock) -> None:
-    """Set the Ready condition and the fields, in one patch, only when something differs."""
-    status: Body = body.get("status") or {}
-    generation = body["metadata"].get("generation") or 0
+def holds(body: Body, type_: str) -> bool:
+    """Whether the condition of that type is True."""
+    conditions = (body.get("status") or {}).get("conditions") or []
+    return any(c["type"] == type_ and c["status"] == "True" for c in conditions)
+
+
+def with_condition(body: Body, type_: str, ok: bool, reason: str, message: str, now: datetime) -> list[Body]:
+    """The conditions of an object with this one among them; those that it has where that changes nothing."""
+    conditions: list[Body] = list((body.get("status") or {}).get("conditions") or [])
     wanted: Body = {
-        "type": reasons.READY,
-        "status": "True" if ready.ok else "False",
-        "reason": ready.reason,
-        "message": cut(ready.message),
-        "observedGeneration": generation,
+        "type": type_,
+        "status": "True" if ok else "False",
+        "reason": reason,
+        "message": cut(message),
+        "observedGeneration": body["metadata"].get("generation") or 0,
     }
-    old: Body = next((c for c in status.get("conditions") or [] if c["type"] == reasons.READY), {})
-    same = all(old.get(name, "") == value for name, value in wanted.items())
-    if same and all(status.get(name) == value for name, value in ready.fields):
-        return
+    old: Body = next((c for c in conditions if c["type"] == type_), {})
+    if all(old.get(name, "") == value for name, value in wanted.items()):
+        return conditions
     changed = old.get("status") != wanted["status"]
-    wanted["lastTransitionTime"] = format_time(clock()) if changed else old["lastTransitionTime"]
-    others = [c for c in status.get("conditions") or [] if c["type"] != reasons.READY]
-    fields = {**status, **dict(ready.fields), "observedGeneration": generation, "conditions": [*others, wanted]}
-    new = {name: value for name, value in fields.items() if value is not None}
-    ops = [
+    wanted["lastTransitionTime"] = format_time(now) if changed else old["lastTransitionTime"]
+    return [*(c for c in conditions if c["type"] != type_), wanted]
+
+
+async def write_status(cluster: Cluster, resource: ResourceType, key: Key, body: Body, fields: Body) -> Body:
+    """The object after its status has these fields, None for none, and all others that it had when it was read.
+
+    Raises Conflict or Invalid where it was changed since, NotFound where it is deleted.
+    """
+    new = {name: value for name, value in {**(body.get("status") or {}), **fields}.items() if value is not None}
+    ops: list[Body] = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": body["metadata"]["resourceVersion"]},
         {"op": "add", "path": "/status", "value": new},
     ]
+    return await cluster.patch(resource, key.namespace, key.name, ops, subresource="status")
+
+
+async def write(cluster: Cluster, resource: ResourceType, key: Key, body: Body, ready: Ready, clock: Clock) -> bool:
+    """Set the Ready condition and the fields, in one patch, only when something differs; False: it changed meanwhile,
+    and is to be read again."""
+    status: Body = body.get("status") or {}
+    conditions = with_condition(body, reasons.READY, ready.ok, ready.reason, ready.message, clock())
+    wanted = dict(ready.fields)
+    if conditions == (status.get("conditions") or []) and all(status.get(n) == value for n, value in wanted.items()):
+        return True
+    fields = {**wanted, "observedGeneration": body["metadata"].get("generation") or 0, "conditions": conditions}
     try:
-        await cluster.patch(resource, key.namespace, key.name, ops, subresource="status")
+        await write_status(cluster, resource, key, body, fields)
     except NotFound:
-        return
+        return True
     except ApiError as error:
         if error.status not in (409, 422):
             raise
         logger.debug("%s %s/%s changed meanwhile", resource.kind, *key)
+        return False
+    return True

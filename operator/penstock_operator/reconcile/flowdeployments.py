@@ -1,8 +1,13 @@
-"""Reconciles a FlowDeployment: are its flow and pool there, do its parameters fit, are its overrides allowed?"""
+"""Reconciles a FlowDeployment: are its flow and pool there, do its parameters fit, are its overrides allowed, can
+its schedules be read?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+
 from penstock.api import names, reasons
+from penstock.schedules import slots
 
 from ..cluster import FLOW_DEPLOYMENTS, FLOWS, PODS, WORK_POOLS, Cluster, Forbidden, Invalid
 from ..core import parameters, resolve
@@ -10,8 +15,10 @@ from ..launch.pods import Defaults, InvalidTemplate
 from . import conditions
 from .conditions import Ready
 from .revisions import Revisions
-from .sources import Body, Clock, Key, Requeue
+from .sources import Body, Clock, Key, Read, Requeue
 from .workpools import PROBE, probe
+
+AGAIN = timedelta(seconds=1)  # after somebody else wrote it meanwhile
 
 
 def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
@@ -26,7 +33,7 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
         if found is None:
             waiting = resolve.missing(kind, name)
             message = f"{kind} {name} is not in this namespace: apply it, or correct the deployment"
-            return Ready(False, waiting.reason, message, fields, waits_for=(kind, name))
+            return Ready(False, waiting.reason, message, fields)
     assert flow is not None
     assert pool is not None
     # What a run must still give is no fault of the deployment.
@@ -39,29 +46,41 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
     if (spec.get("concurrency") or {}).get("limit") == 0:
         message = "spec.concurrency.limit is 0: no runs are started; raise it, or unset spec.concurrency"
         return Ready(False, reasons.LIMIT_ZERO, message, fields)
+    unread = slots.problems(spec.get("schedules") or ())
+    if unread:
+        return Ready(False, reasons.INVALID_SCHEDULE, "; ".join(unread), fields)
     return Ready(True, fields=fields)
 
 
 class FlowDeployments:
     """The reconciler of deployments."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, revisions: Revisions) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Clock, revisions: Revisions, reads: Callable[[Key], Read] | None = None
+    ) -> None:
+        """`reads`: by what to read flow and pool of a deployment that is being looked at, as they were after it was
+        named."""
         self._cluster, self._clock, self._revisions = cluster, clock, revisions
+        self._reads = reads or (lambda _: cluster.get)
 
     async def reconcile(self, key: Key) -> Requeue | None:
-        """Write the Ready condition, and keep what was deployed; wait for what is missing."""
+        """Write the Ready condition, and keep what was deployed.
+
+        The controller names the deployment again when its flow or its pool changes.
+        """
         body = await self._cluster.get(FLOW_DEPLOYMENTS, *key)
         if body is None:
             return None
-        flow = await self._cluster.get(FLOWS, key.namespace, body["spec"]["flowRef"]["name"])
-        pool = await self._cluster.get(WORK_POOLS, key.namespace, body["spec"].get("workPool") or resolve.DEFAULT_POOL)
+        read = self._reads(key)
+        flow = await read(FLOWS, key.namespace, body["spec"]["flowRef"]["name"])
+        pool = await read(WORK_POOLS, key.namespace, body["spec"].get("workPool") or resolve.DEFAULT_POOL)
         found = ready(body, flow, pool)
         if found.ok and pool is not None:
             found = await self._overrides(body, pool) or found
         await self._revisions.keep_new(FLOW_DEPLOYMENTS.kind, body)
-        await conditions.write(self._cluster, FLOW_DEPLOYMENTS, key, body, found, self._clock)
-        # Whatever becomes of its flow concerns it; that it is looked at now and then suffices for its pool.
-        return Requeue(waits_for=found.waits_for or ("Flow", body["spec"]["flowRef"]["name"]))
+        if await conditions.write(self._cluster, FLOW_DEPLOYMENTS, key, body, found, self._clock):
+            return None
+        return Requeue(self._clock() + AGAIN)
 
     async def _overrides(self, deployment: Body, pool: Body) -> Ready | None:
         """What the API server says of a pod with the deployment's changes; None where it takes it.

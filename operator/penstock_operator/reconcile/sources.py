@@ -41,6 +41,9 @@ class Cache(Protocol):
     def run(self, key: Key) -> Body | None:
         """The run, None once it is settled or deleted."""
 
+    def deployment(self, key: Key) -> Body | None:
+        """What `core.schedules` keeps of a FlowDeployment."""
+
     def pods(self, key: Key) -> Sequence[Body]:
         """Pods that carry the run's name."""
 

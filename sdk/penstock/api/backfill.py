@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .flowdeployment import Slug
+from .flowdeployment import Schedule, Slug
 from .schema import (
     AGE,
     Column,
@@ -28,7 +28,7 @@ class BackfillSpec(Model):
 
     rules = (
         Rule("self.to > self.from", "to: must be later than from", ".to"),
-        *immutable("deploymentRef", "schedule", "from", "to", "mode", "parameters"),
+        *immutable("deploymentRef", "schedule", "from", "to", "mode", "order", "parameters"),
         Rule(
             "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
             "cancel: a cancellation cannot be taken back",
@@ -65,16 +65,22 @@ class BackfillStatus(Model):
     """Generation this status is of."""
     conditions: Conditions | None = None
     """Ready, Complete."""
+    range_schedule: Schedule | None = None
+    """The schedule as it was when the backfill began; later edits do not change its slots."""
     total: Count | None = None
     """Slots in the range."""
     created: Count | None = None
     """Runs made."""
+    skipped: Count | None = None
+    """Slots whose run was there already, or could not be made."""
     done: Count | None = None
     """Runs that Completed."""
     failed: Count | None = None
     """Runs that ended otherwise."""
     cursor: Time | None = None
-    """Newest slot that was turned into a run."""
+    """The slot that was handled last, in the order of the backfill."""
+    active: Annotated[list[Time], Field(max_length=1000)] | None = None
+    """Slots whose runs have not ended."""
 
 
 class Backfill(Resource):
@@ -91,7 +97,16 @@ class Backfill(Resource):
             Column("Created", ".status.created", "integer"),
             Column("Done", ".status.done", "integer"),
             Column("Failed", ".status.failed", "integer"),
+            Column("Complete", ".status.conditions[?(@.type=='Complete')].status"),
+            Column("Reason", ".status.conditions[?(@.type=='Complete')].reason", priority=1),
             AGE,
+        ),
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
+            "metadata.name: the name of a backfill is a DNS label of at most 63 characters, for its runs bear it",
         ),
     )
 

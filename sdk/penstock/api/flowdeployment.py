@@ -29,7 +29,7 @@ from .schema import (
     StringMap,
     Tags,
     Time,
-    exactly_one,
+    count_of,
     own_keys_reserved,
 )
 
@@ -78,7 +78,14 @@ class RRuleSchedule(Model):
 class Schedule(Model):
     """One schedule of a deployment; exactly one form."""
 
-    rules = (exactly_one(("cron", "interval", "rrule"), "schedule"),)
+    rules = (
+        # Who suspends a schedule owns that; when a deploy takes the schedule away, that is what stays of it.
+        Rule(
+            f"{count_of('cron', 'interval', 'rrule')} == 1 || {count_of('cron', 'interval', 'rrule')} == 0 "
+            "&& has(self.suspend)",
+            "schedule: set exactly one of cron, interval, rrule",
+        ),
+    )
 
     slug: Slug
     """Stable name of the schedule within its deployment."""
@@ -210,7 +217,13 @@ class LastScheduled(Model):
     slug: Slug
     """The schedule."""
     time: Time
-    """The slot."""
+    """The slot; at first, and after an edit or a suspension, the instant from which on it makes runs."""
+    runs: Count | None = None
+    """Runs that the schedule has made."""
+    of: Annotated[str, Field(max_length=16)] | None = None
+    """Digest of when it is due; another one begins anew from the instant at which that was seen."""
+    suspended: bool | None = None
+    """It was suspended, or gone, when it was last looked at; it goes on from the instant at which that ends."""
 
 
 class FlowDeploymentStatus(Model):
@@ -219,7 +232,7 @@ class FlowDeploymentStatus(Model):
     observed_generation: Count | None = None
     """Generation this status is of."""
     conditions: Conditions | None = None
-    """Ready: its flow and pool exist and its parameters fit."""
+    """Ready: flow and pool exist, parameters fit, schedules can be read. Scheduling: False: a due run was not made."""
     next_runs: Annotated[list[NextRun], Field(max_length=64)] | None = None
     """Coming slots."""
     last_scheduled: (
@@ -246,7 +259,7 @@ class FlowDeployment(Resource):
             *READY_COLUMNS,
             Column("Suspend", ".spec.suspend", "boolean"),
             Column("Active", ".status.active", "integer"),
-            Column("Next", ".status.nextRuns[0].time", "string", priority=1),
+            Column("Next", ".status.nextRuns[0].time", "string", description="When the next run is due"),
             AGE,
         ),
         selectable=(".spec.flowRef.name", ".spec.workPool"),

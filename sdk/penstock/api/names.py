@@ -43,6 +43,12 @@ def scheduled_run(deployment: str, deployment_uid: str, slug: str, due: datetime
     return f"{deployment[:41].rstrip('-')}-{digest(deployment_uid, slug, stamp)}"
 
 
+def backfill_run(deployment: str, backfill_uid: str, slug: str, due: datetime) -> str:
+    """Name of the run that a backfill makes of a slot anew, whatever its schedule has made of it."""
+    stamp = due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{deployment[:41].rstrip('-')}-{digest('backfill', backfill_uid, slug, stamp)}"
+
+
 def manual_run(deployment: str, token: str) -> str:
     """Name of a run that a person started; `token` is the caller's randomness or idempotency key.
 

@@ -28,6 +28,7 @@ INVALID_CODE = "InvalidCode"  # the code source of the flow cannot be delivered
 INVALID_OVERRIDES = "InvalidOverrides"
 INVALID_BLOCKS = "InvalidBlocks"  # the flow's blocks are too large together
 INVALID_SPEC = "InvalidSpec"
+INVALID_SCHEDULE = "InvalidSchedule"  # of a deployment: one of its schedules cannot be read, or never fires
 LOGS_ARCHIVE_FORBIDDEN = "LogsArchiveForbidden"  # of a pool: logs.archive is not at an allowed place
 NOT_RETRYABLE = "NotRetryable"  # spec.retryOf names a run that goes on, is not there, or is of another flow
 
@@ -94,11 +95,26 @@ NOT_SUSPENDABLE = "NotSuspendable"  # no result store that another pod could rea
 LIMIT_ZERO = "LimitIsZero"  # no run starts
 NO_RUN_MATCHES = "NoRunMatches"  # of a queue: nothing that is there is what its selector asks for
 
+# Schedules (condition Scheduling of a deployment).
+RUN_NAME_TAKEN = "RunNameTaken"  # a run of the slot's name was made by somebody else: the slot is left out
+RUN_FORBIDDEN = "RunForbidden"  # a quota or a policy refuses the run; tried again while it is not too late
+RUN_INVALID = "RunInvalid"  # the API server does not take the run: the slot is left out
+
+# Backfills.
+SCHEDULE_NOT_FOUND = "ScheduleNotFound"  # the deployment has no schedule of that slug
+RANGE_TOO_LARGE = "RangeTooLarge"  # more slots than a backfill may have: make several
+PROGRESSING = "Progressing"
+BACKFILL_SUSPENDED = "BackfillSuspended"
+SUCCEEDED = "Succeeded"  # all of its runs have completed
+SOME_FAILED = "SomeFailed"  # it is complete, and not all of its runs are
+
 # Any object.
 RECONCILE_FAILED = "ReconcileFailed"  # something in it, or a defect of the operator, breaks every look at it
 
 # Condition types.
 READY = "Ready"
+COMPLETE = "Complete"  # True: a backfill makes no more runs, and all it made have ended
+SCHEDULING = "Scheduling"  # False: a due run could not be made
 RECONCILED = "Reconciled"  # False: the operator cannot look at the run without an error
 RESOLVED = "Resolved"  # False: something the run names is missing
 ADMITTED = "Admitted"  # False: the Job is suspended or the Pod gated; True: it was, and may start

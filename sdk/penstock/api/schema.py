@@ -59,10 +59,14 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
 
 
+def count_of(*names: str) -> str:
+    """CEL for how many of the optional fields are set."""
+    return " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
+
+
 def exactly_one(names: tuple[str, ...], what: str) -> Rule:
     """A rule that one, and only one, of the optional fields is set."""
-    count = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
-    return Rule(f"{count} == 1", f"{what}: set exactly one of {', '.join(names)}")
+    return Rule(f"{count_of(*names)} == 1", f"{what}: set exactly one of {', '.join(names)}")
 
 
 def immutable(*names: str) -> tuple[Rule, ...]:

@@ -274,7 +274,7 @@ def test_nothing_is_decided_before_everything_is_known() -> None:
         await play.until(lambda: len(controller.queue), "the run's key")
         for _ in range(20):
             await asyncio.sleep(0)
-        assert (len(controller.queue), controller.queue.working) == (1, 0)
+        assert (len(controller.queue), controller.queue.working) == (2, 0)  # with the schedules of its deployment
         gate.set()
         await play.until(lambda: not len(controller.queue) and not controller.queue.working)
         assert play.stage.state() == ("Running", "Started")
@@ -423,18 +423,30 @@ def test_an_operator_of_some_namespaces_reads_no_nodes() -> None:
 
 def test_a_run_waits_for_an_object_and_goes_on_when_it_is_heard_of() -> None:
     async def scenario(play: Play) -> None:
+        flow = (play.stage.get("Flow", "etl") or {})["spec"]
+        play.stage.remove("Flow", "etl")
+        play.stage.submit()
+        await play.state("Scheduled", reasons.FLOW_NOT_FOUND)
+        await play.quiet()
+        play.stage.apply("Flow", "etl", flow)
+        await play.quiet()
+        assert play.stage.state() == ("Scheduled", reasons.FLOW_NOT_FOUND)
+        play.controller.touch("Flow", Key("other", "etl"))
+        play.controller.touch("WorkPool", Key(NAMESPACE, "etl"))
+        await play.quiet()
+        assert play.stage.state() == ("Scheduled", reasons.FLOW_NOT_FOUND)
+        play.controller.touch("Flow", Key(NAMESPACE, "etl"))
+        await play.state("Pending")
+
+    played(scenario)
+
+
+def test_a_run_goes_on_when_its_deployment_is_there() -> None:
+    async def scenario(play: Play) -> None:
         play.stage.remove("FlowDeployment", "etl")
         play.stage.submit()
         await play.state("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
-        await play.quiet()
         play.stage.apply("FlowDeployment", "etl", {"flowRef": {"name": "etl"}, "parameters": {"n": 1}})
-        await play.quiet()
-        assert play.stage.state() == ("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
-        play.controller.touch("FlowDeployment", Key("other", "etl"))
-        play.controller.touch("Flow", Key(NAMESPACE, "etl"))
-        await play.quiet()
-        assert play.stage.state() == ("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
-        play.controller.touch("FlowDeployment", Key(NAMESPACE, "etl"))
         await play.state("Pending")
 
     played(scenario)
@@ -442,16 +454,17 @@ def test_a_run_waits_for_an_object_and_goes_on_when_it_is_heard_of() -> None:
 
 def test_a_run_goes_on_in_the_end_though_nobody_told() -> None:
     async def scenario(play: Play) -> None:
-        play.stage.remove("FlowDeployment", "etl")
+        flow = (play.stage.get("Flow", "etl") or {})["spec"]
+        play.stage.remove("Flow", "etl")
         play.stage.submit()
-        await play.state("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        await play.state("Scheduled", reasons.FLOW_NOT_FOUND)
         await play.quiet()
         await play.time_passes(DEFAULT_LATE_AFTER)
         await play.until(lambda: play.stage.run()["state"]["name"] == "Late")
         await play.quiet()
-        play.stage.apply("FlowDeployment", "etl", {"flowRef": {"name": "etl"}, "parameters": {"n": 1}})
+        play.stage.apply("Flow", "etl", flow)
         await play.time_passes(SAFETY.total_seconds() - 1)
-        assert play.stage.state() == ("Scheduled", reasons.DEPLOYMENT_NOT_FOUND)
+        assert play.stage.state() == ("Scheduled", reasons.FLOW_NOT_FOUND)
         await play.time_passes(1)
         await play.state("Pending")
 
@@ -730,10 +743,10 @@ def test_a_deletion_that_kopf_did_not_tell_of_is_found(monkeypatch: pytest.Monke
         async def reconcile(key: Key) -> None:
             came.append(key)
 
-        play.controller.register("FlowDeployment", reconcile)
+        play.controller.register("Flow", reconcile)
         await asyncio.sleep(0.05)
         assert came == []  # it was there at the start, before anybody asked for this kind
-        play.stage.remove("FlowDeployment", "etl")
+        play.stage.remove("Flow", "etl")
         await play.until(lambda: came == [Key(NAMESPACE, "etl")])
         await asyncio.sleep(0.05)
         assert len(came) == 1

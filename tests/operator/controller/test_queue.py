@@ -340,3 +340,17 @@ def test_a_closed_queue_is_open_again_once_it_is_cleared() -> None:
     queue.clear()
     queue.add("b")
     assert taken(queue) == "b"
+
+
+def test_patient_keys_come_when_there_is_no_other() -> None:
+    async def scenario() -> None:
+        queue: KeyQueue[str] = KeyQueue(lambda key: key.startswith("patient"))
+        for key in ("patient-1", "a", "patient-2", "b"):
+            queue.add(key)
+        assert len(queue) == 4
+        assert [await queue.take() for _ in range(4)] == ["a", "b", "patient-1", "patient-2"]
+        queue.add("patient-3")
+        queue.clear()
+        assert len(queue) == 0
+
+    asyncio.run(scenario())

@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 import builders
+from penstock.api import labels
 from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.controller.settled import SettledRuns
 from run_stage import Clock
@@ -47,6 +48,24 @@ def test_a_run_is_known_until_it_is_deleted_and_each_is_told_of() -> None:
     memory.runs.drop(("team", "a"), "9")
     assert [run.name for run in memory.runs.of("team")] == ["b"]
     assert memory.told == ["team"] * 4
+
+
+def test_a_run_whose_slot_was_not_written_down_is_held() -> None:
+    """Deleted, it would be made again."""
+    memory = Memory()
+    run = body("a", scheduledTime="2026-01-01T07:00:00Z")
+    run["spec"]["deploymentRef"] = {"name": "etl"}
+    run["metadata"]["labels"] = {labels.SCHEDULE: "hourly"}
+    memory.runs.put(run)
+    assert memory.runs.held("team") == frozenset()  # there is no such deployment
+    for number, (time, held) in enumerate((("06:00:00Z", {"uid-a"}), ("07:00:00Z", set()))):
+        deployment = {
+            "metadata": {"name": "etl", "namespace": "team", "uid": "u", "resourceVersion": str(number + 1)},
+            "spec": {"flowRef": {"name": "etl"}},
+            "status": {"lastScheduled": [{"slug": "hourly", "time": f"2026-01-01T{time}"}]},
+        }
+        memory.cache.put("FlowDeployment", deployment)
+        assert memory.runs.held("team") == held
 
 
 def test_a_run_whose_parent_is_under_way_is_held() -> None:

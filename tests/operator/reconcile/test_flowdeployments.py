@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.api import names
-from penstock_operator.reconcile.flowdeployments import FlowDeployments
+from penstock_operator.reconcile.flowdeployments import AGAIN, FlowDeployments
 from penstock_operator.reconcile.revisions import Revisions
 from penstock_operator.reconcile.sources import Key, Requeue
 from run_stage import NAMESPACE, Stage
@@ -42,7 +42,7 @@ def revision(stage: Stage) -> str:
 
 def test_a_deployment_whose_references_are_there_is_ready() -> None:
     stage = Stage()
-    assert reconcile(stage) == Requeue(waits_for=("Flow", "etl"))
+    assert reconcile(stage) is None
     assert condition(stage) == ("True", "Ready", "")
     assert status(stage)["revision"] == revision(stage)
     known = len(stage.cluster.writes)
@@ -66,30 +66,31 @@ def test_a_limit_of_0_is_told() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "reason"), [("Flow", "etl", "FlowNotFound"), ("WorkPool", "default", "WorkPoolNotFound")]
 )
-def test_what_is_missing_is_named_and_waited_for(kind: str, name: str, reason: str) -> None:
+def test_what_is_missing_is_named(kind: str, name: str, reason: str) -> None:
     stage = Stage()
     body = stage.get(kind, name)
     assert body is not None
     stage.remove(kind, name)
-    assert reconcile(stage) == Requeue(waits_for=(kind, name))
+    assert reconcile(stage) is None
     assert condition(stage) == (
         "False",
         reason,
         f"{kind} {name} is not in this namespace: apply it, or correct the deployment",
     )
     stage.apply(kind, name, body["spec"])
-    assert reconcile(stage) == Requeue(waits_for=("Flow", "etl"))
+    assert reconcile(stage) is None
     assert condition(stage)[0] == "True"
 
 
 def test_the_pool_that_is_named_is_the_one_that_is_looked_for() -> None:
     stage = Stage(deployment={"workPool": "big"})
-    assert reconcile(stage) == Requeue(waits_for=("WorkPool", "big"))
+    reconcile(stage)
+    assert condition(stage)[2].startswith("WorkPool big is not in this namespace")
 
 
 def test_parameters_that_do_not_fit_are_told_by_path() -> None:
     stage = Stage(deployment={"parameters": {"n": "many", "k": 1}})
-    assert reconcile(stage) == Requeue(waits_for=("Flow", "etl"))
+    assert reconcile(stage) is None
     ok, reason, message = condition(stage)
     assert (ok, reason) == ("False", "InvalidParameters")
     assert "n: 'many' is not of type 'integer'" in message
@@ -104,6 +105,40 @@ def test_overrides_that_the_pool_does_not_allow_are_told() -> None:
     assert message.startswith("pod.nodeSelector: WorkPool default does not allow it")
     stage.edit("WorkPool", "default", overrides={"allow": ["nodeSelector"]})
     reconcile(stage)
+    assert condition(stage)[0] == "True"
+
+
+def test_schedules_that_cannot_be_read_or_never_fire_are_told_with_field_and_remedy() -> None:
+    stage = Stage(
+        deployment={
+            "schedules": [
+                {"slug": "leap", "cron": {"expression": "0 0 30 2 *"}},
+                {"slug": "moon", "cron": {"expression": "@daily"}, "timezone": "Moon/Tycho"},
+                {"slug": "fine", "cron": {"expression": "@daily"}},
+            ]
+        }
+    )
+    reconcile(stage)
+    ok, reason, message = condition(stage)
+    assert (ok, reason) == ("False", "InvalidSchedule")
+    assert message == (
+        "schedules[leap].cron.expression: it never fires; no time matches all of its fields; schedules[moon].timezone: "
+        "'Moon/Tycho' is no time zone of the IANA database; write it like Europe/Berlin or UTC"
+    )
+
+
+def test_a_status_that_was_written_meanwhile_is_looked_at_again_soon() -> None:
+    stage = Stage()
+
+    def meanwhile(_: object) -> None:
+        stage.cluster.before = lambda _: None
+        stage.edit("FlowDeployment", "etl", suspend=True)
+
+    stage.cluster.before = meanwhile
+    again = reconcile(stage)
+    assert again is not None
+    assert again.at == stage.clock() + AGAIN
+    assert reconcile(stage) is None
     assert condition(stage)[0] == "True"
 
 

@@ -1,0 +1,266 @@
+"""Runs of schedules: made once, whatever fails in between; told of where they cannot be made."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from memory_cluster import Write
+from penstock.api import labels, names, reasons
+from penstock_operator.cluster import AlreadyExists, ApiError, Forbidden, Invalid, Unavailable
+from penstock_operator.controller.cache import ObjectCache
+from penstock_operator.core.views import parse_time
+from penstock_operator.reconcile.schedules import AGAIN, Schedules
+from penstock_operator.reconcile.sources import Key, Requeue
+from run_stage import NAMESPACE, Stage
+
+Json = dict[str, Any]
+HOURLY: Json = {"slug": "hourly", "cron": {"expression": "0 * * * *"}}
+KEY = Key(NAMESPACE, "etl")
+
+
+class Play:
+    """A deployment with schedules, created at six, and an operator that can be killed."""
+
+    def __init__(self, *schedules: Json, **spec: Any) -> None:
+        self.stage = Stage(deployment={"schedules": list(schedules or (HOURLY,)), **spec})
+        self.made: list[str] = []
+        self.restart()
+
+    def restart(self) -> None:
+        self.cache = ObjectCache()
+        told = self.made.append
+        self.schedules = Schedules(
+            self.stage.cluster, self.cache, self.stage.clock, lambda run: told(run["metadata"]["name"])
+        )
+
+    def hear(self) -> None:
+        body = self.stage.get("FlowDeployment", "etl")
+        if body is not None:
+            self.cache.put("FlowDeployment", body)
+
+    def look(self, seconds: float = 0, *, hears: bool = True) -> Requeue | None:
+        self.stage.clock.advance(seconds)
+        if hears:
+            self.hear()
+        return asyncio.run(self.schedules.reconcile(KEY))
+
+    def slots(self) -> list[str]:
+        """When the runs that are there were due."""
+        return sorted(body["spec"]["scheduledTime"][11:19] for body in self.stage.cluster.kinds("FlowRun"))
+
+    def cursor(self) -> Json:
+        body = self.stage.get("FlowDeployment", "etl") or {}
+        (found,) = body["status"]["lastScheduled"]
+        entry: Json = found
+        return entry
+
+    def condition(self) -> tuple[str, str] | None:
+        conditions = (self.stage.get("FlowDeployment", "etl") or {})["status"].get("conditions") or []
+        return next(((c["status"], c["reason"]) for c in conditions if c["type"] == reasons.SCHEDULING), None)
+
+
+def test_a_run_is_made_when_it_is_due_and_once() -> None:
+    play = Play()
+    assert play.look() == Requeue(play.stage.clock() + timedelta(hours=1))
+    assert play.slots() == []
+    assert play.look(3600.01) == Requeue(parse_time("2026-01-01T08:00:00Z"))
+    assert play.slots() == ["07:00:00"]
+    assert (play.cursor()["time"][11:19], play.cursor()["runs"]) == ("07:00:00", 1)
+    writes = len(play.stage.cluster.writes)
+    play.look(1)
+    play.restart()
+    play.look(1)
+    assert len(play.stage.cluster.writes) == writes
+    assert play.made == [play.stage.names("FlowRun")[0]]
+
+
+def test_the_name_follows_from_its_cause() -> None:
+    play = Play({**HOURLY, "parameters": {"n": 5}})
+    play.look()
+    play.look(3600)
+    (run,) = play.stage.cluster.kinds("FlowRun")
+    uid = (play.stage.get("FlowDeployment", "etl") or {})["metadata"]["uid"]
+    due = datetime.fromisoformat("2026-01-01T07:00:00+00:00")
+    assert run["metadata"]["name"] == names.scheduled_run("etl", uid, "hourly", due)
+    assert run["spec"]["parameters"] == {"n": 5}
+
+
+class Unasked:
+    """A cluster that nobody may ask anything."""
+
+
+def test_nothing_is_read_or_written_while_nothing_is_due() -> None:
+    play = Play()
+    play.look()
+    play.hear()
+    play.schedules = Schedules(Unasked(), play.cache, play.stage.clock, lambda _: None)  # type: ignore[arg-type]
+    for _ in range(5):
+        play.look(60)
+
+
+def fail_at(play: Play, number: int, error: BaseException, *, done: bool) -> None:
+    """Let the operator's write of that number fail: before it is done, or after, so that only the answer is lost."""
+    count = 0
+
+    def hook(_: Write) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            raise error
+
+    play.stage.cluster.before, play.stage.cluster.after = (lambda _: None, hook) if done else (hook, lambda _: None)
+
+
+def at_peace(play: Play) -> None:
+    play.stage.cluster.before = play.stage.cluster.after = lambda _: None
+
+
+class Killed(BaseException):
+    """The operator's process ends."""
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("error", [Killed(), Unavailable(0, "", "no answer")], ids=["killed", "unavailable"])
+def test_every_slot_makes_one_run_wherever_the_operator_fails(number: int, done: bool, error: BaseException) -> None:
+    """Three slots were missed, and each write fails once: nothing is lost, made twice, or counted twice."""
+    play = Play(catchUp="All", startingDeadlineSeconds=86_400)
+    play.look()
+    fail_at(play, number, error, done=done)
+    with pytest.raises(type(error)):
+        play.look(3 * 3600)
+    at_peace(play)
+    if isinstance(error, Killed):
+        play.restart()
+    play.look(1)
+    assert play.slots() == ["07:00:00", "08:00:00", "09:00:00"]
+    assert play.cursor()["runs"] == 3
+    assert play.condition() == ("True", "Scheduling")
+
+
+def test_an_old_leader_that_lags_behind_makes_nothing_again() -> None:
+    play = Play()
+    play.look()
+    stale = play.stage.get("FlowDeployment", "etl")
+    assert stale is not None
+    play.look(3600)
+    (run,) = play.stage.names("FlowRun")
+    play.stage.remove("FlowRun", run)  # by retention
+    play.restart()
+    play.cache.put("FlowDeployment", stale)
+    play.look(1, hears=False)
+    assert play.slots() == []
+
+
+def test_a_clock_that_goes_back_makes_nothing_twice() -> None:
+    play = Play()
+    play.look()
+    play.look(3600)
+    play.look(-1800)
+    play.look(1800)
+    assert play.slots() == ["07:00:00"]
+    play.look(3600)
+    assert play.slots() == ["07:00:00", "08:00:00"]
+
+
+def test_a_name_that_somebody_else_has_taken_is_told_and_its_slot_left_out() -> None:
+    play = Play()
+    play.look()
+    uid = (play.stage.get("FlowDeployment", "etl") or {})["metadata"]["uid"]
+    due = datetime.fromisoformat("2026-01-01T07:00:00+00:00")
+    name = names.scheduled_run("etl", uid, "hourly", due)
+    play.stage.submit(name)
+    play.look(3600)
+    assert play.condition() == ("False", reasons.RUN_NAME_TAKEN)
+    assert (play.cursor()["time"][11:19], play.cursor()["runs"]) == ("07:00:00", 0)
+    play.look(3600)
+    assert play.condition() == ("True", "Scheduling")
+    assert play.cursor()["runs"] == 1
+
+
+REFUSALS: dict[str, tuple[ApiError, str, bool]] = {
+    "a quota may have room later": (Forbidden(403, "", "exceeded quota"), reasons.RUN_FORBIDDEN, True),
+    "what is not valid will not be": (Invalid(422, "", "parameters: too many"), reasons.RUN_INVALID, False),
+}
+
+
+@pytest.mark.parametrize(("error", "reason", "again"), REFUSALS.values(), ids=REFUSALS)
+def test_a_run_that_is_refused_is_told_of(error: ApiError, reason: str, again: bool) -> None:
+    play = Play()
+    play.look()
+    fail_at(play, 1, error, done=False)
+    found = play.look(3600)
+    assert play.condition() == ("False", reason)
+    at_peace(play)
+    assert found is not None
+    assert (found.at == play.stage.clock() + AGAIN) == again
+    play.look(AGAIN.total_seconds())
+    assert play.slots() == (["07:00:00"] if again else [])
+    assert play.condition() == (("True", "Scheduling") if again else ("False", reason))
+    assert play.cursor()["runs"] == int(again)
+
+
+def test_one_that_is_refused_for_too_long_is_left_out() -> None:
+    play = Play()
+    play.look()
+    play.stage.cluster.before = _refuse
+    play.look(3600)
+    for _ in range(7):
+        play.look(AGAIN.total_seconds())
+    at_peace(play)
+    play.look(1)
+    assert play.slots() == []
+    assert play.cursor()["time"][11:19] == "07:00:00"
+
+
+def _refuse(write: Write) -> None:
+    if write.kind == "FlowRun":
+        raise Forbidden(403, "", "exceeded quota")
+
+
+def test_other_schedules_go_on_while_one_is_refused() -> None:
+    play = Play(HOURLY, {"slug": "too", "cron": {"expression": "0 * * * *"}})
+    play.look()
+    fail_at(play, 1, Forbidden(403, "", "exceeded quota"), done=False)
+    play.look(3600)
+    (run,) = play.stage.cluster.kinds("FlowRun")
+    assert run["metadata"]["labels"][labels.SCHEDULE] == "too"
+
+
+def test_an_edit_that_comes_in_between_is_decided_on_again() -> None:
+    play = Play()
+    play.look()
+
+    def meanwhile(write: Write) -> None:
+        if write.kind == "FlowDeployment":
+            at_peace(play)
+            play.stage.edit("FlowDeployment", "etl", suspend=True)
+
+    play.stage.cluster.before = meanwhile
+    assert play.look(3600) is None
+    assert play.slots() == ["07:00:00"]
+    assert play.cursor()["suspended"] is True
+    play.stage.edit("FlowDeployment", "etl", suspend=False)
+    play.look(1)
+    assert play.slots() == ["07:00:00"]
+
+
+def test_a_deployment_that_is_gone_makes_nothing() -> None:
+    play = Play()
+    play.look()
+    play.stage.remove("FlowDeployment", "etl")
+    assert play.look(3600) is None
+    assert play.slots() == []
+
+
+def test_a_taken_name_that_is_gone_again_counts_as_made() -> None:
+    """Somebody deleted the run between the refusal and the look at it: it was there, so it was made."""
+    play = Play()
+    play.look()
+    fail_at(play, 1, AlreadyExists(409, "AlreadyExists", "there"), done=False)
+    play.look(3600)
+    assert play.cursor()["runs"] == 1

@@ -1,0 +1,92 @@
+"""The slots of schedules, and what is wrong with schedules."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.errors import InvalidSchedule
+from penstock.schedules.slots import Slots, problems
+
+CREATED = datetime(2026, 1, 1, 6, 7, 8, tzinfo=UTC)
+forms = st.one_of(
+    st.sampled_from(["*/7 * * * *", "0 6 * * 1-5", "30 2 * * *", "0 0 1 * *", "*/5 * * * * */20"]).map(
+        lambda expression: {"cron": {"expression": expression}}
+    ),
+    st.integers(1, 200_000).map(lambda seconds: {"interval": {"seconds": seconds}}),
+    st.sampled_from(["FREQ=HOURLY;INTERVAL=5", "FREQ=WEEKLY;BYDAY=MO,SU", "FREQ=MONTHLY;BYDAY=-1FR"]).map(
+        lambda rule: {"rrule": {"rule": rule}}
+    ),
+)
+zones = st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"])
+times = st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1)).map(lambda time: time.replace(tzinfo=UTC))
+
+
+@settings(max_examples=60, deadline=None)
+@given(forms, zones, times)
+def test_slots_ascend_and_do_not_depend_on_where_one_begins(form: dict[str, Any], zone: str, after: datetime) -> None:
+    slots = Slots({**form, "timezone": zone}, CREATED)
+    found = slots.next(after, 12)
+    assert all(a < b for a, b in pairwise([after, *found]))
+    assert slots.next(found[4], 7) == found[5:]
+    assert slots.next(found[4] - timedelta(microseconds=1), 8) == found[4:]
+    assert list(slots.between(after, found[-1])) == found
+
+
+@settings(max_examples=60, deadline=None)
+@given(forms, zones, times, st.integers(1, 12), st.integers(1, 12))
+def test_the_newest_are_the_last_of_all(
+    form: dict[str, Any], zone: str, after: datetime, count: int, most: int
+) -> None:
+    slots = Slots({**form, "timezone": zone}, CREATED)
+    found = slots.next(after, count)
+    assert slots.newest(after, found[-1], most) == (found[-most:], count > most)
+
+
+def test_the_newest_of_many_years_are_found_without_counting_all() -> None:
+    slots = Slots({"interval": {"seconds": 1}}, CREATED)
+    end = datetime(2026, 1, 1, tzinfo=UTC)
+    assert slots.newest(datetime(1990, 1, 1, tzinfo=UTC), end, 2) == ([end - timedelta(seconds=1), end], True)
+
+
+def test_no_slot_is_later_than_the_end() -> None:
+    schedule = {"cron": {"expression": "0 6 * * *"}, "end": "2026-01-02T06:00:00z"}
+    assert Slots(schedule, CREATED).next(CREATED - timedelta(days=1), 9) == [
+        datetime(2026, 1, 1, 6, tzinfo=UTC),
+        datetime(2026, 1, 2, 6, tzinfo=UTC),
+    ]
+
+
+def test_an_interval_without_anchor_counts_from_the_creation() -> None:
+    assert Slots({"interval": {"seconds": 60}}, CREATED).next(CREATED, 1) == [CREATED + timedelta(seconds=60)]
+
+
+def test_exactly_one_form_is_wanted() -> None:
+    for schedule in ({}, {"cron": {"expression": "@daily"}, "interval": {"seconds": 1}}):
+        with pytest.raises(InvalidSchedule, match="exactly one of cron, interval, rrule"):
+            Slots(schedule, CREATED)
+
+
+def test_problems_are_told_by_slug_and_field() -> None:
+    found = problems(
+        [
+            {"slug": "a", "cron": {"expression": "0 0 30 2 *"}},
+            {"slug": "b", "cron": {"expression": "@daily"}, "timezone": "Mars"},
+            {"slug": "b", "interval": {"seconds": 1}},
+            {"slug": "c", "rrule": {"rule": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"}},
+            {"slug": "d", "interval": {"seconds": 1, "anchor": "noon"}},
+            {"slug": "e", "cron": {"expression": "0 0 1 1 *"}, "end": "1999-01-01T00:00:00Z"},
+        ]
+    )
+    assert [text.partition(":")[0] for text in found] == [
+        "schedules[a].cron.expression",
+        "schedules[b].timezone",
+        "schedules[b].slug",
+        "schedules[c].rrule.rule",
+        "schedules[d].'noon' is no time",
+    ]
