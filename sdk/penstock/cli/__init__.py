@@ -15,6 +15,7 @@ from .suggestions import instead
 # command -> its help in one line; each is the module of that name in this package
 COMMANDS = {
     "artifact": "List and show what runs have shown.",
+    "backfills": "Make runs of the past of a schedule.",
     "block": "List, show, save and delete blocks.",
     "build": "Print the manifests of flows, for kubectl apply.",
     "cancel": "Ask runs to end.",
@@ -32,6 +33,7 @@ COMMANDS = {
     "resume": "Answer a run that waits for a person.",
     "run": "Start a run, here or in the cluster.",
     "runs": "List runs, and whatever is done with one.",
+    "schedules": "List schedules; preview, suspend, resume them.",
     "serve": "Deploy flows and run them here, until Ctrl-C.",
     "show": "Show everything about a run.",
     "suspend": "Ask runs to stop, and to go on later.",
@@ -44,12 +46,14 @@ COMMANDS = {
 # What kubectl and Prefect call these commands
 ALIASES = {
     "artifacts": "artifact",
+    "backfill": "backfills",
     "blocks": "block",
     "deployment": "deployments",
     "flow": "flows",
     "flow-run": "runs",
     "pool": "pools",
     "queue": "queues",
+    "schedule": "schedules",
     "variables": "variable",
     "work-pool": "pools",
     "limit": "limits",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..api import labels
 from ..api.artifact import Artifact
+from ..api.backfill import Backfill
 from ..api.block import Block
 from ..api.concurrencylimit import ConcurrencyLimit
 from ..api.flow import Flow
@@ -22,6 +23,7 @@ from ..api.workqueue import WorkQueue
 
 RUN, DEPLOYMENT, FLOW = FlowRun.about, FlowDeployment.about, Flow.about
 POOL, QUEUE, LIMIT = WorkPool.about, WorkQueue.about, ConcurrencyLimit.about
+BACKFILL = Backfill.about
 ARTIFACT, BLOCK, VARIABLE = Artifact.about, Block.about, Variable.about
 
 
@@ -45,6 +47,7 @@ SPOKEN: dict[str, Spoken] = {
     POOL.kind: Spoken("pool", "make one with `penstock pools create NAME`"),
     QUEUE.kind: Spoken("queue", "make one with `penstock queues create NAME --pool POOL`"),
     LIMIT.kind: Spoken("limit", "make one with `penstock limits create NAME 3`"),
+    BACKFILL.kind: Spoken("backfill", "make one with `penstock backfills create DEPLOYMENT`"),
     ARTIFACT.kind: Spoken("artifact", "runs make them, with penstock.artifacts"),
     BLOCK.kind: Spoken("block", "save one with `penstock block save FILE.py:CLASS NAME`"),
     VARIABLE.kind: Spoken("variable", "set one with `penstock variable set NAME VALUE`"),

@@ -1,0 +1,202 @@
+"""`penstock schedules`: when deployments run by themselves, and what a schedule means before it is deployed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from ..api import labels
+from ..client import Client
+from ..errors import InvalidSchedule
+from ..schedules import slots as reading
+from ..schedules.zones import zone
+from ..yaml_text import dump
+from .kinds import DEPLOYMENT, address
+from .lookup import find, name_argument
+from .objects import LIST_FORMS, SUSPENDING, each, group
+from .options import cluster_options, open_client, output_option, with_client
+from .rendering import Body, table
+from .times import parse_time
+
+MOST = 1000
+command = group("schedules", "List schedules, preview, suspend and resume them.")
+
+
+@command.command("ls")
+@click.argument("deployment", required=False, metavar="[DEPLOYMENT]")
+@output_option(*LIST_FORMS)
+@with_client
+def ls(client: Client, deployment: str | None, output: str | None) -> None:
+    """List the schedules of all deployments, or of one."""
+    bodies = [find(client, DEPLOYMENT, deployment)] if deployment else client.list(DEPLOYMENT.plural)
+    found = [
+        (body, schedule)
+        for body in sorted(bodies, key=lambda body: str(body["metadata"]["name"]))
+        for schedule in body["spec"].get("schedules") or ()
+        if _form(schedule)
+    ]
+    if output == "name":
+        for body, schedule in found:
+            click.echo(f"{body['metadata']['name']}/{schedule['slug']}")
+    elif output in ("json", "yaml"):
+        items = [{"deployment": body["metadata"]["name"], **_known(body, schedule)} for body, schedule in found]
+        whole = {"apiVersion": "v1", "kind": "List", "items": items}
+        click.echo(json.dumps(whole, indent=2) if output == "json" else dump([whole]).rstrip())
+    elif not found:
+        click.echo(f"No schedules in namespace {client.namespace}; write some into `spec.schedules`", err=True)
+    else:
+        click.echo(table([_row(body, schedule, wide=output == "wide") for body, schedule in found]))
+
+
+def _known(body: Body, schedule: Body) -> Body:
+    status = body.get("status") or {}
+    last: Body = next((e for e in status.get("lastScheduled") or () if e["slug"] == schedule["slug"]), {})
+    coming = [entry["time"] for entry in status.get("nextRuns") or () if entry["slug"] == schedule["slug"]]
+    return {**schedule, "next": coming, "last": last.get("time"), "runs": last.get("runs") or 0}
+
+
+def _row(body: Body, schedule: Body, *, wide: bool) -> dict[str, str]:
+    known = _known(body, schedule)
+    suspended = schedule.get("suspend") or body["spec"].get("suspend")
+    return {
+        "DEPLOYMENT": body["metadata"]["name"],
+        "SLUG": schedule["slug"],
+        "WHEN": _form(schedule),
+        "TIMEZONE": schedule.get("timezone") or "UTC",
+        "NEXT": "suspended" if suspended else (known["next"] or ["-"])[0],
+        "RUNS": str(known["runs"]),
+        **({"LAST": known["last"] or "-", "END": schedule.get("end") or "-"} if wide else {}),
+    }
+
+
+def _form(schedule: Body) -> str:
+    for form, field in (("cron", "expression"), ("interval", "seconds"), ("rrule", "rule")):
+        if schedule.get(form):
+            return f"{form} {schedule[form][field]}".replace("\n", " ")
+    return ""
+
+
+@command.command("preview")
+@click.argument("deployment", required=False, metavar="[DEPLOYMENT]")
+@click.option("--slug", help="Only this schedule of the deployment.")
+@click.option("--cron", help="A cron expression, instead of a deployment; asks no cluster.")
+@click.option("--interval", type=click.IntRange(min=1), metavar="SECONDS", help="An interval, likewise.")
+@click.option("--rrule", help="A recurrence rule, likewise.")
+@click.option("--timezone", help="In which the expression is read; UTC when unset.")
+@click.option("--anchor", help="An instant that is a slot of the interval; now when unset.")
+@click.option("--and", "both", is_flag=True, help="Join day of month and day of week of the cron by and.")
+@click.option("--after", help="Show slots later than this; now when unset.")
+@click.option("--count", type=click.IntRange(1, MOST), default=5, help="How many slots; 5 when unset.")
+@output_option("json", "yaml")
+@cluster_options
+def preview(deployment: str | None, output: str | None, count: int, **given: Any) -> None:
+    """Show when a schedule is due: of a deployment in the cluster, or of an expression, for which none is needed."""
+    now = datetime.now(UTC)
+    start = parse_time(given["after"], "--after") if given["after"] else now
+    forms = [form for form in ("cron", "interval", "rrule") if given[form] is not None]
+    if len(forms) + bool(deployment) != 1:
+        raise click.UsageError("give a DEPLOYMENT, or one of --cron, --interval and --rrule")
+    if deployment:
+        with open_client(given["namespace"], given["context"], given["kubeconfig"]) as client:
+            schedules, created = _of_deployment(client, deployment, given["slug"])
+    else:
+        schedules, created = [_of_expression(forms[0], given)], now
+    wrong = reading.problems(schedules)
+    if wrong:
+        mine = "" if deployment else f"schedules[{schedules[0]['slug']}]."
+        raise InvalidSchedule("; ".join(text.removeprefix(mine) for text in wrong))
+    rows = sorted(
+        (slot, schedule["slug"], _where(schedule))
+        for schedule in schedules
+        for slot in reading.Slots(schedule, created).next(start, count)
+    )[:count]
+    _show(rows, output, several=len(schedules) > 1)
+
+
+def _of_deployment(client: Client, deployment: str, slug: str | None) -> tuple[list[Body], datetime]:
+    body = find(client, DEPLOYMENT, deployment)
+    found = [s for s in body["spec"].get("schedules") or () if _form(s) and slug in (None, s["slug"])]
+    if not found:
+        what = f"schedule {slug}" if slug else "schedule"
+        raise click.ClickException(f"{address(DEPLOYMENT, body['metadata']['name'])} has no {what}")
+    return found, datetime.fromisoformat(body["metadata"]["creationTimestamp"])
+
+
+def _of_expression(form: str, given: dict[str, Any]) -> Body:
+    timezone, value = given["timezone"], given[form]
+    field = {"cron": "expression", "interval": "seconds", "rrule": "rule"}[form]
+    body: Body = {"slug": form, form: {field: value}}
+    if form == "cron" and given["both"]:
+        body["cron"]["dayOr"] = False
+    if form == "interval" and given["anchor"]:
+        body["interval"]["anchor"] = parse_time(given["anchor"], "--anchor").isoformat()
+    return {**body, "timezone": timezone} if timezone else body
+
+
+def _where(schedule: Body) -> ZoneInfo:
+    return zone(schedule.get("timezone") or "UTC")
+
+
+def _show(rows: Iterable[tuple[datetime, str, ZoneInfo]], output: str | None, *, several: bool) -> None:
+    found = [
+        {
+            **({"SCHEDULE": slug} if several or output else {}),
+            "LOCAL": slot.astimezone(where).isoformat(sep=" ", timespec="seconds"),
+            "UTC": slot.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        for slot, slug, where in rows
+    ]
+    if output:
+        items = [{"schedule": row["SCHEDULE"], "time": row["UTC"]} for row in found]
+        click.echo(json.dumps(items, indent=2) if output == "json" else dump(items).rstrip())
+    elif found:
+        click.echo(table(found))
+    else:
+        click.echo("It has ended: no slot follows.", err=True)
+
+
+def _switching(verb: str, suspend: bool) -> click.Command:
+    text = (
+        "Make no runs of schedules. They stay suspended whatever is deployed later."
+        if suspend
+        else "Make runs of schedules again, from now on; what they missed is not made up for."
+    )
+
+    @click.command(verb, help=text)
+    @name_argument(DEPLOYMENT)
+    @click.argument("slugs", nargs=-1, metavar="[SLUG]...")
+    @click.option("--all", "all_", is_flag=True, help="All schedules of the deployment.")
+    @with_client
+    def switch(client: Client, name: str, slugs: tuple[str, ...], all_: bool) -> None:
+        body = find(client, DEPLOYMENT, name)
+        there = [str(s["slug"]) for s in body["spec"].get("schedules") or () if _form(s)]
+        if bool(slugs) == all_:
+            raise click.UsageError(f"name a SLUG, or give --all; it has {', '.join(there) or 'no schedules'}")
+
+        def one(slug: str) -> str:
+            if slug not in there:
+                raise InvalidSchedule(f"there is no schedule {slug}; it has {', '.join(there) or 'none'}")
+            meta = body["metadata"]
+            client.apply(
+                {
+                    "apiVersion": labels.API_VERSION,
+                    "kind": DEPLOYMENT.kind,
+                    "metadata": {"name": meta["name"], "uid": meta["uid"]},
+                    "spec": {"schedules": [{"slug": slug, "suspend": suspend}]},
+                },
+                manager=f"{SUSPENDING}-{slug}",  # one of its own for each: to apply is to say all that one owns
+            )
+            return f"schedule {slug} of {address(DEPLOYMENT, meta['name'])} is {'suspended' if suspend else 'resumed'}"
+
+        each(there if all_ else slugs, one)
+
+    return switch
+
+
+command.add_command(_switching("suspend", True))
+command.add_command(_switching("resume", False))

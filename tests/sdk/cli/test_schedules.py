@@ -1,0 +1,49 @@
+"""`penstock schedules preview`, which needs no cluster for an expression; the rest is tested on a real API server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from command_line import CommandLine
+
+PREVIEW = ("schedules", "preview")
+
+
+def test_a_preview_shows_local_times_and_instants(penstock: CommandLine) -> None:
+    words = ("--cron", "30 2 * * *", "--timezone", "Europe/Berlin", "--after", "2026-03-28T12:00", "--count", "2")
+    lines = penstock.ok(*PREVIEW, *words).splitlines()
+    assert lines[1].split("  ")[0] == "2026-03-29 03:30:00+02:00"
+    assert lines[2].endswith("2026-03-30T00:30:00Z")
+
+
+def test_other_forms(penstock: CommandLine) -> None:
+    after = ("--after", "2026-01-01", "--count", "1", "-o", "json")
+    for words, expected in (
+        (("--interval", "3600", "--anchor", "2026-01-01T00:10"), "2026-01-01T00:10:00Z"),
+        (("--rrule", "FREQ=MONTHLY;BYDAY=-1FR"), "2026-01-30T00:00:00Z"),
+        (("--cron", "0 6 13 * 5", "--and"), "2026-02-13T06:00:00Z"),
+    ):
+        assert json.loads(penstock.ok(*PREVIEW, *words, *after)) == [
+            {"schedule": words[0].removeprefix("--"), "time": expected}
+        ]
+
+
+def test_an_ended_schedule_says_so(penstock: CommandLine) -> None:
+    said = penstock(*PREVIEW, "--rrule", "FREQ=DAILY;UNTIL=20210101T000000Z")
+    assert (said.code, said.out, said.err) == (0, "", "It has ended: no slot follows.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("--cron", "0 0 30 2 *"), 1, "error: cron.expression: it never fires"),
+        (("--cron", "@daily", "--timezone", "Mars"), 1, "error: timezone: 'Mars' is no time zone"),
+        (("--cron", "@daily", "--interval", "5"), 2, "one of --cron, --interval and --rrule"),
+        ((), 2, "give a DEPLOYMENT, or one of"),
+        (("--cron", "@daily", "--after", "noon"), 2, "write it like 2026-01-31"),
+    ],
+)
+def test_what_cannot_be_shown_is_told(penstock: CommandLine, words: tuple[str, ...], code: int, text: str) -> None:
+    assert text in penstock.fails(*PREVIEW, *words, code=code)
