@@ -33,6 +33,12 @@ def edit(team: Team, kind: str, name: str, **spec: Any) -> None:
     team.admin.merge(kind, team.namespace, name, {"spec": spec})
 
 
+def observed(team: Team, kind: str, name: str) -> bool:
+    """Whether the operator has seen an object as it is."""
+    body = team.admin.get(kind, team.namespace, name)
+    return (body.get("status") or {}).get("observedGeneration") == body["metadata"]["generation"]
+
+
 def state(team: Team, run: str) -> tuple[str, str] | None:
     """Name and reason of a run's state."""
     found = team.runs().get(run, {}).get("state")
@@ -59,9 +65,11 @@ def test_no_limit_is_passed_whichever_operator_leads(team: Team, operators: list
     """Pool, queue and tag have limits of their own, and the leader is killed in the midst of it, in both directions."""
     edit(team, "WorkPool", "default", concurrencyLimit=6)
     of_default = {"workPoolRef": {"name": "default"}}
-    team.apply("WorkQueue", "fast", {**of_default, "priority": 1, "selector": {"matchTags": ["fast"]}})
-    edit(team, "WorkQueue", "fast", concurrencyLimit=3)
+    fast = {"priority": 1, "concurrencyLimit": 3, "selector": {"matchTags": ["fast"]}}
     team.apply("ConcurrencyLimit", "database", {"limit": 2, "tag": "db"})
+    team.apply("WorkQueue", "fast", {**of_default, **fast})
+    for kind, name in (("WorkPool", "default"), ("WorkQueue", "fast")):  # a limit holds from when it was heard of
+        eventually(lambda kind=kind, name=name: observed(team, kind, name), f"a look at {kind} {name}")
     kinds = {"f": {"tags": ["fast"]}, "d": {"tags": ["db"]}, "b": {"tags": ["fast", "db"]}, "n": {}}
     runs = [f"{kind}-{number}" for number in range(15) for kind in kinds]
     leader, standby = operators
@@ -123,7 +131,8 @@ def test_a_freed_slot_starts_the_next_by_priority_and_the_counts_are_told(
 
 def test_limits_and_suspension_are_followed_while_they_change(team: Team, operators: list[OperatorProcess]) -> None:
     edit(team, "WorkPool", "default", concurrencyLimit=0)
-    team.submit("one", "two", "three")
+    for priority, run in enumerate(("one", "two", "three"), start=1):  # made in one second, they have no other order
+        team.submit(run, priority=priority)
     eventually(lambda: state(team, "three") == ("AwaitingConcurrencySlot", "WorkPoolFull"), "waiting")
     message = team.runs()["one"]["state"]["message"]
     assert message == "WorkPool default takes no runs: spec.concurrencyLimit is 0; raise or unset it"

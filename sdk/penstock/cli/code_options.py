@@ -51,14 +51,14 @@ def code_of(flow: Flow[Any, Any], target: str, given: dict[str, Any]) -> Code | 
             raise click.UsageError(f"--{name.replace('_', '-')} is for {' and '.join(f'--{other}' for other in needs)}")
     if given.get("bundle"):
         return bundled(flow)
+    if not (given.get("git") or given.get("archive")):
+        return None
     reference = ObjectReference(name=given["code_secret"]) if given.get("code_secret") else None
     path = given.get("code_path") or _folder(target)
     with told("flow", flow.name):
         if given.get("git"):
             return Code(git=GitCode(url=given["git"], ref=given.get("ref") or "HEAD", path=path, secret_ref=reference))
-        if given.get("archive"):
-            return Code(archive=ArchiveCode(url=given["archive"], path=path, secret_ref=reference))
-    return None
+        return Code(archive=ArchiveCode(url=given["archive"], path=path, secret_ref=reference))
 
 
 def requirements_of(file: Path | None) -> list[str]:

@@ -47,6 +47,12 @@ def test_an_archive(project: Path) -> None:
     assert flow_of("--archive", "s3://b/x.zip")["code"] == {"archive": {"url": "s3://b/x.zip", "path": "flows"}}
 
 
+def test_a_file_from_anywhere_is_delivered_as_its_source(project: Path) -> None:
+    done = CliRunner().invoke(cli, ["build", str(project / "flows" / "nightly_jobs.py")])
+    assert done.exit_code == 0, done.output
+    assert set(next(yaml.safe_load_all(done.output))["spec"]["code"]) == {"source"}
+
+
 def test_a_bundle(project: Path) -> None:
     bundle = flow_of("--bundle")["code"]["bundle"]
     assert set(bundle) == {"data", "pythonVersion", "penstockVersion"}
