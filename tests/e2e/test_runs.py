@@ -143,7 +143,7 @@ def long():
 @pytest.fixture
 def running(penstock: Penstock, request: pytest.FixtureRequest) -> str:
     """A run that is Running and will be for two minutes."""
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:50]
+    name = request.node.name.replace("test_", "running_").replace("_", "-")[:50]
     meta = {"name": name}
     code = {"source": {"text": LONG}}
     penstock.apply(

@@ -96,14 +96,15 @@ def test_workers_come_take_runs_and_go(penstock: Penstock, pool: str) -> None:
 
 def test_a_worker_pod_that_is_deleted_takes_its_runs_with_it(penstock: Penstock, pool: str) -> None:
     start(penstock, "lost", seconds=600)
-    start(penstock, "moved", seconds=600, infraRetries={"limit": 1})
-    for name in ("lost", "moved"):
+    start(penstock, "pod-moved", seconds=600, infraRetries={"limit": 1})
+    for name in ("lost", "pod-moved"):
         running(penstock, name)
     (pod,) = pods(penstock)
+    uid = penstock.get("pod", pod)["metadata"]["uid"]
     penstock.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
     status = penstock.settled("lost", PATIENCE)["status"]
     assert status["state"]["type"] == "Crashed"
     assert status["state"]["reason"] in ("WorkerLost", "WorkerStopped"), status["state"]
-    assert running(penstock, "moved", attempt=2)["worker"]["name"] != pod
-    penstock.kubectl("patch", "flowrun", "moved", "--type", "merge", "-p", '{"spec":{"cancel":true}}')
-    assert penstock.settled("moved", PATIENCE)["status"]["state"]["type"] == "Cancelled"
+    assert running(penstock, "pod-moved", attempt=2)["worker"]["uid"] != uid, "another, maybe of the same name"
+    penstock.kubectl("patch", "flowrun", "pod-moved", "--type", "merge", "-p", '{"spec":{"cancel":true}}')
+    assert penstock.settled("pod-moved", PATIENCE)["status"]["state"]["type"] == "Cancelled"

@@ -115,12 +115,12 @@ def test_a_cancelled_run_is_ended_and_the_worker_goes_on(warm: Penstock) -> None
 
 
 def test_a_worker_that_is_deleted_loses_its_runs_to_the_next(warm: Penstock) -> None:
-    start(warm, "moved", "wait", infraRetries={"limit": 1, "backoffSeconds": 0})
-    before = running(warm, "moved")
+    start(warm, "worker-moved", "wait", infraRetries={"limit": 1, "backoffSeconds": 0})
+    before = running(warm, "worker-moved")
     warm.kubectl("delete", "pod", before["worker"]["name"], "--wait=false")
     after = warm.wait(
         "flowrun",
-        "moved",
+        "worker-moved",
         lambda run: run["status"]["attempt"] == 2 and run["status"]["state"]["type"] == "Running",
         180,
     )["status"]
@@ -128,5 +128,5 @@ def test_a_worker_that_is_deleted_loses_its_runs_to_the_next(warm: Penstock) -> 
     writers = {entry["attempt"]: entry["writer"] for entry in after["history"] if entry["writer"] != "operator"}
     assert writers[1] == before["worker"]["uid"]
     assert writers[2] == after["worker"]["uid"]
-    warm.cli("cancel", "moved")
-    warm.settled("moved")
+    warm.cli("cancel", "worker-moved")
+    warm.settled("worker-moved")

@@ -88,6 +88,7 @@ class World:
         self.cluster = ModelCluster(self.clock)
         self.processes: dict[str, Process] = {}
         self.nodes: dict[str, str] = {}
+        self.given_up: set[str] = set()  # pods of nodes that were declared dead, though their process may begin later
         self.answers: dict[str, list[Json]] = {}  # all that were ever given, by uid of the run
         flow = {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:etl", "parameters": PARAMETERS}
         self.apply(FLOWS, "etl", flow)
@@ -153,12 +154,12 @@ class World:
 
     def holds_pods(self, uid: str) -> bool:
         """Whether a run has a process, or a pod that could have one; but for those that were given up."""
-        given_up = {process.uid for process in self.of_run(uid) if process.given_up}
+        given_up = self.given_up | {process.uid for process in self.of_run(uid) if process.given_up}
         pods = [body for body in self.objects("Pod") if _given(body)[labels.ENV_RUN_UID] == uid]
         live = [body for body in pods if body["status"]["phase"] not in ("Succeeded", "Failed")]
         nodes = {body["spec"].get("nodeName") for body in live if body["metadata"]["uid"] not in given_up}
         left = any(self.nodes.get(node) != LOST for node in nodes)
-        return left or any(process.alive and not process.given_up for process in self.of_run(uid))
+        return left or any(process.alive and process.uid not in given_up for process in self.of_run(uid))
 
     def delete_pod(self, name: str, *, force: bool = False) -> None:
         """As kubectl deletes a pod; by force, its object goes at once and its process later."""
@@ -243,6 +244,8 @@ class World:
         """Somebody deletes the Node, and says by that that nothing runs there: rightly so, where it is dead."""
         self.nodes[name] = LOST
         self.cluster.remove(NODES, "", name)
+        pods = [body for body in self.objects("Pod") if body["spec"].get("nodeName") == name]
+        self.given_up |= {body["metadata"]["uid"] for body in pods}
         for process in self.processes.values():
             if process.node == name:
                 process.given_up = True
