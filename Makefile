@@ -98,6 +98,11 @@ lock: $(UV) ## Pin the newest allowed versions of all dependencies
 bench: install ## Run the benchmarks; each prints ratios against a peer measured in the same run
 	$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -s --timeout 1800
 
+.PHONY: bench-schedules
+bench-schedules: venv ## Lateness of scheduled runs, CPU and memory of the operator, with 5,000 deployments (no root)
+	$(BIN)/python -m pytest tests/bench/bench_schedules.py -o python_files='bench_*.py' \
+	  -o python_functions='bench_*' -s --timeout 1800
+
 .PHONY: bench-operator
 bench-operator: venv ## Throughput, latency and memory of the operator, with pods that kwok simulates (no root)
 	@$(CLUSTER) binaries --kwok >/dev/null
