@@ -193,7 +193,7 @@ def install_policies(admin: ApiClient) -> None:
 
 
 def until_refused(write: Callable[[], Json], message: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             write()
@@ -201,7 +201,7 @@ def until_refused(write: Callable[[], Json], message: str) -> None:
             if message in refused.message:
                 return
         time.sleep(0.1)
-    raise AssertionError(f"after 30 s nothing was refused with: {message}")
+    raise AssertionError(f"after two minutes nothing was refused with: {message}")
 
 
 def open_cell(admin: ApiClient, namespace: str, clients: ExitStack) -> Cell:

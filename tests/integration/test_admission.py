@@ -68,6 +68,7 @@ def test_no_limit_is_passed_whichever_operator_leads(team: Team, operators: list
     fast = {"priority": 1, "concurrencyLimit": 3, "selector": {"matchTags": ["fast"]}}
     team.apply("ConcurrencyLimit", "database", {"limit": 2, "tag": "db"})
     team.apply("WorkQueue", "fast", {**of_default, **fast})
+    time.sleep(2)  # nothing tells when the limit of a tag is heard of
     for kind, name in (("WorkPool", "default"), ("WorkQueue", "fast")):  # a limit holds from when it was heard of
         eventually(lambda kind=kind, name=name: observed(team, kind, name), f"a look at {kind} {name}")
     kinds = {"f": {"tags": ["fast"]}, "d": {"tags": ["db"]}, "b": {"tags": ["fast", "db"]}, "n": {}}

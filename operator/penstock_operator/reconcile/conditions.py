@@ -56,8 +56,8 @@ def with_condition(body: Body, type_: str, ok: bool, reason: str, message: str, 
     old: Body = next((c for c in conditions if c["type"] == type_), {})
     if all(old.get(name, "") == value for name, value in wanted.items()):
         return conditions
-    changed = old.get("status") != wanted["status"]
-    wanted["lastTransitionTime"] = format_time(now) if changed else old["lastTransitionTime"]
+    since = old.get("lastTransitionTime") if old.get("status") == wanted["status"] else None
+    wanted["lastTransitionTime"] = since or format_time(now)
     return [*(c for c in conditions if c["type"] != type_), wanted]
 
 

@@ -10,6 +10,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ def fetch(url: str, ref: str, secret: Mapping[str, str]) -> tuple[Path, str]:
 
     `secret` may hold `password` (or `token`) and `username`. Raises CodeUnavailable.
     """
-    remote = _Remote(url, secret)
-    commit = ref if _COMMIT.fullmatch(ref) else patiently(lambda: remote.commit_of(ref))
-    return kept("git", commit, lambda folder: patiently(lambda: remote.write(commit, ref, folder))), commit
+    with closing(_Remote(url, secret)) as remote:
+        commit = ref if _COMMIT.fullmatch(ref) else patiently(lambda: remote.commit_of(ref))
+        return kept("git", commit, lambda folder: patiently(lambda: remote.write(commit, ref, folder))), commit
 
 
 def meant(ref: str, refs: Mapping[bytes, bytes | None]) -> bytes | None:
@@ -63,6 +64,10 @@ class _Remote:
         self._client: Any = dulwich.client.HttpGitClient(
             url, username=username, password=password, timeout=TIMEOUT, quiet=True
         )
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
 
     def commit_of(self, ref: str) -> str:
         """The commit of a branch or tag, as the server says now."""

@@ -109,6 +109,8 @@ def test_a_private_repository_wants_its_token(tmp_path: Path) -> None:
         assert fetch(server.url("flows"), "main", credentials)[1] == commit
 
 
+# dulwich leaves the answer that refuses it to the garbage collector, and the answer's socket with it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
 def test_what_is_not_there_is_named_with_its_field(server: GitServer) -> None:
     repository = server.repository("flows")
     gone = [repository.commit({"etl.py": f"x = {n}"}) for n in range(2)][1]

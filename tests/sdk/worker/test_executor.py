@@ -81,7 +81,7 @@ class Server:
     @property
     def output(self) -> list[tuple[str, str]]:
         """Run and text of each line."""
-        records = [json.loads(line) for line in self.log.read_text().splitlines()]
+        records = [json.loads(line) for line in self.log.read_text().rpartition("\n")[0].splitlines()]
         return [(record["run"], record["message"]) for record in records if END not in record]
 
     def close(self) -> None:
