@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from ..errors import CodeUnavailable
+from ..runner.connections import pauses
 
 T = TypeVar("T")
 
@@ -17,12 +17,12 @@ FIRST, LONGEST = 0.5, 10.0
 
 def patiently(call: Callable[[], T]) -> T:
     """What the call gives. Raises its CodeUnavailable where that will not pass, or did not in a minute."""
-    deadline, wait = time.monotonic() + PATIENCE, FIRST
+    deadline, waits = time.monotonic() + PATIENCE, pauses(FIRST, LONGEST)
     while True:
+        wait = next(waits)
         try:
             return call()
         except CodeUnavailable as error:
             if not error.transient or time.monotonic() + wait > deadline:
                 raise
-        time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
-        wait = min(wait * 2, LONGEST)
+        time.sleep(wait)
