@@ -14,12 +14,16 @@ SOURCES = {
 # Modules of the API package that only declare fields; test_kinds and the tests of the CRDs walk all of them.
 KINDS_WITHOUT_BEHAVIOUR = {
     "artifact",
+    "attempts",
     "automation",
     "backfill",
     "block",
     "concurrencylimit",
     "flow",
     "flowdeployment",
+    "pauses",
+    "resolved",
+    "runstatus",
     "taskrunpage",
     "variable",
     "workpool",

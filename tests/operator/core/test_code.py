@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.api import names
-from penstock.api.flowrun import ResolvedCode
+from penstock.api.resolved import ResolvedCode
 from penstock_operator.core import code
 from penstock_operator.core.code import Copy
 

@@ -8,7 +8,7 @@ import pytest
 
 from builders import flow_run, good, resolved
 from penstock.api import reasons
-from penstock.api.flowrun import Admitted
+from penstock.api.attempts import Admitted
 from penstock_operator.core import places
 from penstock_operator.core.admission import Limit
 from penstock_operator.core.places import Deployment, Queue

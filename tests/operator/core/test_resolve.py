@@ -8,7 +8,7 @@ import pytest
 
 from builders import GONE, changed, flow_run, good
 from penstock.api import names, reasons
-from penstock.api.flowrun import Resolved
+from penstock.api.resolved import Resolved
 from penstock_operator.core import resolve
 from penstock_operator.core.code import Copy
 from penstock_operator.core.resolve import Refused, Resolution

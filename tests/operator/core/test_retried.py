@@ -9,7 +9,7 @@ import pytest
 
 from builders import flow_run, resolved
 from penstock.api import names, reasons
-from penstock.api.flowrun import Resolved
+from penstock.api.resolved import Resolved
 from penstock_operator.core import retried
 from penstock_operator.core.resolve import Refused, Resolution
 from penstock_operator.core.views import RunView

@@ -3,7 +3,7 @@
 import pytest
 
 from penstock.api.durations import shown
-from penstock.api.flowrun import FlowRunStatus
+from penstock.api.runstatus import FlowRunStatus
 
 
 @pytest.mark.parametrize(

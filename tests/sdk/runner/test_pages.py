@@ -16,7 +16,7 @@ from loopback import Request, answer
 from loopback_api import Fault, Json, Lost
 from loopback_pod import Pod
 from penstock.api import names, taskrecords
-from penstock.api.flowrun import TaskCounts
+from penstock.api.runstatus import TaskCounts
 from penstock.api.taskrunpage import TaskRunPage
 from penstock.engine.ids import new_id
 from penstock.engine.records import TaskRecord

@@ -17,7 +17,7 @@ from loopback import Request, answer
 from loopback_api import Fault, Json, Lost
 from loopback_pod import Pod, launched
 from penstock.api import taskrecords
-from penstock.api.flowrun import FlowRunStatus
+from penstock.api.runstatus import FlowRunStatus
 from penstock.engine.records import TaskRecord
 from penstock.runner import reports
 from penstock.runner.children import Children

@@ -16,7 +16,7 @@ from loopback import Request, answer
 from loopback_api import Fault, Lost
 from loopback_pod import Pod, launched
 from penstock.api.bounds import MAX_HISTORY
-from penstock.api.flowrun import FlowRunStatus
+from penstock.api.runstatus import FlowRunStatus
 from penstock.api.states import StateType
 from penstock.runner import status as module
 from penstock.runner.status import Fenced, RunStatus, timestamp
