@@ -162,6 +162,13 @@ class Stage:
         until(lambda: self.operator.lease(name), lambda: f"the Lease of {name}: {process.said}")
         return process
 
+    def given(self, text: str, **how: Any) -> tuple[Operator, WorkerProcess]:
+        """The operator, and a worker that it has given the run `run` with that code; `how`: as in `Operator.assign`."""
+        worker = self.worker()
+        self.operator.run("run", text)
+        self.operator.assign("run", "laptop", **how)
+        return self.operator, worker
+
     def close(self) -> None:
         self._workers.close()
 

@@ -14,6 +14,7 @@ from api_client import ApiClient
 from command_line import CommandLine, loading_flows
 from penstock.cli import deploy
 from penstock_cluster import control_plane as planes
+from storage_servers import AzureServer, S3Server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,3 +80,21 @@ def penstock(
     monkeypatch.chdir(tmp_path)
     with loading_flows(monkeypatch, tmp_path):
         yield CommandLine(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server of object storage for the whole session; each test takes a bucket of its own."""
+    found = S3Server(tmp_path_factory.mktemp("s3"))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def storage_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the servers on loopback: without any, the clients would ask the network for some."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", S3Server.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3Server.SECRET)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", AzureServer.ACCOUNT)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", AzureServer.KEY)

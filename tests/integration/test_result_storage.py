@@ -19,34 +19,15 @@ from penstock.results import ResultStore, StoredResult
 from storage_servers import AzureServer, GoogleFront, S3Server
 from store_contract import StoreContract
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    found = S3Server(tmp_path_factory.mktemp("s3"))
-    found.start()
-    yield found
-    found.stop()
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any, the clients would ask the network for some."""
-    given = {
-        "AWS_ACCESS_KEY_ID": S3Server.KEY,
-        "AWS_SECRET_ACCESS_KEY": S3Server.SECRET,
-        "AZURE_STORAGE_ACCOUNT_NAME": AzureServer.ACCOUNT,
-        "AZURE_STORAGE_ACCOUNT_KEY": AzureServer.KEY,
-    }
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("storage_credentials")
 
 
 class TestS3(StoreContract):
     """A store in a bucket."""
 
     @pytest.fixture
-    def store(self, server: S3Server) -> ResultStore:
-        return ResultStore.from_url(server.bucket())
+    def store(self, s3: S3Server) -> ResultStore:
+        return ResultStore.from_url(s3.bucket())
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +47,8 @@ class TestAzure(StoreContract):
 
 
 @pytest.fixture(scope="module")
-def google(server: S3Server) -> Iterator[GoogleFront]:
-    with GoogleFront(server) as found:
+def google(s3: S3Server) -> Iterator[GoogleFront]:
+    with GoogleFront(s3) as found:
         yield found
 
 
@@ -96,11 +77,11 @@ def test_a_bucket_of_google_that_does_not_exist_is_told_at_once(google: GoogleFr
 
 
 @pytest.mark.usefixtures("service_account")
-def test_the_record_is_an_object_of_the_bucket(google: GoogleFront, server: S3Server) -> None:
+def test_the_record_is_an_object_of_the_bucket(google: GoogleFront, s3: S3Server) -> None:
     url = google.bucket()
     ResultStore.from_url(url, serializer="json").write("runs/1", [1, 2])
     bucket = url.removeprefix("gs://").partition("/")[0]
-    assert (server.folder / bucket / "some" / "prefix" / "runs" / "1").read_bytes().endswith(b"\n[1, 2]")
+    assert (s3.folder / bucket / "some" / "prefix" / "runs" / "1").read_bytes().endswith(b"\n[1, 2]")
 
 
 def test_a_container_that_does_not_exist_is_told_at_once(azure: AzureServer) -> None:
@@ -131,35 +112,35 @@ def test_an_account_and_its_endpoint_may_come_from_the_environment(
     assert StoredResult.from_url(store.url_of("k")).get() == 1
 
 
-def test_the_record_is_an_object_below_the_prefix(server: S3Server) -> None:
-    url = server.bucket()
+def test_the_record_is_an_object_below_the_prefix(s3: S3Server) -> None:
+    url = s3.bucket()
     store = ResultStore.from_url(url, serializer="json")
     store.write("runs/1", [1, 2])
     bucket = url.removeprefix("s3://").partition("/")[0]
-    stored = (server.folder / bucket / "some" / "prefix" / "runs" / "1").read_bytes()
+    stored = (s3.folder / bucket / "some" / "prefix" / "runs" / "1").read_bytes()
     assert stored.startswith(b"penstock-result 1\n")
     assert stored.endswith(b"\n[1, 2]")
     assert StoredResult.from_url(store.url_of("runs/1")).get() == [1, 2]
 
 
-def test_the_endpoint_may_come_from_the_environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    url, _, endpoint = server.bucket().partition("?endpoint=")
+def test_the_endpoint_may_come_from_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, _, endpoint = s3.bucket().partition("?endpoint=")
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     store = ResultStore.from_url(url)
     store.write("k", 1)
     assert store.read("k") == 1
 
 
-def test_a_bucket_that_does_not_exist_is_told_at_once(server: S3Server) -> None:
-    store = ResultStore.from_url(f"s3://no-such-bucket/x?endpoint=http://127.0.0.1:{server.port}", serializer="json")
+def test_a_bucket_that_does_not_exist_is_told_at_once(s3: S3Server) -> None:
+    store = ResultStore.from_url(f"s3://no-such-bucket/x?endpoint=http://127.0.0.1:{s3.port}", serializer="json")
     for verb in (lambda: store.write("k", 1), lambda: store.read("k"), lambda: store.exists("k")):
         with pytest.raises(StorageUnavailable, match=r"s3://no-such-bucket/x.*NoSuchBucket") as caught:
             verb()
         assert not caught.value.transient
 
 
-def test_wrong_credentials_are_told_at_once_and_not_repeated(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = server.bucket()
+def test_wrong_credentials_are_told_at_once_and_not_repeated(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = s3.bucket()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         with monkeypatch.context() as changed:
             changed.setenv(name, "hunter2hunter2")
@@ -198,9 +179,9 @@ def test_a_server_that_is_down_is_tried_again_then_named(tmp_path: Path) -> None
         mine.stop()
 
 
-def test_a_task_is_cached_across_flow_runs(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_is_cached_across_flow_runs(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """In threads and in an event loop, with the store named by the environment as in a pod."""
-    monkeypatch.setenv("PENSTOCK_RESULTS_STORAGE", server.bucket())
+    monkeypatch.setenv("PENSTOCK_RESULTS_STORAGE", s3.bucket())
     monkeypatch.setenv("PENSTOCK_PROGRESS", "off")
     ran: list[int] = []
 

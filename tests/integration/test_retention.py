@@ -40,6 +40,8 @@ Json = dict[str, Any]
 PATIENCE = 60.0
 OPEN = Ceiling(None, None)
 
+pytestmark = pytest.mark.usefixtures("storage_credentials")
+
 
 class Office:
     """A namespace full of runs that have ended, and operators that come and go."""
@@ -223,29 +225,12 @@ def event(office: Office, run: Json) -> None:
     office.admin.create(body)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    found = S3Server(tmp_path_factory.mktemp("s3"))
-    found.start()
-    yield found
-    found.stop()
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any, the clients would ask the network for some."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", S3Server.KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3Server.SECRET)
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", AzureServer.ACCOUNT)
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", AzureServer.KEY)
-
-
 @pytest.fixture(params=["file", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty archive."""
     if request.param == "file":
         return f"file://{tmp_path}/archive"
-    found: str = request.getfixturevalue("server").bucket()
+    found: str = request.getfixturevalue("s3").bucket()
     return found
 
 
@@ -318,8 +303,8 @@ class TestArchiveInS3(ArchiveContract):
     """An archive in a bucket."""
 
     @pytest.fixture
-    def storage(self, server: S3Server) -> Storage:
-        return open_storage(parse(server.bucket(), "archive"))
+    def storage(self, s3: S3Server) -> Storage:
+        return open_storage(parse(s3.bucket(), "archive"))
 
 
 class TestArchiveInAzure(ArchiveContract):

@@ -61,9 +61,7 @@ def stage(cell: Cell, tmp_path: Path) -> Iterator[Stage]:
 
 
 def test_a_run_is_executed_in_a_process_of_the_worker_it_is_given_to(stage: Stage) -> None:
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", HELLO)
-    operator.assign("run", "laptop", env={"REGION": "north"})
+    operator, worker = stage.given(HELLO, env={"REGION": "north"})
     until(lambda: operator.state("run") == "Completed", lambda: f"{operator.get('run')} {worker.said}")
     status = operator.get("run")["status"]
     assert status["result"] == {"inline": 12}
@@ -103,9 +101,7 @@ def test_runs_of_one_worker_know_nothing_of_each_other(stage: Stage) -> None:
 
 
 def test_a_run_that_is_to_be_cancelled_is_ended_and_its_end_is_told(stage: Stage) -> None:
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", UNTIL_TOLD)
-    operator.assign("run", "laptop")
+    operator, worker = stage.given(UNTIL_TOLD)
     until(lambda: "user code" in worker.text("run"), "user code")
     operator.enter("run", "Cancelling")
     exited = until(lambda: operator.exited("run"), lambda: worker.said)
@@ -116,9 +112,7 @@ def test_a_run_that_is_to_be_cancelled_is_ended_and_its_end_is_told(stage: Stage
 @pytest.mark.parametrize("how", ["an end is asked for", "it was deleted", "another attempt has it"])
 def test_a_process_that_should_not_be_is_ended(stage: Stage, how: str) -> None:
     pid = code('print("pid", os.getpid()); time.sleep(120)')
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", pid)
-    operator.assign("run", "laptop")
+    operator, worker = stage.given(pid)
     until(lambda: "pid" in worker.text("run"), "user code")
     process = int(worker.text("run").split()[-1])
     if how == "an end is asked for":
@@ -140,9 +134,7 @@ def test_a_process_that_should_not_be_is_ended(stage: Stage, how: str) -> None:
     ],
 )
 def test_a_process_that_ends_without_a_word_is_told_of(stage: Stage, body: str, exit_code: int, message: str) -> None:
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", code(body))
-    operator.assign("run", "laptop")
+    operator, worker = stage.given(code(body))
     exited = until(lambda: operator.exited("run"), lambda: worker.said)
     assert exited["exitCode"] == exit_code
     assert message in exited["message"]
@@ -160,9 +152,7 @@ def test_nothing_of_a_run_is_left_when_it_has_ended(stage: Stage) -> None:
         return [sleeper.pid, int(subprocess.run(other, stdout=subprocess.PIPE).stdout)]
         """
     )
-    operator, _ = stage.operator, stage.worker()
-    operator.run("run", text)
-    operator.assign("run", "laptop")
+    operator, _ = stage.given(text)
     until(lambda: operator.state("run") == "Completed", lambda: str(operator.get("run")["status"]))
     for pid in operator.get("run")["status"]["result"]["inline"]:
         until(lambda pid=pid: not alive(pid), "its end")  # type: ignore[misc]
@@ -189,9 +179,7 @@ def test_a_run_writes_subflows_artifacts_and_variables_through_its_worker(stage:
             return [inner(1), Variable.get("region")]
         """
     )
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", text)
-    operator.assign("run", "laptop")
+    operator, worker = stage.given(text)
     until(lambda: operator.state("run") in ("Completed", "Failed"), lambda: worker.said)
     status = operator.get("run")["status"]
     assert status["state"]["type"] == "Completed", worker.text("run")
@@ -266,9 +254,7 @@ def test_a_bundle_is_opened_in_a_worker(stage: Stage) -> None:
 
 
 def test_an_executor_that_dies_takes_its_runs_along_and_another_takes_its_place(stage: Stage) -> None:
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", code('print("executor", os.getppid(), os.getpid()); time.sleep(120)'))
-    operator.assign("run", "laptop")
+    operator, worker = stage.given(code('print("executor", os.getppid(), os.getpid()); time.sleep(120)'))
     until(lambda: "executor" in worker.text("run"), "user code")
     executor, process = map(int, worker.text("run").split()[-2:])
     os.kill(executor, signal.SIGKILL)
@@ -281,9 +267,7 @@ def test_an_executor_that_dies_takes_its_runs_along_and_another_takes_its_place(
 
 
 def test_a_worker_that_dies_leaves_no_process(stage: Stage) -> None:
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", code('print("pid", os.getpid()); time.sleep(120)'))
-    operator.assign("run", "laptop")
+    _, worker = stage.given(code('print("pid", os.getpid()); time.sleep(120)'))
     until(lambda: "pid" in worker.text("run"), "user code")
     process = int(worker.text("run").split()[-1])
     worker.process.kill()
@@ -312,9 +296,7 @@ def test_a_worker_that_hangs_ends_its_runs_before_they_can_be_tried_elsewhere(st
 
 
 def test_a_worker_that_is_stopped_lets_its_runs_end_and_goes(stage: Stage) -> None:
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", code('print("user code"); time.sleep(3); return 1'))
-    operator.assign("run", "laptop")
+    operator, worker = stage.given(code('print("user code"); time.sleep(3); return 1'))
     until(lambda: "user code" in worker.text("run"), "user code")
     worker.process.terminate()
     lease = until(lambda: (found := operator.lease("laptop")) and draining(found), lambda: worker.said)
@@ -325,9 +307,7 @@ def test_a_worker_that_is_stopped_lets_its_runs_end_and_goes(stage: Stage) -> No
 
 
 def test_a_worker_that_is_stopped_twice_ends_its_runs(stage: Stage) -> None:
-    operator, worker = stage.operator, stage.worker()
-    operator.run("run", UNTIL_TOLD)
-    operator.assign("run", "laptop")
+    operator, worker = stage.given(UNTIL_TOLD)
     until(lambda: "user code" in worker.text("run"), "user code")
     worker.process.send_signal(signal.SIGINT)
     until(lambda: "those that go on have" in worker.said, lambda: worker.said)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 
 import builders
+from module_files import loaded
 from penstock import task
 from penstock.background import BackgroundRun, delay, entrypoint_of, flow_manifest, flow_name, perform, run_body, serve
 from penstock.deployments import Parent
@@ -25,16 +24,8 @@ CHORES = "from penstock import task\n\n@task(retries=1)\ndef mail(to: str):\n   
 
 @pytest.fixture
 def chores(tmp_path: Path) -> Iterator[Any]:
-    path = tmp_path / "chores.py"
-    path.write_text(CHORES)
-    spec = importlib.util.spec_from_file_location("chores", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules["chores"] = found
-    spec.loader.exec_module(found)
-    yield found
-    del sys.modules["chores"]
+    with loaded(tmp_path / "chores.py", CHORES, "chores") as module:
+        yield module
 
 
 def test_the_code_of_a_task_is_a_flow_of_its_file(chores: Any) -> None:

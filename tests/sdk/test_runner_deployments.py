@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from module_files import loaded
 from penstock import Flow, flow
 from penstock.deployments import RunnerDeployment, deploy
 from penstock.errors import ConfigurationError, ParameterError, UnsupportedHere
@@ -22,16 +21,8 @@ ETL = "from penstock import flow\n\n\n@flow\ndef etl(parts: int = 2): ...\n\n\nf
 @pytest.fixture
 def module(tmp_path: Path) -> Iterator[Any]:
     """A module with the flows `etl` and `fast`, in a file whose name is no module's."""
-    path = tmp_path / "1-shop.py"
-    path.write_text(ETL)
-    spec = importlib.util.spec_from_file_location("shop_of_test", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules["shop_of_test"] = found
-    spec.loader.exec_module(found)
-    yield found
-    del sys.modules["shop_of_test"]
+    with loaded(tmp_path / "1-shop.py", ETL, "shop_of_test") as found:
+        yield found
 
 
 def spec(deployment: RunnerDeployment) -> dict[str, Any]:
