@@ -14,21 +14,10 @@ from typing import Any, TypeVar
 
 from memory_cluster import MemoryCluster, Write
 from penstock.api import labels
-from penstock_operator.cluster import (
-    CONCURRENCY_LIMITS,
-    CONFIG_MAPS,
-    CONTROLLER_REVISIONS,
-    FLOW_DEPLOYMENTS,
-    FLOW_RUNS,
-    FLOWS,
-    JOBS,
-    LEASES,
-    PODS,
-    WORK_POOLS,
-    WORK_QUEUES,
-)
+from penstock_operator import cluster
+from penstock_operator.cluster import FLOW_RUNS, JOBS, PODS
 from penstock_operator.controller.cache import ObjectCache
-from penstock_operator.controller.slots import KINDS as SLOT_KINDS
+from penstock_operator.controller.rules import KINDS as SLOT_KINDS
 from penstock_operator.controller.slots import Slots
 from penstock_operator.core.views import format_time
 from penstock_operator.launch.pods import Defaults
@@ -42,22 +31,7 @@ T = TypeVar("T")
 NAMESPACE = "team"
 SOURCE = "from penstock import flow\n\n@flow\ndef etl(n: int): ...\n"
 PARAMETERS = {"type": "object", "properties": {"n": {"type": "integer"}, "m": {"type": "integer"}}, "required": ["n"]}
-KINDS = {
-    resource.kind: resource
-    for resource in (
-        CONCURRENCY_LIMITS,
-        CONFIG_MAPS,
-        CONTROLLER_REVISIONS,
-        FLOW_DEPLOYMENTS,
-        FLOW_RUNS,
-        FLOWS,
-        JOBS,
-        LEASES,
-        PODS,
-        WORK_POOLS,
-        WORK_QUEUES,
-    )
-}
+KINDS = {found.kind: found for found in vars(cluster).values() if isinstance(found, cluster.ResourceType)}
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -89,6 +63,12 @@ class PostedEvents:
     def __init__(self) -> None:
         self.posted: dict[tuple[str, int], Json] = {}
         self.flushed: list[str] = []
+
+    def clear(self) -> None:
+        """A term begins: what was posted was posted."""
+
+    async def run(self) -> None:
+        """Nothing is to be sent."""
 
     def post(self, run: Json, entry: Json) -> None:
         self.posted[(run["metadata"]["uid"], entry["seq"])] = entry
@@ -144,10 +124,10 @@ class Stage:
             rules = {
                 (body["metadata"]["namespace"], body["metadata"]["name"]): body for body in self.cluster.kinds(kind)
             }
-            for ref in set(self.slots.refs(kind, None)) - rules.keys():
-                self.slots.drop(kind, ref, str(10**9))
+            for ref in set(self.slots.rules.refs(kind, None)) - rules.keys():
+                self.slots.rules.drop(kind, ref, str(10**9))
             for body in rules.values():
-                self.slots.put(kind, body)
+                self.slots.rules.put(kind, body)
 
     def reconcile(self, name: str = "run", *, hears: bool = True) -> Requeue | None:
         """The operator looks at a run; `hears=False`: with a cache that lags behind."""

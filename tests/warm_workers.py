@@ -7,73 +7,45 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from controller_stage import DEFAULTS, Play
 from penstock.api import labels, names
 from penstock.api.workers import LEASE_SECONDS, WorkerFacts, WorkerPod
-from penstock_operator.cluster import FLOW_RUNS, LEASES, NODES, PODS
+from penstock_operator.cluster import FLOW_RUNS, LEASES, PODS
 from penstock_operator.controller.controller import Controller
-from penstock_operator.launch.pods import Defaults
 from penstock_operator.reconcile.sources import Key
 from penstock_operator.reconcile.workpools import WorkPools
-from run_stage import NAMESPACE, Stage, at_once
+from run_stage import NAMESPACE, at_once
 
 Json = dict[str, Any]
-PATIENCE = 20.0
 POOL = Key(NAMESPACE, "default")
-DEFAULTS = Defaults("registry.example/penstock:1")
 
 
-class WarmPool:
+class WarmPool(Play):
     """The pool `default`, its operator, and its workers."""
 
     def __init__(self, **spec: Any) -> None:
         """`spec` of the pool."""
-        self.stage = Stage(pool_type="Process", pool=spec)
-        self.cluster, self.clock = self.stage.cluster, self.stage.clock
-        at_once(self.cluster.create(NODES, None, {"metadata": {"name": "node-1"}, "spec": {}}))
+        super().__init__(pool_type="Process", pool=spec)
         self.monotonic = 1000.0
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Controller]:
-        """An operator process; leaving it kills it."""
-        self.controller = controller = Controller(self.cluster, DEFAULTS, clock=self.clock)
+    def begin(self, **options: Any) -> Controller:
+        """An operator that reads the test's clocks, and reconciles pools."""
+        controller = super().begin(**options)
         controller.workers._monotonic = lambda: self.monotonic
-        pools = WorkPools(self.cluster, DEFAULTS, self.clock, controller.worker_pods)
-        controller.register("WorkPool", pools.reconcile)
-        task = asyncio.create_task(controller.run())
-        try:
-            for informer in controller.informers:
-                await asyncio.wait_for(informer.synced.wait(), PATIENCE)
+        controller.register("WorkPool", WorkPools(self.cluster, DEFAULTS, self.clock, controller.worker_pods).reconcile)
+        return controller
+
+    @asynccontextmanager
+    async def running(self, **options: Any) -> AsyncIterator[Controller]:
+        """An operator process, which has looked at everything once; leaving it kills it."""
+        async with super().running(**options) as controller:
             await self.quiet()
             yield controller
-            assert not task.done(), task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def until(self, condition: Callable[[], object], what: str = "it") -> None:
-        """Return when it holds."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while not condition():
-                    await asyncio.sleep(0.001)
-        except TimeoutError:
-            raise AssertionError(f"{what} did not happen: {self.cluster.kinds('FlowRun')}") from None
-
-    async def quiet(self) -> None:
-        """Nothing is left to do for now."""
-        still = 0
-        async with asyncio.timeout(PATIENCE):
-            while still < 30:
-                busy = len(self.controller.queue) or self.controller.queue.working
-                still = 0 if busy else still + 1
-                await asyncio.sleep(0)
 
     async def time_passes(self, seconds: float) -> None:
         """Both clocks go on, and what is due comes."""
-        self.clock.advance(seconds)
         self.monotonic += seconds
-        self.controller.due.fire(self.clock())
-        await self.quiet()
+        await super().time_passes(seconds)
 
     async def edited(self, **spec: Any) -> None:
         """Somebody edits the pool."""

@@ -125,13 +125,13 @@ def body(n: int) -> Json:
 
 def rules(slots: Slots) -> None:
     pool = {"type": "Pod", "concurrencyLimit": SLOTS}
-    slots.put("WorkPool", _object("pool", pool))
+    slots.rules.put("WorkPool", _object("pool", pool))
     for n in range(QUEUES):
         selector = {"matchLabels": {"team": f"t{n}"}}
         spec = {"workPoolRef": {"name": "pool"}, "priority": 1 + n % 7, "concurrencyLimit": 5, "selector": selector}
-        slots.put("WorkQueue", _object(f"queue-{n}", spec))
+        slots.rules.put("WorkQueue", _object(f"queue-{n}", spec))
     for n in range(5000):
-        slots.put("FlowDeployment", _object(f"d-{n}", {"flowRef": {"name": "f"}, "workPool": "pool"}))
+        slots.rules.put("FlowDeployment", _object(f"d-{n}", {"flowRef": {"name": "f"}, "workPool": "pool"}))
 
 
 def _object(name: str, spec: Json) -> Json:
@@ -158,7 +158,7 @@ def bench_a_term_begins() -> None:
 def bench_a_run_of_a_pool_without_limits() -> None:
     """What the books take of a run that nobody limits: asked for, launched, claimed, ended, settled."""
     slots = Slots(lambda: datetime(2026, 1, 1, 1, tzinfo=UTC), lambda _: None)
-    slots.put("WorkPool", _object("pool", {"type": "Pod"}))
+    slots.rules.put("WorkPool", _object("pool", {"type": "Pod"}))
     slots.open()
     resolved = {"pool": {"name": "pool"}, "poolType": "Pod", "deployment": {"name": "d-1"}}
     taken = []

@@ -20,7 +20,7 @@ from penstock_operator.cluster import Unavailable
 from penstock_operator.controller import controller as module
 from penstock_operator.controller.controller import Controller
 from penstock_operator.controller.informer import Informer, gone_since, ref
-from penstock_operator.controller.slots import KINDS as SLOT_KINDS
+from penstock_operator.controller.rules import KINDS as SLOT_KINDS
 from penstock_operator.launch.pods import Defaults
 from run_stage import PostedEvents, at_once
 
@@ -79,16 +79,15 @@ class Operator:
     def take_over(self) -> None:
         """The other leads no more: a term begins, with what is known of earlier ones forgotten."""
         self.stop()
-        with mock.patch.object(self.controller, "events"):
-            self.controller._begin()
+        self.controller.term.renew()
         self._begin()
 
     def _begin(self) -> None:
         for kind in KINDS:
             self.relist(kind)
-        at_once(self.controller._find_lost_nodes())
-        self.controller.recall()
-        self._workers = [self.controller._work() for _ in range(WORKERS)]
+        at_once(self.controller.takeover.find_lost_nodes())
+        self.controller.takeover.recall()
+        self._workers = [self.controller.looks.run() for _ in range(WORKERS)]
         self._awaits: list[asyncio.Future[Any] | None] = [None] * WORKERS
 
     def now(self) -> datetime:
@@ -130,12 +129,12 @@ class Operator:
     def _there(self, kind: str, body: Any) -> None:
         """Told past what the controller does with objects that it cannot take in: here there are none."""
         if kind in SLOT_KINDS:
-            self.controller.slots.put(kind, body)
+            self.controller.slots.rules.put(kind, body)
         else:
-            self.controller._changed(kind, body)
+            self.controller.intake.changed(kind, body)
 
     def _gone(self, kind: str, ref: tuple[str, str], version: str) -> None:
-        (self.controller.slots.drop if kind in SLOT_KINDS else self.controller._deleted)(kind, ref, version)
+        (self.controller.slots.rules.drop if kind in SLOT_KINDS else self.controller.intake.deleted)(kind, ref, version)
 
     def relist(self, kind: str) -> None:
         """The watch was cut, and what happened meanwhile is compacted away."""
@@ -170,7 +169,7 @@ class Operator:
 
     def work(self, steps: int = 10_000) -> bool:
         """Go on until there is nothing to do, or for so many steps; whether anything was written."""
-        self.controller.due.fire(self.now())
+        self.controller.agenda.due.fire(self.now())
         before, left, going = self.world.cluster._version, steps, True
         while going and left:
             left, going = left - 1, False
@@ -181,7 +180,7 @@ class Operator:
 
     def next_due(self) -> datetime | None:
         """When it looks at something by itself."""
-        return min(self.controller.due._times.values(), default=None)
+        return min(self.controller.agenda.due._times.values(), default=None)
 
 
 def _hooks(fault: Fault) -> Any:

@@ -7,6 +7,7 @@ many steps are taken; a failure prints them, and what to add to have them again.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -25,7 +26,6 @@ from hypothesis.stateful import (
 )
 
 from penstock.api.states import StateType
-from penstock_operator.controller import controller as module
 from run_stage import PostedEvents
 
 from .laws import Laws
@@ -89,7 +89,7 @@ class Model(RuleBasedStateMachine):
         self.deaf, self.shared, self.patience, self.asked, self.further = deaf, shared, patience, 0, 0
         self.troubles, self.posted, self.runners = troubles, PostedEvents(), dict[str, Runner]()
         self.unexpected = Unexpected()
-        module.logger.addHandler(self.unexpected)
+        logging.getLogger("penstock_operator.controller").addHandler(self.unexpected)
         self.world = World(pool_type, policy, shared=shared)
         self.limited, self.leader = "limits" in troubles, 0
         if self.limited:
@@ -275,7 +275,7 @@ class Model(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.world.clock.advance(seconds)
         for operator in self.operators:
-            operator.controller.due.fire(self.world.clock())
+            operator.controller.agenda.due.fire(self.world.clock())
 
     @precondition(lambda self: "image" in self.troubles)
     @rule(reason=st.sampled_from(["ErrImagePull", "CreateContainerConfigError", "RunContainerError"]))
@@ -475,7 +475,7 @@ class Model(RuleBasedStateMachine):
             self.rest()
             self.check_that_nothing_is_left()
         finally:
-            module.logger.removeHandler(self.unexpected)
+            logging.getLogger("penstock_operator.controller").removeHandler(self.unexpected)
             for operator in self.operators:
                 operator.stop()
         Model.settled += self.laws.ends

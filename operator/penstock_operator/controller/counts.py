@@ -33,7 +33,7 @@ class Counts:
     async def write(self) -> None:
         """Write what has changed. Raises nothing of the API server's."""
         for limit, counted in self._slots.counts().items():
-            for name in self._slots.shown(limit) if limit.kind in RESOURCES else ():
+            for name in self._slots.rules.shown(limit) if limit.kind in RESOURCES else ():
                 written = self._written.get((limit, name))
                 if written == counted:
                     self._changed.pop((limit, name), None)

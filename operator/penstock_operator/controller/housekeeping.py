@@ -19,6 +19,7 @@ from .queue import KeyQueue
 logger = logging.getLogger(__name__)
 
 Task = tuple[str, str]  # name of the task, and of what it is done for
+RETENTION, COPIES, LOGS = "retention", "copies", "logs"  # names of tasks
 WORKERS = 2
 GATHER = timedelta(seconds=3)  # changes that come so close together are looked at once
 

@@ -1,14 +1,14 @@
-"""The slots of pools, queues, deployments and tags: what their objects say, who holds, and who waits for admission.
+"""The slots of pools, queues, deployments and tags: who holds some, and who waits for admission.
 
-Implements `reconcile.sources.Slots`. Informers tell of the objects, reconciles of the runs, of their own writes before
-the echo. `named` is called with runs that are admitted or to be cancelled, and with those that are to be told anew why
-they wait. Until `open` nobody is admitted, for not everybody who holds a slot is known yet.
+Implements `reconcile.sources.Slots`. Informers tell of the objects (`rules`), reconciles of the runs, of their own
+writes before the echo. `named` is called with runs that are admitted or to be cancelled, and with those that are to be
+told anew why they wait (`telling`). Until `open` nobody is admitted, for not everybody who holds a slot is known yet.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,18 +17,21 @@ from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 
 from ..core import admission, collisions, pauses, places
-from ..core.admission import Books, Limit, Line
+from ..core.admission import Books, Limit
 from ..core.collisions import Sibling
-from ..core.places import Asks, Deployment, Place, Pool, Queue, Rule, TagLimit
+from ..core.places import Asks, Deployment, Place, Pool, Queue, Rule
 from ..core.resolve import DEFAULT_POOL, Displaced, Waiting
 from ..core.views import RunView, parse_time
 from ..reconcile.sources import Grant, Key
+from .rules import KINDS, Rules, placing
+from .telling import Telling
 
 Body = dict[str, Any]
 Ref = tuple[str, str]
-KINDS = ("WorkPool", "WorkQueue", "ConcurrencyLimit", "FlowDeployment")
 HOLDING = frozenset({StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING})
-TOLD_AHEAD = 20  # runs of a line that are told anew when it waits for something else; the others when they get there
+SAID = frozenset(
+    {reasons.POOL_SUSPENDED, reasons.DEPLOYMENT_SUSPENDED, reasons.QUEUE_SUSPENDED, reasons.QUEUE_NOT_FOUND}
+)
 
 
 def exempt(run: RunView) -> bool:
@@ -49,7 +52,6 @@ class Known:
     asks: Asks | None = None
     place: Place | None = None
     ending: bool = False
-    told: Waiting | None = None
 
 
 class Slots:
@@ -64,21 +66,18 @@ class Slots:
         """`short` is called with pools whose workers more runs may be waiting for than before."""
         self._clock, self._named, self._short = clock, named, short
         self._rooms: dict[Limit, int] = {}  # of workers
-        self._rules: dict[str, dict[Ref, Rule]] = {kind: {} for kind in KINDS}
-        self._versions: dict[str, dict[Ref, int]] = {kind: {} for kind in KINDS}
-        self._queues: dict[Ref, list[Queue]] = {}  # of a pool, in the order in which they are asked
-        self._tagged: dict[Ref, dict[str, int]] = defaultdict(dict)  # of a tag: sizes by name of the limit
+        self.rules = Rules(self._changed)
         self._clear()
 
     def _clear(self) -> None:
         self._open = False
         self.books = Books()
+        self._telling = Telling(self.books, self.rules)
         self._known: dict[str, Known] = {}
         self._at: dict[Key, str] = {}
         self._ghosts: dict[Key, set[str]] = {}  # deleted runs whose pods are still there
         self._of_deployment: dict[Ref, set[str]] = defaultdict(set)
         self._displaced: dict[str, Displaced] = {}
-        self._retell: dict[str, None] = {}
         self._counted: dict[Limit, None] = {}
 
     # Terms.
@@ -86,9 +85,9 @@ class Slots:
     def close(self) -> None:
         """Forget all runs; nobody is admitted any more."""
         self._clear()
-        for kind, rules in self._rules.items():
-            for ref, rule in rules.items():
-                self._bound(kind, ref, rule)
+        for kind in KINDS:
+            for ref in self.rules.refs(kind):
+                self._bound(kind, ref, self.rules.get(kind, ref))
 
     def open(self) -> None:
         """All runs that hold or wait are known: admit."""
@@ -96,41 +95,17 @@ class Slots:
         for deployment in list(self._of_deployment):
             self._collide(deployment)
         self._counted |= dict.fromkeys((*self.books.bounds, *self.books.holders, *self.books.queued))
-        self._counted |= {Limit(kind, *ref): None for kind in ("WorkPool", "WorkQueue") for ref in self._rules[kind]}
+        self._counted |= {
+            Limit(kind, *ref): None for kind in (places.POOL, places.QUEUE) for ref in self.rules.refs(kind)
+        }
         self._admit()
 
-    # What the informers tell of pools, queues, deployments and limits.
+    # What is said of slots.
 
-    def refs(self, kind: str, namespace: str | None) -> Iterable[Ref]:
-        """What is known of a kind in one namespace, or in all."""
-        return [ref for ref in self._rules[kind] if namespace in (None, ref[0])]
-
-    def put(self, kind: str, body: Body) -> None:
-        """An object is, or has changed; also as a reconcile has just read it."""
-        meta = body["metadata"]
-        ref, version = (meta["namespace"], meta["name"]), int(meta["resourceVersion"])
-        if version < self._versions[kind].get(ref, 0):
-            return
-        self._versions[kind][ref] = version
-        before, now = self._rules[kind].get(ref), places.rule(kind, body)
-        if before == now:
-            return
-        self._rules[kind][ref] = now
-        self._change(kind, ref, before, now)
-
-    def drop(self, kind: str, ref: Ref, version: str) -> None:
-        """An object is gone."""
-        if int(version) < self._versions[kind].get(ref, 0):
-            return
-        self._versions[kind].pop(ref, None)
-        before = self._rules[kind].pop(ref, None)
-        if before is not None:
-            self._change(kind, ref, before, None)
-
-    def _change(self, kind: str, ref: Ref, before: Rule | None, now: Rule | None) -> None:
+    def _changed(self, kind: str, ref: Ref, before: Rule | None, now: Rule | None) -> None:
         self._bound(kind, ref, now, before)
         if isinstance(before, Queue) or isinstance(now, Queue):
-            self._queue(ref, before, now)
+            self._requeue(ref, [rule for rule in (before, now) if isinstance(rule, Queue)], now)
         elif isinstance(before, Deployment) or isinstance(now, Deployment):
             for uid in list(self._of_deployment.get(ref, ())):
                 self._place(uid)
@@ -143,44 +118,23 @@ class Slots:
 
     def _bound(self, kind: str, ref: Ref, rule: Rule | None, before: Rule | None = None) -> None:
         """What the rule says of its limit's bound."""
-        if kind == "ConcurrencyLimit":
-            tags = {r.tag: r.limit if r is rule else None for r in (before, rule) if isinstance(r, TagLimit) and r.tag}
-            for tag, size in tags.items():
-                limits = self._tagged[(ref[0], tag)]
-                limits.pop(ref[1], None)
-                if size is not None:
-                    limits[ref[1]] = size
-                self._size(Limit(places.TAG, ref[0], tag), min(limits.values(), default=None))
-                if not limits:
-                    del self._tagged[(ref[0], tag)]
-            return
-        assert not isinstance(rule, TagLimit)
         if isinstance(rule, Pool) and rule.warm:
             workers = Limit(places.WORKERS, *ref)
             self._size(workers, self._rooms.get(workers, 0))
-        size = None if rule is None else 0 if rule.suspended else rule.limit
-        self._size(Limit(kind, *ref), size)
+        for limit, size in self.rules.sizes(kind, ref, rule, before).items():
+            self._size(limit, size)
 
     def _size(self, limit: Limit, size: int | None) -> None:
         self.books.bound(limit, size)
         self._counted[limit] = None
         for _, line in self.books.standing.get(limit, ()):
-            self._tell_anew(line)
+            self._telling.stands_elsewhere(line)
 
-    def _queue(self, ref: Ref, before: Rule | None, now: Rule | None) -> None:
-        """Queues of a pool were changed otherwise than in their bounds: who waits there may wait elsewhere."""
-        was, is_ = (rule if isinstance(rule, Queue) else None for rule in (before, now))
-        for pool in {(ref[0], queue.pool) for queue in (was, is_) if queue}:
-            found = [
-                rule for (ns, _), rule in self._rules["WorkQueue"].items() if isinstance(rule, Queue) and ns == pool[0]
-            ]
-            found = sorted((q for q in found if q.pool == pool[1]), key=lambda q: (q.priority, q.name))
-            self._queues[pool] = found
-            if not found:
-                del self._queues[pool]
-        if was and is_ and _placing(was) == _placing(is_):
+    def _requeue(self, ref: Ref, versions: Sequence[Queue], now: Rule | None) -> None:
+        """A queue was changed otherwise than in its bound: who waits there may wait elsewhere."""
+        if len(versions) == 2 and placing(versions[0]) == placing(versions[1]):
             return
-        pools = {(ref[0], queue.pool): queue if queue is is_ else None for queue in (was, is_) if queue}
+        pools = {(ref[0], queue.pool): queue if queue is now else None for queue in versions}
         for uid, known in list(self._known.items()):
             asks, place = known.asks, known.place
             if asks is None or place is None or (asks.namespace, asks.pool) not in pools:
@@ -217,7 +171,7 @@ class Slots:
 
     def ask(self, run: RunView, pool: str, said: Iterable[tuple[str, Body]] = ()) -> Grant | Waiting | Displaced:
         for kind, body in said:
-            self.put(kind, body)
+            self.rules.put(kind, body)
         if exempt(run):
             return Grant({})
         known = self._know(run)
@@ -235,16 +189,16 @@ class Slots:
         if run.uid in self.books.holding:
             assert known.place is not None
             return Grant(known.place.admitted)
-        return self._told(run.uid, known)
+        return self._telling.tell(run.uid)
 
     def waits(self, run: RunView) -> tuple[Waiting | Displaced, Body] | None:
         known = self._known.get(run.uid)
         if known is None or run.uid not in self.books.waiting:
             return None
-        rule = self._rules["FlowDeployment"].get(known.deployment) if known.deployment else None
-        deadline = rule.starting_deadline if isinstance(rule, Deployment) else None
+        rule = self.rules.deployment(known.deployment)
+        deadline = rule.starting_deadline if rule else None
         deployment: Body = {} if deadline is None else {"startingDeadlineSeconds": deadline}
-        return self._displaced.get(run.uid) or self._told(run.uid, known), deployment
+        return self._displaced.get(run.uid) or self._telling.tell(run.uid), deployment
 
     def displaced(self, run: RunView) -> Displaced | None:
         return self._displaced.get(run.uid)
@@ -256,8 +210,8 @@ class Slots:
             self._forget(run.uid)
         else:
             known = self._know(run)
-            known.asks = known.place = known.told = None
-            self._retell.pop(run.uid, None)
+            known.asks = known.place = None
+            self._telling.forget(run.uid)
             ending = terminal or run.type is StateType.CANCELLING
             stirs = known.ending != ending or run.uid not in self.books.holding
             known.ending = ending
@@ -294,9 +248,9 @@ class Slots:
 
     def _pool(self, run: RunView) -> str:
         deployment = places.deployment_name(run)
-        rule = self._rules["FlowDeployment"].get((run.namespace, deployment)) if deployment else None
+        rule = self.rules.deployment((run.namespace, deployment) if deployment else None)
         resolved = (run.resolved.get("pool") or {}).get("name")
-        return str(resolved or run.spec.get("workPool") or (isinstance(rule, Deployment) and rule.pool) or DEFAULT_POOL)
+        return str(resolved or run.spec.get("workPool") or (rule and rule.pool) or DEFAULT_POOL)
 
     # Runs.
 
@@ -324,7 +278,7 @@ class Slots:
         known = self._known.pop(uid, None)
         if known is None:
             return
-        self._retell.pop(uid, None)
+        self._telling.forget(uid)
         self._count(uid)
         self.books.leave(uid)
         if self._at.get(known.key) == uid:
@@ -351,14 +305,9 @@ class Slots:
         if known.asks is None or uid in self.books.holding:
             return
         asks = known.asks
-        rule = self._rules["FlowDeployment"].get(known.deployment) if known.deployment else None
-        pool = self._rules["WorkPool"].get((asks.namespace, asks.pool))
-        place = places.place(
-            asks,
-            rule if isinstance(rule, Deployment) else None,
-            self._queues.get((asks.namespace, asks.pool), ()),
-            warm=isinstance(pool, Pool) and pool.warm,
-        )
+        pool = (asks.namespace, asks.pool)
+        deployed, queues = self.rules.deployment(known.deployment), self.rules.queues(pool)
+        place = places.place(asks, deployed, queues, warm=self.rules.warm(pool))
         if place == known.place:
             return
         self._count(uid)
@@ -371,8 +320,7 @@ class Slots:
         last = place.waiting.limits[-1]
         if last.kind == places.WORKERS:
             self._short(Key(last.namespace, last.name))
-        if known.told is not None:
-            self._retell[uid] = None
+        self._telling.moved(uid)
 
     def _count(self, uid: str) -> None:
         waiting = self.books.waiting.get(uid)
@@ -381,8 +329,8 @@ class Slots:
 
     def _collide(self, deployment: Ref | None) -> None:
         """Find out who is to be cancelled for others of its deployment, and have it looked at."""
-        rule = self._rules["FlowDeployment"].get(deployment) if deployment else None
-        if deployment is None or not isinstance(rule, Deployment) or rule.limit is None or not self._open:
+        rule = self.rules.deployment(deployment)
+        if deployment is None or rule is None or rule.limit is None or not self._open:
             return
         uids = self._of_deployment.get(deployment, set())
         if rule.policy == "Queue":
@@ -416,10 +364,7 @@ class Slots:
             self.books.apply(verdict, now)
             for run in verdict.admitted:
                 self._counted |= dict.fromkeys(run.limits)
-                self._retell.pop(run.uid, None)
-                behind = self.books.lines.get(run.limits, ())
-                if len(behind) >= TOLD_AHEAD:
-                    self._retell[behind[TOLD_AHEAD - 1].uid] = None
+                self._telling.admitted(run.uid, run.limits)
                 if run.uid != but:
                     self._named(self._known[run.uid].key)
             for line, stop in verdict.stops.items():
@@ -427,36 +372,12 @@ class Slots:
                 if stop.limit.kind == places.WORKERS:
                     self._short(Key(stop.limit.namespace, stop.limit.name))
                 if stood is not None and stood.limit != stop.limit:
-                    self._tell_anew(line)
-
-    def _told(self, uid: str, known: Known) -> Waiting:
-        known.told = self._reason(uid)
-        self._retell.pop(uid, None)
-        return known.told
-
-    def _reason(self, uid: str) -> Waiting:
-        line = self.books.waiting[uid].limits
-        stop = self.books.stands.get(line)
-        limit = stop.limit if stop else line[-1]  # it stands nowhere for a moment only
-        size = self.books.bounds.get(limit, 0)
-        rule = self._rules.get(limit.kind, {}).get((limit.namespace, limit.name))
-        suspended = rule is not None and not isinstance(rule, TagLimit) and rule.suspended
-        kept = len(self.books.holders.get(limit, ())) < size
-        said = places.words(limit, size, suspended=suspended, kept=kept)
-        return Waiting(said.reason, said.message, slot=said.full)
-
-    def _tell_anew(self, line: Line) -> None:
-        for order in self.books.lines[line][:TOLD_AHEAD]:
-            if self._known[order.uid].told is not None:
-                self._retell[order.uid] = None
+                    self._telling.stands_elsewhere(line)
 
     def tell(self, most: int) -> None:
         """Have some of those looked at that wait for something else than they were told."""
-        for uid in list(self._retell)[:most]:
-            del self._retell[uid]
-            known = self._known[uid]
-            if uid in self.books.waiting and self._reason(uid) != known.told:
-                self._named(known.key)
+        for uid in self._telling.outdated(most):
+            self._named(self._known[uid].key)
 
     def counts(self) -> dict[Limit, tuple[int, int]]:
         """Runs that wait for and that hold each limit whose counts may have changed since this was asked last."""
@@ -467,31 +388,11 @@ class Slots:
         """Have a limit among the next counts."""
         self._counted[limit] = None
 
-    def shown(self, limit: Limit) -> list[str]:
-        """Names of the objects that show the counts of a limit."""
-        if limit.kind == places.TAG:
-            return list(self._tagged.get((limit.namespace, limit.name), ()))
-        return [limit.name] if (limit.namespace, limit.name) in self._rules.get(limit.kind, {}) else []
-
     def selected(self, queue: Key) -> bool | None:
         """Whether a WorkQueue's selector matches a deployment of its pool, or a run of now; None without selector."""
-        rule = self._rules["WorkQueue"].get(queue)
-        if not isinstance(rule, Queue) or not rule.selects:
+        rule = self.rules.selecting(queue)
+        if rule is None:
             return None
         if self.books.queued[Limit(places.QUEUE, *queue)] or self.books.holders.get(Limit(places.QUEUE, *queue)):
             return True
-        return any(
-            places.taking((rule,), deployment.labels, deployment.tags)
-            for (namespace, _), deployment in self._rules["FlowDeployment"].items()
-            if isinstance(deployment, Deployment) and (namespace, deployment.pool) == (queue.namespace, rule.pool)
-        )
-
-
-SAID = frozenset(
-    {reasons.POOL_SUSPENDED, reasons.DEPLOYMENT_SUSPENDED, reasons.QUEUE_SUSPENDED, reasons.QUEUE_NOT_FOUND}
-)
-
-
-def _placing(queue: Queue) -> tuple[object, ...]:
-    """What of a queue decides who waits there, and before whom."""
-    return (queue.pool, queue.priority, queue.selects, queue.labels, queue.tags)
+        return self.rules.selects_a_deployment(queue.namespace, rule)

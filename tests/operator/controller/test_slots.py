@@ -441,9 +441,9 @@ def test_an_old_word_of_an_object_changes_nothing() -> None:
     old = stage.get("WorkPool", "default") or {}
     stage.edit("WorkPool", "default", concurrencyLimit=5)
     stage.hear()
-    stage.slots.put("WorkPool", old)
+    stage.slots.rules.put("WorkPool", old)
     assert stage.slots.books.bounds[Limit("WorkPool", NAMESPACE, "default")] == 5
-    stage.slots.drop("WorkPool", (NAMESPACE, "default"), "1")
+    stage.slots.rules.drop("WorkPool", (NAMESPACE, "default"), "1")
     assert stage.slots.books.bounds[Limit("WorkPool", NAMESPACE, "default")] == 5
 
 
@@ -453,6 +453,16 @@ def test_nothing_is_kept_of_runs_that_are_gone() -> None:
         stage.reconcile(name)
         settle(stage, name)
     slots, books = stage.slots, stage.slots.books
-    kept = [slots._known, slots._at, slots._ghosts, slots._of_deployment, slots._displaced, slots._retell]
-    kept += [books.holding, books.waiting, books.holders, books.lines, books.standing, books.stands, books.patience]
+    kept = [slots._known, slots._at, slots._ghosts, slots._of_deployment, slots._displaced]
+    kept += [
+        slots._telling._told,
+        slots._telling._anew,
+        books.holding,
+        books.waiting,
+        books.holders,
+        books.lines,
+        books.standing,
+        books.stands,
+        books.patience,
+    ]
     assert not any(kept), kept

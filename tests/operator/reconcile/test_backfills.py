@@ -9,12 +9,12 @@ import pytest
 
 from memory_cluster import Write
 from penstock.api import labels, reasons
-from penstock_operator.cluster import BACKFILLS, FLOW_RUNS, ApiError, Forbidden, Invalid, Unavailable
+from penstock_operator.cluster import FLOW_RUNS, ApiError, Forbidden, Invalid, Unavailable
 from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.core import backfills as rules
 from penstock_operator.reconcile.backfills import AGAIN, Backfills
 from penstock_operator.reconcile.sources import Key, Requeue
-from run_stage import KINDS, NAMESPACE, Stage
+from run_stage import NAMESPACE, Stage
 
 Json = dict[str, Any]
 HOURLY: Json = {"slug": "hourly", "cron": {"expression": "0 * * * *"}, "parameters": {"n": 2}}
@@ -24,8 +24,7 @@ KEY = Key(NAMESPACE, "night")
 class Play:
     """A deployment, a backfill of six hours of the night before, and an operator that can be killed."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **spec: Any) -> None:
-        monkeypatch.setitem(KINDS, "Backfill", BACKFILLS)
+    def __init__(self, **spec: Any) -> None:
         self.stage = Stage(deployment={"schedules": [HOURLY]})
         self.apply(**spec)
         self.restart()
@@ -79,8 +78,8 @@ class Play:
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Play:
-    return Play(monkeypatch)
+def play() -> Play:
+    return Play()
 
 
 def test_slots_become_runs_one_after_the_other(play: Play) -> None:
@@ -102,8 +101,8 @@ def test_slots_become_runs_one_after_the_other(play: Play) -> None:
     assert len(play.stage.cluster.writes) == writes
 
 
-def test_many_at_once_from_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    play = Play(monkeypatch, parallelism=2, order="Descending")
+def test_many_at_once_from_the_newest() -> None:
+    play = Play(parallelism=2, order="Descending")
     play.look()
     assert list(play.runs()) == ["05", "04"]
     play.end("04")
@@ -111,9 +110,9 @@ def test_many_at_once_from_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(play.runs()) == ["05", "04", "03"]
 
 
-def test_what_its_schedule_has_made_is_left_out_and_all_makes_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_its_schedule_has_made_is_left_out_and_all_makes_it_anew() -> None:
     for mode, expected in (("Missing", (4, 2, 0, 0)), ("All", (6, 0, 0, 0))):
-        play = Play(monkeypatch, parallelism=9, mode=mode)
+        play = Play(parallelism=9, mode=mode)
         deployment = play.stage.get("FlowDeployment", "etl") or {}
         from datetime import UTC, datetime
 
@@ -125,8 +124,8 @@ def test_what_its_schedule_has_made_is_left_out_and_all_makes_it_anew(monkeypatc
         assert play.counts() == expected
 
 
-def test_runs_that_did_not_complete_are_counted_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    play = Play(monkeypatch, parallelism=9)
+def test_runs_that_did_not_complete_are_counted_so() -> None:
+    play = Play(parallelism=9)
     play.look()
     for slot, state in (("00", "Completed"), ("01", "Failed"), ("02", "Crashed"), ("03", "Cancelled")):
         play.end(slot, state)
@@ -138,8 +137,8 @@ def test_runs_that_did_not_complete_are_counted_so(monkeypatch: pytest.MonkeyPat
     assert play.condition() == ("True", reasons.SOME_FAILED)
 
 
-def test_a_cancelled_backfill_ends_its_runs_and_makes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    play = Play(monkeypatch, parallelism=2)
+def test_a_cancelled_backfill_ends_its_runs_and_makes_no_more() -> None:
+    play = Play(parallelism=2)
     play.look()
     play.stage.edit("Backfill", "night", cancel=True)
     play.look()
@@ -179,9 +178,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize("number", range(1, 9))
 @pytest.mark.parametrize("error", [Killed(), Unavailable(0, "", "no answer")], ids=["killed", "unavailable"])
 def test_every_slot_has_one_run_and_counts_once_wherever_the_operator_fails(
-    monkeypatch: pytest.MonkeyPatch, number: int, done: bool, error: BaseException
+    number: int, done: bool, error: BaseException
 ) -> None:
-    play = Play(monkeypatch, parallelism=2)
+    play = Play(parallelism=2)
     count = 0
 
     def fail(write: Write) -> None:
@@ -235,10 +234,8 @@ BAD: dict[str, tuple[Json, str, str]] = {
 
 
 @pytest.mark.parametrize(("spec", "reason", "text"), BAD.values(), ids=BAD)
-def test_what_is_missing_is_named_and_waited_for(
-    monkeypatch: pytest.MonkeyPatch, spec: Json, reason: str, text: str
-) -> None:
-    play = Play(monkeypatch, **spec)
+def test_what_is_missing_is_named_and_waited_for(spec: Json, reason: str, text: str) -> None:
+    play = Play(**spec)
     found = play.look()
     assert found is not None
     assert found.waits_for is not None
