@@ -6,19 +6,17 @@ are never fetched.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema import ValidationError
 
 MAX_TOLD = 5
 MAX_LISTED = 16
-SCHEMAS = 128  # that are kept ready: to check one takes far longer than to check what is held to it
+SIMPLER = "give the schema fewer alternatives (anyOf, oneOf, $ref), or pass a reference to large data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +45,24 @@ def problems(
         return []
     from jsonschema.exceptions import SchemaError
 
+    from .bounded_validator import TakesTooLong, errors
+
     closed = dict(schema)
     if "properties" in closed:
         closed.setdefault("additionalProperties", False)
     if partial:
         closed.pop("required", None)
     try:
-        found = sorted(
-            _validator(json.dumps(closed)).iter_errors(dict(values)),
-            key=lambda error: [str(part) for part in error.path],
-        )
+        found = sorted(errors(closed, values), key=lambda error: [str(part) for part in error.path])
     except SchemaError as error:
         return [Problem("schema", "", f"the schema of the {what} is no JSON Schema: {error.message}")]
+    except TakesTooLong:
+        return [Problem("schema", "", f"holding the {what} to their schema takes too long; {SIMPLER}")]
     except Exception as error:  # a $ref that leads nowhere has several types
         return [Problem("schema", "", f"the schema of the {what} cannot be used: {error}")]
     told = list(dict.fromkeys(problem for error in found for problem in _say(error, closed, values, what)))
     more = [Problem("more", "", f"and {len(told) - MAX_TOLD} more")] if len(told) > MAX_TOLD else []
     return told[:MAX_TOLD] + more
-
-
-@lru_cache(maxsize=SCHEMAS)
-def _validator(schema: str) -> Draft202012Validator:
-    """What holds values to a schema. Raises SchemaError."""
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
-
-    parsed = json.loads(schema)
-    Draft202012Validator.check_schema(parsed)
-    return Draft202012Validator(parsed, registry=Registry())
 
 
 def _say(error: ValidationError, schema: Mapping[str, Any], values: Mapping[str, Any], what: str) -> list[Problem]:
