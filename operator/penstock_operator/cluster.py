@@ -217,6 +217,7 @@ Permit = Callable[[str, str], None]
 """Asked with verb and plural right before a request is sent; raises an ApiError to keep it."""
 
 MAX_IN_FLIGHT = {"POST": 24, "PATCH": 32, "DELETE": 8}
+FIRST_PAGE, PAGE_BYTES = 25, 8 * 1024 * 1024  # objects of a list; later pages have what bytes allow, for some are large
 READ_TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds between them
 LONGEST_LOG, LONGEST_FOLLOW = 300.0, 3600.0  # seconds of reading a log
@@ -261,6 +262,18 @@ class ApiCluster:
         body: Any = None,
         content_type: str = "application/json",
     ) -> Body:
+        return (await self._exchange(method, resource, path, body=body, content_type=content_type))[0]
+
+    async def _exchange(
+        self,
+        method: str,
+        resource: ResourceType,
+        path: str,
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> tuple[Body, int]:
+        """The answer, and its size in bytes."""
         assert self._session is not None, "enter the ApiCluster first"
         data = orjson.dumps(body) if body is not None else None
         headers = {**self._headers(), **({"Content-Type": content_type} if data else {})}
@@ -286,7 +299,7 @@ class ApiCluster:
             content: Body = orjson.loads(text) if text else {}
         except orjson.JSONDecodeError as error:
             raise Unavailable(answer.status, type(error).__name__, f"the answer is no JSON: {error}") from error
-        return content
+        return content, len(text)
 
     async def _ready(self) -> None:
         """Wait while the API server has asked this client to hold back; each waiter comes back at a time of its own."""
@@ -306,10 +319,10 @@ class ApiCluster:
             self._held_until = max(self._held_until, time.monotonic() + error.retry_after)
         return error
 
-    async def _read(self, resource: ResourceType, path: str) -> Body:
+    async def _read(self, resource: ResourceType, path: str) -> tuple[Body, int]:
         for attempt in range(READ_TRIES):
             try:
-                return await self._request("GET", resource, path)
+                return await self._exchange("GET", resource, path)
             except Unavailable as error:
                 if attempt == READ_TRIES - 1:
                     raise
@@ -319,7 +332,7 @@ class ApiCluster:
 
     async def get(self, resource: ResourceType, namespace: str | None, name: str) -> Body | None:
         try:
-            return await self._read(resource, resource.path(namespace, name))
+            return (await self._read(resource, resource.path(namespace, name)))[0]
         except NotFound:
             return None
 
@@ -332,14 +345,15 @@ class ApiCluster:
         field_selector: str = "",
         limit: int = 500,
     ) -> AsyncIterator[Page]:
-        token = ""
+        token, objects = "", min(limit, FIRST_PAGE)
         while True:
-            query = {"limit": str(limit), "labelSelector": label_selector, "fieldSelector": field_selector}
+            query = {"limit": str(objects), "labelSelector": label_selector, "fieldSelector": field_selector}
             query["continue"] = token
             wanted = urlencode({key: value for key, value in query.items() if value})
-            body = await self._read(resource, f"{resource.path(namespace)}?{wanted}")
+            body, size = await self._read(resource, f"{resource.path(namespace)}?{wanted}")
+            token, found = body["metadata"].get("continue") or "", len(body.get("items") or ())
+            objects = min(limit, 4 * objects, max(1, PAGE_BYTES * found // size))
             yield Page(body.get("items") or [], body["metadata"]["resourceVersion"])
-            token = body["metadata"].get("continue") or ""
             if not token:
                 return
 

@@ -9,7 +9,7 @@ import pytest
 
 from cluster_contract import ClusterContract, Scenario, Trial, config_map
 from penstock_cluster.control_plane import ControlPlane, tls
-from penstock_operator.cluster import CONFIG_MAPS, ApiCluster, Cluster, Connection, Unavailable
+from penstock_operator.cluster import CONFIG_MAPS, FIRST_PAGE, PAGE_BYTES, ApiCluster, Cluster, Connection, Unavailable
 
 
 def connection(plane: ControlPlane) -> Connection:
@@ -44,6 +44,29 @@ def test_every_answer_is_told_to_the_observer(control_plane: ControlPlane, names
 
     asyncio.run(scenario())
     assert told == [("POST", "configmaps", 201), ("GET", "configmaps", 404)]
+
+
+def test_pages_of_large_objects_are_small_and_those_of_small_ones_grow(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    async def scenario() -> None:
+        async with ApiCluster(connection(control_plane)) as cluster:
+            text = "x" * 700_000
+            for n in range(60):
+                await cluster.create(CONFIG_MAPS, namespace, {**config_map(f"large{n:02}"), "data": {"text": text}})
+            large = [len(page.items) async for page in cluster.list_pages(CONFIG_MAPS, namespace)]
+            assert (sum(large), max(large)) == (60, FIRST_PAGE)
+            assert max(large[1:]) * len(text) <= PAGE_BYTES
+            for n in range(60):
+                await cluster.delete(CONFIG_MAPS, namespace, f"large{n:02}")
+            for n in range(150):
+                await cluster.create(CONFIG_MAPS, namespace, config_map(f"small{n:03}"))
+            small = [len(page.items) async for page in cluster.list_pages(CONFIG_MAPS, namespace)]
+            assert small == [FIRST_PAGE, 4 * FIRST_PAGE, 150 - 5 * FIRST_PAGE]
+            capped = [len(page.items) async for page in cluster.list_pages(CONFIG_MAPS, namespace, limit=60)]
+            assert capped == [FIRST_PAGE, 60, 60, 150 - FIRST_PAGE - 120]
+
+    asyncio.run(scenario())
 
 
 def test_a_read_outlasts_a_restart_of_the_api_server_and_a_write_does_not(

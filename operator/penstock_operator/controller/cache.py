@@ -14,7 +14,7 @@ from typing import Any
 from penstock.api import labels
 from penstock.api.states import TERMINAL
 
-from ..core import claimants, nodes, pod_events, schedules
+from ..core import claimants, nodes, parameters_left_out, pod_events, schedules
 from ..core.claimants import Claimant
 from ..core.diagnosis import Diagnosis
 from ..core.nodes import Silence
@@ -107,6 +107,8 @@ class ObjectCache:
             self._note(body)
         elif kind == "FlowDeployment":
             body = schedules.projection(body)
+        elif kind == "FlowRun":
+            body = parameters_left_out.projection(body)
         self._objects[kind][ref] = slim(body)
         run = (body["metadata"].get("labels") or {}).get(labels.RUN)
         if kind == "Pod" and run:

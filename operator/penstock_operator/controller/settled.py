@@ -6,12 +6,12 @@ Implements `reconcile.retention.SettledRuns`. Bodies are let go at once; a run c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from ..core import retention, schedules
-from ..core.retention import Settled
+from ..core.retention import History, Settled
 from ..core.views import RunView
 from ..reconcile.sources import Key
 from .cache import ObjectCache
@@ -71,6 +71,14 @@ class SettledRuns:
 
     def of(self, namespace: str) -> list[Settled]:
         return list(self._runs.get(namespace, {}).values())
+
+    def histories(self, namespace: str) -> Mapping[str, History]:
+        """By name of the deployment; a deployment that is not known keeps what the ceiling keeps."""
+        return {
+            body["metadata"]["name"]: retention.history(body["spec"])
+            for body in self._cache.objects("FlowDeployment")
+            if body["metadata"]["namespace"] == namespace
+        }
 
     def held(self, namespace: str) -> frozenset[str]:
         found: set[str] = set()

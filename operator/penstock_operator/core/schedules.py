@@ -25,6 +25,7 @@ SHOWN = 3  # next slots in status, of each schedule
 MOST_SHOWN, MOST_CURSORS = 64, 64  # the bounds of the API
 KEPT_SPEC = ("flowRef", "workPool", "queue", "priority", "concurrency", "tags", "suspend")
 KEPT_SPEC_OF_SCHEDULES = ("schedules", "catchUp", "startingDeadlineSeconds")
+KEPT_SPEC_OF_RETENTION = ("historyLimits", "ttlSecondsAfterFinished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +209,9 @@ def run(deployment: Body, schedule: Body, slot: datetime) -> Body:
 
 
 def projection(deployment: Body) -> Body:
-    """What the operator keeps of a deployment, of which there may be thousands: what its schedules and limits say."""
+    """What the operator keeps of a deployment, of which there may be thousands: its schedules, limits and histories."""
     spec, meta = deployment["spec"], deployment["metadata"]
-    kept = {name: spec[name] for name in (*KEPT_SPEC, *KEPT_SPEC_OF_SCHEDULES) if name in spec}
+    kept = {name: spec[name] for name in (*KEPT_SPEC, *KEPT_SPEC_OF_SCHEDULES, *KEPT_SPEC_OF_RETENTION) if name in spec}
     if "schedules" in kept:  # their parameters are read when a run is made
         kept["schedules"] = [{k: v for k, v in s.items() if k != "parameters"} for s in kept["schedules"]]
     fields = ("name", "namespace", "uid", "generation", "resourceVersion", "creationTimestamp", "deletionTimestamp")

@@ -37,6 +37,7 @@ from ..core import attempts, changes, pod_events, resolve, retried, runs
 from ..core.attempts import Attempt
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
+from ..core.parameters_left_out import are_left_out
 from ..core.policy import DEFAULT_LATE_AFTER, policy
 from ..core.runs import Decision
 from ..core.views import JobView, PodView, RunView
@@ -107,6 +108,8 @@ class FlowRuns:
         confirmed = False
         for left in reversed(range(PASSES)):
             body = await self._fresh(key) if confirmed else self._cache.run(key)
+            if body is not None and are_left_out(body) and not RunView(body).resolved:
+                body = await self._cluster.get(FLOW_RUNS, *key)
             if body is None:
                 self._slots.deleted(key, live=any(not PodView(pod).gone for pod in self._cache.pods(key)))
                 return None
@@ -335,6 +338,8 @@ class FlowRuns:
             deployment = await read(FLOW_DEPLOYMENTS, run.namespace, reference["name"])
             if deployment is None:
                 return References(resolve.missing("FlowDeployment", reference["name"]), None, None)
+        if are_left_out(run.body):  # of an earlier attempt, whose revisions are deleted
+            run = RunView(await read(FLOW_RUNS, run.namespace, run.name) or run.body)
         deployed = deployment["spec"] if deployment else None
         name = resolve.flow_name(run, deployment)
         flow = await read(FLOWS, run.namespace, name)

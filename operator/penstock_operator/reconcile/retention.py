@@ -15,7 +15,7 @@ from typing import Protocol
 from penstock.errors import ConfigurationError, StorageUnavailable
 
 from .. import metrics
-from ..cluster import EVENTS, FLOW_DEPLOYMENTS, FLOW_RUNS, AlreadyExists, ApiError, Cluster
+from ..cluster import EVENTS, FLOW_RUNS, AlreadyExists, ApiError, Cluster
 from ..core import retention
 from ..core.retention import Cause, Ceiling, History, Settled
 from .archive import Archive, warning
@@ -36,6 +36,9 @@ class SettledRuns(Protocol):
 
     def of(self, namespace: str) -> list[Settled]:
         """Those of a namespace."""
+
+    def histories(self, namespace: str) -> Mapping[str, History]:
+        """What each deployment says of how long its runs are kept."""
 
     def held(self, namespace: str) -> frozenset[str]:
         """uids of those whose parent is under way, or that own a run that is, or whose logs are to be kept first."""
@@ -68,7 +71,7 @@ class Retention:
             return None
         now = self._clock()
         held = self._runs.held(namespace)
-        plan = retention.decide(runs, await self._histories(namespace), self._ceiling, now.timestamp(), held)
+        plan = retention.decide(runs, self._runs.histories(namespace), self._ceiling, now.timestamp(), held)
         going = plan.delete[:BATCH]
         failures = await self._keep(going, runs, now)
         done = await self._delete(going, failures)
@@ -84,13 +87,6 @@ class Retention:
         elif self._archive is not None and any(not self._runs.archived(run) for run in self._fresh(runs, now)):
             times.append(now + PAUSE)
         return Requeue(min(times))
-
-    async def _histories(self, namespace: str) -> Mapping[str, History]:
-        return {
-            body["metadata"]["name"]: retention.history(body["spec"])
-            async for page in self._cluster.list_pages(FLOW_DEPLOYMENTS, namespace)
-            for body in page.items
-        }
 
     # The archive.
 

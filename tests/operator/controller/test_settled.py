@@ -11,6 +11,7 @@ import builders
 from penstock.api import labels
 from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.controller.settled import SettledRuns
+from penstock_operator.core.retention import History
 from run_stage import Clock
 
 Json = dict[str, Any]
@@ -146,3 +147,14 @@ def test_the_copies_that_any_run_names_are_told() -> None:
     assert memory.runs.references("team") == mine
     assert memory.runs.references("other") == {("other", "code")}
     assert memory.runs.references(None) == {*mine, ("other", "code")}
+
+
+def test_what_deployments_keep_is_known_by_namespace() -> None:
+    memory = Memory()
+    for namespace, limits in (("team", {"successful": 3}), ("other", {"failed": 1})):
+        meta = {"name": "etl", "namespace": namespace, "uid": namespace, "resourceVersion": "1"}
+        spec = {"flowRef": {"name": "etl"}, "historyLimits": limits, "ttlSecondsAfterFinished": 60}
+        memory.cache.put("FlowDeployment", {"kind": "FlowDeployment", "metadata": meta, "spec": spec})
+    assert memory.runs.histories("team") == {"etl": History(3, None, 60)}
+    assert memory.runs.histories("other") == {"etl": History(None, 1, 60)}
+    assert memory.runs.histories("else") == {}

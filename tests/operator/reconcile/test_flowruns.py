@@ -603,6 +603,40 @@ def test_a_retry_whose_revision_is_deleted_is_resolved_anew_and_says_so(kind: st
     assert stage.run()["parameters"] == {"n": 1}
 
 
+def test_large_parameters_are_read_when_they_are_needed_and_not_kept() -> None:
+    """Not when the run is looked at later; and again where an attempt has to be resolved anew."""
+    stage = Stage(deployment={"infraRetries": {"limit": 1}})
+    stage.edit(
+        "Flow", "etl", parameters={"type": "object", "properties": {"text": {"type": "string", "maxLength": 20000}}}
+    )
+    stage.edit("FlowDeployment", "etl", parameters={})
+    stage.submit(parameters={"text": "x" * 20_000})
+    stage.hear()
+    kept = stage.cache.run(Key(NAMESPACE, "run"))
+    assert kept is not None
+    assert len(str(kept)) < 2000
+    stage.reconcile()
+    assert (stage.state(), "parameters" in stage.run()) == (("Pending", "Launched"), False)
+    stage.start_pod()
+    stage.claim()
+    stage.reconcile()
+    stage.edit("WorkPool", "default", image="flows:2")
+    lost(stage)
+    stage.remove("ControllerRevision", stage.run()["resolved"]["pool"]["revision"])
+    stage.restart()
+    stage.reconcile()
+    assert (stage.state(), "parameters" in stage.run()) == (("Pending", "Launched"), False)
+    assert stage.names("Pod") == ["run-1", "run-2"]
+
+
+def test_large_parameters_that_do_not_fit_are_told_of() -> None:
+    stage = Stage()
+    stage.submit(parameters={"n": "x" * 20_000})
+    stage.reconcile()
+    assert stage.state() == ("Failed", "InvalidParameters")
+    assert stage.run()["state"]["message"].startswith("n: 'xxx")
+
+
 def test_an_attempt_whose_revision_is_deleted_is_not_launched_without_its_template() -> None:
     stage = launched(pool={"image": "flows:1"})
     stage.remove("Pod", "run-1")

@@ -57,7 +57,8 @@ class Scene:
 
     def restart(self, ceiling: Ceiling) -> None:
         """A new process: nothing of the old one's memory is left."""
-        self.runs = SettledRuns(ObjectCache(), self.clock)
+        self.cache = ObjectCache()
+        self.runs = SettledRuns(self.cache, self.clock)
         self.retention = Retention(self.cluster, self.runs, ceiling, self.archive, self.clock)
 
     def ended(self, name: str, ago: float = 60, state: str = "Completed", **spec: Any) -> Json:
@@ -73,7 +74,7 @@ class Scene:
 
     def deployment(self, **spec: Any) -> None:
         body = {"metadata": {"name": "etl"}, "spec": {"flowRef": {"name": "etl"}, **spec}}
-        at_once(self.cluster.create(FLOW_DEPLOYMENTS, TEAM, body))
+        self.cache.put("FlowDeployment", at_once(self.cluster.create(FLOW_DEPLOYMENTS, TEAM, body)))
 
     def look(self) -> Requeue | None:
         return asyncio.run(self.retention.reconcile(TEAM))
