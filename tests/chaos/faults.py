@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ class Injector:
     admin: ApiClient
     namespace: str
     log: list[str] = field(default_factory=list)
-    stopped: dict[int, float] = field(default_factory=dict)  # pid -> when it is to go on
+    stopped: dict[int, threading.Timer] = field(default_factory=dict)  # by pid, what lets it go on
     leaders: list[tuple[str, float]] = field(default_factory=list)  # identity of those that were stopped, when woken
 
     def do(self, fault: Fault) -> None:
@@ -96,20 +97,16 @@ class Injector:
         else:
             done = self._stop(self._part(words[-1]), fault.lasts)
         self.log.append(f"{fault}: {done}")
-
-    def tick(self) -> None:
-        """Let those go on whose time it is."""
-        for pid, until in list(self.stopped.items()):
-            if time.monotonic() >= until:
-                self._go_on(pid)
+        print(self.log[-1], flush=True)
 
     def heal(self) -> None:
         """Let everything go on."""
-        for pid in list(self.stopped):
+        for pid, timer in list(self.stopped.items()):
+            timer.cancel()
             self._go_on(pid)
 
     def _go_on(self, pid: int) -> None:
-        del self.stopped[pid]
+        self.stopped.pop(pid, None)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
 
@@ -139,7 +136,8 @@ class Injector:
         if pid is None or pid in self.stopped:
             return "nothing to stop"
         os.kill(pid, signal.SIGSTOP)
-        self.stopped[pid] = time.monotonic() + seconds
+        self.stopped[pid] = threading.Timer(seconds, self._go_on, [pid])  # whoever asks a stopped server hangs, too
+        self.stopped[pid].start()
         return f"pid {pid} for {seconds:.1f} s"
 
     def _stop_leader(self, seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ import os
 import time
 
 from penstock import flow, pause_flow_run, suspend_flow_run, task
+from penstock.concurrency.sync import concurrency
 
 
 def mark(what):
@@ -82,6 +84,16 @@ def stops(seconds):
     mark("end")
 
 
+@flow
+def holds(seconds):
+    mark("start")
+    with concurrency("chaos"):
+        mark("held")
+        work(seconds)
+        mark("freed")
+    mark("end")
+
+
 @flow(retries=1)
 def flaky(seconds):
     from penstock.runtime import flow_run
@@ -99,7 +111,8 @@ def broken(seconds):
     work(seconds)
     raise ValueError("always")
 """
-FLOWS = {"plain": 6, "outer": 2, "flaky": 2, "broken": 1, "asks": 2, "stops": 2}  # with their weights
+FLOWS = {"plain": 6, "outer": 2, "flaky": 2, "broken": 1, "asks": 2, "stops": 2, "holds": 3}  # with their weights
+POOL_LIMIT, TAG, TAG_LIMIT, CODE_LIMIT = 4, "scarce", 2, 1
 ANSWER = {"value": 7}
 
 
@@ -111,6 +124,7 @@ class Submission:
     flow: str
     seconds: float
     pool: str
+    scarce: bool
     cancel_after: float | None
     suspend_after: float | None
 
@@ -122,6 +136,7 @@ class Submission:
             "parameters": {"seconds": self.seconds},
             "workPool": self.pool,
             "infraRetries": {"limit": RETRIES, "backoffSeconds": 1},
+            "tags": [TAG] if self.scarce else [],
         }
         return {"apiVersion": labels.API_VERSION, "kind": "FlowRun", "metadata": {"name": self.name}, "spec": spec}
 
@@ -145,12 +160,21 @@ def submissions(seed: int, count: int) -> list[Submission]:
         suspend = round(chance.uniform(0.5, 12), 1) if chance.random() < 1 / 8 else None
         flow = chance.choices(list(FLOWS), list(FLOWS.values()))[0]
         pool = "chaos-jobs" if chance.random() < 1 / 4 else "chaos"
-        found.append(Submission(f"chaos-{seed}-{number}", flow, seconds, pool, cancel, suspend))
+        scarce = chance.random() < 1 / 3
+        found.append(Submission(f"chaos-{seed}-{number}", flow, seconds, pool, scarce, cancel, suspend))
     return found
 
 
+def limited(wanted: Sequence[Submission]) -> dict[str, tuple[int, set[str]]]:
+    """The limits that runs are admitted by: slots, and whom they are for."""
+    return {
+        "pool chaos": (POOL_LIMIT, {one.name for one in wanted if one.pool == "chaos"}),
+        f"tag {TAG}": (TAG_LIMIT, {one.name for one in wanted if one.scarce}),
+    }
+
+
 def manifests(folder: str) -> list[Json]:
-    """The flows, and pools whose pods see a folder of the node, in which their results are too."""
+    """The flows, limits, and pools whose pods see a folder of the node, in which their results are too."""
     template = {
         "spec": {
             "volumes": [{"name": "marks", "hostPath": {"path": folder, "type": "Directory"}}],
@@ -159,8 +183,16 @@ def manifests(folder: str) -> list[Json]:
     }
     results = {"url": f"file://{MARKS}/results", "shared": True}
     pools = [
-        ("WorkPool", name, {"type": kind, "template": template, "pendingDeadlineSeconds": 240, "results": results})
-        for name, kind in (("chaos", "Pod"), ("chaos-jobs", "Job"))
+        (
+            "WorkPool",
+            name,
+            {"type": kind, "template": template, "pendingDeadlineSeconds": 240, "results": results, **more},
+        )
+        for name, kind, more in (("chaos", "Pod", {"concurrencyLimit": POOL_LIMIT}), ("chaos-jobs", "Job", {}))
+    ]
+    limits = [
+        ("ConcurrencyLimit", "chaos", {"limit": CODE_LIMIT}),
+        ("ConcurrencyLimit", TAG, {"limit": TAG_LIMIT, "tag": TAG}),
     ]
     parameters = {"type": "object", "properties": {"seconds": {"type": "number"}}, "required": ["seconds"]}
     flows = [
@@ -169,5 +201,5 @@ def manifests(folder: str) -> list[Json]:
     ]
     return [
         {"apiVersion": labels.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
-        for kind, name, spec in (*flows, *pools)
+        for kind, name, spec in (*flows, *pools, *limits)
     ]
