@@ -44,6 +44,7 @@ STATUS = frozenset(
         "tasks",
         "result",
         "conditions",
+        "code",
     )
 )
 PAGE = frozenset(("records", "sealed", "summary", "failures", "encoding", "data"))

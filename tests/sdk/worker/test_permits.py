@@ -74,6 +74,12 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
     "other runs of its namespace": ("GET", "flowruns?labelSelector=penstock.dev%2Fparent%3Drun&watch=1"),
     "the limits of which code takes slots": ("GET", "concurrencylimits?resourceVersion=0"),
     "slots that it claims": ("PATCH", "flowruns/run/status", [op("/status/claims", {})], JSON_PATCH),
+    "what its code turned out to be": (
+        "PATCH",
+        "flowruns/run/status",
+        [op("/status/code", {"commit": "f" * 40})],
+        JSON_PATCH,
+    ),
     "the deployment that it starts": ("GET", "flowdeployments/x"),
     "a page": ("POST", "taskrunpages", PAGE_BODY),
     "a page again": ("PATCH", f"taskrunpages/{PAGE}", {"records": 2, "sealed": True}, MERGE_PATCH),
