@@ -42,8 +42,8 @@ _Dumper.add_representer(str, _string)
 _Dumper.add_representer(dict, _mapping)
 
 
-def dump(documents: Iterable[dict[str, Any]]) -> str:
-    """The objects as YAML documents, keys in their own order."""
+def dump(documents: Iterable[dict[str, Any] | list[dict[str, Any]]]) -> str:
+    """The objects, or lists of them, as YAML documents, keys in their own order."""
     return "---\n".join(
         yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000) for document in documents
     )

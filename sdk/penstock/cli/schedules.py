@@ -56,8 +56,14 @@ def ls(client: Client, deployment: str | None, output: str | None) -> None:
 def _known(body: Body, schedule: Body) -> Body:
     status = body.get("status") or {}
     last: Body = next((e for e in status.get("lastScheduled") or () if e["slug"] == schedule["slug"]), {})
-    coming = [entry["time"] for entry in status.get("nextRuns") or () if entry["slug"] == schedule["slug"]]
-    return {**schedule, "next": coming, "last": last.get("time"), "runs": last.get("runs") or 0}
+    coming = [_seconds(entry["time"]) for entry in status.get("nextRuns") or () if entry["slug"] == schedule["slug"]]
+    runs = last.get("runs") or 0  # while there is none, the cursor stands where the schedule began, which is no slot
+    return {**schedule, "next": coming, "last": _seconds(last["time"]) if runs else None, "runs": runs}
+
+
+def _seconds(time: str) -> str:
+    """Slots are of whole seconds, whatever the form of a time in the API is."""
+    return time.replace(".000000Z", "Z")
 
 
 def _row(body: Body, schedule: Body, *, wide: bool) -> dict[str, str]:
@@ -153,7 +159,7 @@ def _show(rows: Iterable[tuple[datetime, str, ZoneInfo]], output: str | None, *,
     ]
     if output:
         items = [{"schedule": row["SCHEDULE"], "time": row["UTC"]} for row in found]
-        click.echo(json.dumps(items, indent=2) if output == "json" else dump(items).rstrip())
+        click.echo(json.dumps(items, indent=2) if output == "json" else dump([items]).rstrip())
     elif found:
         click.echo(table(found))
     else:

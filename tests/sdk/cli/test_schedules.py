@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from command_line import CommandLine
 
@@ -28,6 +29,13 @@ def test_other_forms(penstock: CommandLine) -> None:
         assert json.loads(penstock.ok(*PREVIEW, *words, *after)) == [
             {"schedule": words[0].removeprefix("--"), "time": expected}
         ]
+
+
+def test_yaml_is_one_list_as_json_is(penstock: CommandLine) -> None:
+    words = (*PREVIEW, "--interval", "60", "--anchor", "2026-01-01", "--after", "2026-01-01", "--count", "2")
+    (document,) = yaml.safe_load_all(penstock.ok(*words, "-o", "yaml"))
+    assert document == json.loads(penstock.ok(*words, "-o", "json"))
+    assert len(document) == 2
 
 
 def test_an_ended_schedule_says_so(penstock: CommandLine) -> None:
