@@ -26,7 +26,6 @@ from bench.simulated_cluster import (
     PLAYER,
     RUNNER,
     SimulatedCluster,
-    account_kubeconfig,
     memory_mib,
     running,
     wait,
@@ -102,7 +101,7 @@ async def _player(cluster: SimulatedCluster, **options: Any) -> Any:
     """A client by the player's account, and the runners that it plays."""
     import yaml
 
-    token = yaml.safe_load(account_kubeconfig(cluster, cells.SYSTEM, PLAYER).read_text())["users"][0]["user"]["token"]
+    token = yaml.safe_load(cluster.account(cells.SYSTEM, PLAYER).read_text())["users"][0]["user"]["token"]
     context = ssl.create_default_context(cafile=str(cluster.plane.certificate_authority))
     async with ApiCluster(Connection(cluster.plane.url, context, lambda: token)) as client:
         runners = SimulatedRunners(client, NAMESPACE, **options)

@@ -18,14 +18,17 @@ from typing import Any
 
 import cells
 from api_client import ApiClient
+from bench.simulated_cluster import OPERATOR, account_kubeconfig
 from operator_process import OperatorProcess
 from penstock.api import labels
 from penstock_cluster import control_plane as planes
+from penstock_cluster import supervisor
 from worker_stage import WorkerProcess, until
 
 Json = dict[str, Any]
 NAMESPACE = "bench"
 IN_TURN, AT_ONCE, SLOTS = 50, 200, 2
+RUNS = f"/apis/{labels.API_VERSION}/namespaces/{NAMESPACE}/flowruns"
 SOURCE = "import time\nBEGUN = time.time()\nfrom penstock import flow\n\n@flow\ndef main():\n    return BEGUN\n"
 
 
@@ -33,16 +36,23 @@ class Field:
     """A namespace with a pool of type Process, the operator, and a worker of it."""
 
     def __init__(self, plane: planes.ControlPlane, admin: ApiClient, folder: Path, stack: ExitStack) -> None:
-        self.admin = admin
+        self.admin, self.folder = admin, folder
         admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        for body in cells.rendered("runs.yaml", f"runs.namespaces={{{NAMESPACE}}}"):
+            admin.apply(body)
         self.make("Flow", "noop", {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:main"})
         self.make("WorkPool", "warm", {"type": "Process"})
         self.make("FlowDeployment", "noop", {"flowRef": {"name": "noop"}, "workPool": "warm"})
         self.plane = plane
-        self.operator = operator = OperatorProcess(plane, folder, "operator", NAMESPACE, f"{NAMESPACE}/operator")
+        account = account_kubeconfig(plane, admin, folder, cells.SYSTEM, OPERATOR)
+        lease = f"{cells.SYSTEM}/penstock-operator"
+        self.operator = operator = OperatorProcess(
+            plane, folder, "operator", NAMESPACE, lease, KUBECONFIG=str(account), POD_NAMESPACE=cells.SYSTEM
+        )
         stack.enter_context(operator)
         words = ("--name", "bench", "--slots", str(SLOTS))
-        self.worker = stack.enter_context(WorkerProcess(plane.kubeconfig, NAMESPACE, "warm", folder, *words))
+        account = account_kubeconfig(plane, admin, folder, NAMESPACE, "penstock-worker")
+        self.worker = stack.enter_context(WorkerProcess(account, NAMESPACE, "warm", folder, *words))
         operator.until_it_leads()
         self.start("warm-up")
         self.until_ended(["warm-up"])
@@ -51,7 +61,9 @@ class Field:
         """Pids of what takes part in a run; the executor's processes count as its own."""
         agent = self.worker.process.pid
         children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
-        return {"agent": agent, "executor and runs": int(children[0]), "operator": self.operator.process.pid}
+        plane = {name: pid for name, pid, _ in supervisor.table(self.plane.folder) if pid}
+        ours = {"agent": agent, "executor and runs": int(children[0]), "operator": self.operator.process.pid}
+        return {**ours, **plane, "this client": os.getpid()}
 
     def make(self, kind: str, name: str, spec: Json) -> None:
         meta = {"name": name, "namespace": NAMESPACE}
@@ -69,7 +81,9 @@ class Field:
             if len(names) == 1:
                 bodies = [self.admin.get("FlowRun", NAMESPACE, names[0])]
             else:
-                time.sleep(0.3)  # a list of all of them is no small thing
+                time.sleep(0.2)
+                if self.admin.request("GET", f"{RUNS}?limit=1&fieldSelector=status.settled!=true")["items"]:
+                    return None  # a list of all of them is no small thing
                 bodies = self.admin.list("FlowRun", NAMESPACE)["items"]
             found = {body["metadata"]["name"]: body.get("status") or {} for body in bodies}
             there = [(found[name].get("state") or {}).get("type") for name in names]
@@ -84,6 +98,7 @@ class Field:
 def field(folder: Path) -> Iterator[Field]:
     with planes.running(folder / "plane") as plane, ApiClient(plane.kubeconfig) as admin, ExitStack() as stack:
         cells.install_crds(admin)
+        cells.install_policies(admin)
         yield Field(plane, admin, folder, stack)
 
 

@@ -129,11 +129,15 @@ class SimulatedCluster:
         counts = re.findall(r'^apiserver_request_total{.*,resource="(.*?)".*verb="GET".*} (.+)$', text, re.MULTILINE)
         return sum(int(float(count)) for plural, count in counts if plural in plurals)
 
+    def account(self, namespace: str, name: str) -> Path:
+        """A kubeconfig with a token of a service account."""
+        return account_kubeconfig(self.plane, self.admin, self.folder, namespace, name)
+
     def start_operator(self, **settings: str) -> None:
         """The operator as its Deployment starts it, in one namespace unless `settings`, of the environment, say so."""
         environment = {
             **os.environ,
-            "KUBECONFIG": str(account_kubeconfig(self, cells.SYSTEM, OPERATOR)),
+            "KUBECONFIG": str(self.account(cells.SYSTEM, OPERATOR)),
             "POD_NAME": "operator-0",
             "POD_NAMESPACE": cells.SYSTEM,
             "PENSTOCK_OPERATOR_PROBE_PORT": "0",
@@ -170,14 +174,14 @@ class SimulatedCluster:
         return found
 
 
-def account_kubeconfig(cluster: SimulatedCluster, namespace: str, account: str) -> Path:
+def account_kubeconfig(plane: ControlPlane, admin: ApiClient, folder: Path, namespace: str, account: str) -> Path:
     """A kubeconfig with a token of a service account."""
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
-    token = cluster.admin.request("POST", path, json=request)["status"]["token"]
-    config = yaml.safe_load(cluster.plane.kubeconfig.read_text())
+    token = admin.request("POST", path, json=request)["status"]["token"]
+    config = yaml.safe_load(plane.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token}
-    target = cluster.folder / f"{account}.kubeconfig"
+    target = folder / f"{account}.kubeconfig"
     target.write_text(yaml.safe_dump(config))
     return target
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 import cells
-from bench.simulated_cluster import NAMESPACE, NODE, PLAYER, SimulatedCluster, account_kubeconfig, running, wait
+from bench.simulated_cluster import NAMESPACE, NODE, PLAYER, SimulatedCluster, running, wait
 from bench.simulated_runners import SimulatedRunners
 from penstock.api import labels
 from penstock_operator.cluster import ApiCluster, Connection
@@ -55,7 +55,7 @@ def add_node(cluster: SimulatedCluster, name: str) -> None:
 @contextmanager
 def playing(cluster: SimulatedCluster) -> Iterator[None]:
     """Runners that claim their runs and go on for ever, in a thread of their own."""
-    config = yaml.safe_load(account_kubeconfig(cluster, cells.SYSTEM, PLAYER).read_text())
+    config = yaml.safe_load(cluster.account(cells.SYSTEM, PLAYER).read_text())
     token = config["users"][0]["user"]["token"]
     context = ssl.create_default_context(cafile=str(cluster.plane.certificate_authority))
     loop = asyncio.new_event_loop()

@@ -31,14 +31,17 @@ PRELOADED = (
     "pydantic",
     "penstock",
     "penstock.runner.__main__",
+    "penstock.runner.delivery",
     "penstock.runner.loading",
     "penstock.runner.results",
     "penstock.engine.flow_runs",
+    "penstock.engine.pool",
     "penstock.engine.task_runs",
     "penstock.engine.records",
     "penstock.engine.remote",
     "penstock.flows",
     "penstock.states",
+    "penstock.tasks",
     "penstock.task_runners",
     "penstock.parameters",
     "penstock.parameter_schema",
@@ -55,6 +58,7 @@ PRELOADED = (
     "asyncio",
     "traceback",
     "inspect",
+    "resource",
 )
 GRACE = 20.0  # seconds from SIGTERM to SIGKILL, where the agent does not say
 LAST_OUTPUT = 1.0  # seconds that the output of an ended process is waited for, which somebody else may hold open

@@ -12,12 +12,13 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import h11
-import httpx
 
+from .connections import LOST, Answer
 from .permits import Asked, Body, Denied, Holder, Unseen, permitted
-from .upstream import Refused, Unreachable, Upstream
+from .upstream import TIMEOUT, Refused, Unreachable, Upstream
 
 MAX_BODY = 4 * 1024 * 1024  # the API server takes 3 MiB
 MAX_SEEN = 4096  # subflows and artifacts that are remembered
@@ -91,16 +92,12 @@ class Proxy:
         if plural:
             self._seen.pop(("artifacts", name), None)
 
-    def send_on(self, asked: Asked, body: Any) -> AbstractAsyncContextManager[httpx.Response]:
+    def send_on(self, asked: Asked, body: Any) -> AbstractAsyncContextManager[Answer]:
         """The answer."""
-        return self._upstream.answer(
-            asked.method,
-            asked.target,
-            None,
-            body,
-            asked.content_type,
-            WATCH_SECONDS if is_watch(asked) else None,
-        )
+        path, _, query = asked.target.partition("?")
+        target = f"{path}?{urlencode(parse_qsl(query, keep_blank_values=True))}" if query else path
+        seconds = WATCH_SECONDS if is_watch(asked) else TIMEOUT
+        return self._upstream.answer(asked.method, target, body, asked.content_type, seconds)
 
 
 class _Connection:
@@ -149,19 +146,22 @@ class _Connection:
             body = await self._proxy.permitted(asked)
             async with self._proxy.send_on(asked, body) as answer:
                 passed = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-                if is_watch(asked) and answer.status_code == 200:
+                if is_watch(asked) and answer.status == 200:
                     return await self._stream(answer, passed)
-                content = await answer.aread()
+                try:
+                    content = await answer.read()
+                except LOST as error:
+                    raise Unreachable(str(error)) from error
         except Denied as error:
             return await self._answer(403, _status(403, "Forbidden", f"worker: {error}"))
         except Refused as error:
             return await self._answer(error.status, _status(error.status, "", str(error)))
-        except (Unreachable, httpx.HTTPError) as error:
+        except Unreachable as error:
             # As a proxy in front of the API server would say it: whether it was done, nobody knows.
             return await self._answer(503, _status(503, "ServiceUnavailable", str(error)))
         if asked.method != "GET":
-            self._proxy.learn(asked, _object(content) if asked.method == "POST" and answer.status_code < 300 else None)
-        return await self._answer(answer.status_code, content, passed)
+            self._proxy.learn(asked, _object(content) if asked.method == "POST" and answer.status < 300 else None)
+        return await self._answer(answer.status, content, passed)
 
     async def _answer(self, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
         given = {"content-type": "application/json", **(headers or {}), "content-length": str(len(content))}
@@ -171,14 +171,14 @@ class _Connection:
         self._writer.write(head + data + end)
         await self._writer.drain()
 
-    async def _stream(self, answer: Any, headers: Mapping[str, str]) -> None:
+    async def _stream(self, answer: Answer, headers: Mapping[str, str]) -> None:
         """A watch, until either side ends it."""
         head = h11.Response(status_code=200, headers=[*headers.items(), ("transfer-encoding", "chunked")])
         self._writer.write(self._http.send(head) or b"")
 
         async def copy() -> None:
-            with suppress(httpx.HTTPError):
-                async for part in answer.aiter_raw():
+            with suppress(*LOST):
+                async for part in answer.parts():
                     self._writer.write(self._http.send(h11.Data(data=part)) or b"")
                     await self._writer.drain()
                 self._writer.write(self._http.send(h11.EndOfMessage()) or b"")

@@ -10,15 +10,16 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
-
-import httpx
+from urllib.parse import urlencode
 
 from ..kubeconfig import Access, ClusterUnavailable
+from .connections import LOST, Answer, Server
 
 Body = dict[str, Any]
-TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+TIMEOUT = 30.0
 RENEW_AFTER = 240.0  # seconds: a token of a pod is renewed long before it ends, that of a plugin may last minutes
 WATCH_SECONDS = 300
 JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
@@ -44,30 +45,29 @@ class Upstream:
         self._access = access
         self._taken = 0.0
         self._renewing = asyncio.Lock()
-        self._last: tuple[Any, ...] = ()
-        self._http: httpx.AsyncClient | None = None
-        self._old: list[httpx.AsyncClient] = []
-        self._extensions: dict[str, Any] = {}
+        self._server: Server | None = None
 
     async def close(self) -> None:
         """Let go of the connections."""
-        for http in (*self._old, *([self._http] if self._http else [])):
-            await http.aclose()
+        if self._server is not None:
+            self._server.close()
 
     async def json(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
     ) -> Body:
         """The answer's object. Raises Unreachable and Refused."""
-        async with self.answer(method, path, query, body, content_type) as answer:
+        target = f"{path}?{urlencode(query)}" if query else path
+        async with self.answer(method, target, body, content_type) as answer:
             try:
-                await answer.aread()
-                found = answer.json()
-            except httpx.HTTPError as error:
+                content = await answer.read()
+            except LOST as error:
                 raise Unreachable(_said(error)) from error
-            except ValueError:
-                found = {"message": answer.text[:500]}
-        if answer.status_code >= 400:
-            raise Refused(answer.status_code, str(found.get("message")))
+        try:
+            found = json.loads(content)
+        except ValueError:
+            found = {"message": content[:500].decode("utf-8", "replace")}
+        if answer.status >= 400:
+            raise Refused(answer.status, str(found.get("message")) if isinstance(found, dict) else "")
         return found if isinstance(found, dict) else {}
 
     async def watch(self, path: str, selector: str, version: str) -> AsyncIterator[tuple[str, Body]]:
@@ -79,100 +79,79 @@ class Upstream:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        async with self.answer("GET", path, query, timeout=WATCH_SECONDS + 15) as answer:
-            if answer.status_code >= 400:
-                raise Refused(answer.status_code, f"watch: HTTP {answer.status_code}")
+        async with self.answer("GET", f"{path}?{urlencode(query)}", seconds=WATCH_SECONDS + 15) as answer:
+            if answer.status >= 400:
+                raise Refused(answer.status, f"watch: HTTP {answer.status}")
             rest = b""
             try:
-                async for part in answer.aiter_raw():
+                async for part in answer.parts():
                     *lines, rest = (rest + part).split(b"\n")
                     for line in filter(None, lines):
                         event = json.loads(line)
                         if event["type"] == "ERROR":
                             raise Refused(int(event["object"].get("code") or 500), str(event["object"].get("message")))
                         yield event["type"], event["object"]
-            except (httpx.HTTPError, ValueError) as error:
+            except LOST as error:
                 raise Unreachable(_said(error)) from error
 
     @asynccontextmanager
     async def answer(
         self,
         method: str,
-        path: str,
-        query: Any = None,
+        target: str,
         body: Any = None,
         content_type: str = "application/json",
-        timeout: float | None = None,
-    ) -> AsyncIterator[httpx.Response]:
+        seconds: float = TIMEOUT,
+    ) -> AsyncIterator[Answer]:
         """An answer whose content has not been read. Raises Unreachable.
 
         Where the credentials are refused they are asked for again, once: such a request has done nothing.
         """
         content = None if body is None else json.dumps(body).encode()
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if content is not None:
-            headers["Content-Type"] = content_type
         for again in (False, True):
-            http = await self._client(at_once=again)
-            request = http.build_request(
-                method,
-                path,
-                params=query or None,
-                content=content,
-                headers=headers,
-                timeout=TIMEOUT if timeout is None else httpx.Timeout(timeout, connect=10.0),
-                extensions=dict(self._extensions),
-            )
+            server = await self._current(at_once=again)
+            asked = server.answer(method, target, content, content_type, seconds)
             try:
-                found = await http.send(request, stream=True)
-            except httpx.HTTPError as error:
+                found = await asked.__aenter__()
+            except LOST as error:
                 raise Unreachable(f"the API server cannot be reached: {_said(error)}") from error
             try:
-                if found.status_code == 401 and not again:
+                if found.status == 401 and not again:
+                    with suppress(*LOST):
+                        await found.read()
                     continue
                 yield found
                 return
             finally:
-                await found.aclose()
+                await asked.__aexit__(None, None, None)
 
-    async def _client(self, *, at_once: bool) -> httpx.AsyncClient:
+    async def _current(self, *, at_once: bool) -> Server:
         async with self._renewing:
             age = time.monotonic() - self._taken
-            if self._http is None or age > (1.0 if at_once else RENEW_AFTER):
+            if self._server is None or age > (1.0 if at_once else RENEW_AFTER):
                 try:
                     access = await asyncio.to_thread(self._access)  # which may run a program
                 except ClusterUnavailable as error:
-                    if self._http is None:
+                    if self._server is None:
                         raise Unreachable(str(error)) from error
                 else:
-                    await self._renew(access, refused=at_once)
+                    self._renew(access, refused=at_once)
                 self._taken = time.monotonic()
-            assert self._http is not None
-            return self._http
+            assert self._server is not None
+            return self._server
 
-    async def _renew(self, access: Access, *, refused: bool) -> None:
+    def _renew(self, access: Access, *, refused: bool) -> None:
         """Take the credentials; connections are kept where they still say who we are."""
         bearer = "Authorization" in access.headers
-        server = (access.server, access.proxy, access.tls_server_name, bearer)
-        if self._http is not None and self._last == server and (bearer or not refused):
-            self._http.headers.update(access.headers)
-            return
-        if self._http is not None:
-            self._old.append(self._http)  # what goes on there may end there
-        while len(self._old) > 2:
-            await self._old.pop(0).aclose()
-        self._last = server
-        self._extensions = {"sni_hostname": access.tls_server_name} if access.tls_server_name else {}
-        self._http = httpx.AsyncClient(
-            base_url=access.server,
-            verify=access.verify,
-            headers=dict(access.headers),
-            timeout=TIMEOUT,
-            trust_env=False,
-            proxy=access.proxy,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=60),
-        )
+        if self._server is not None:
+            known = self._server.access
+            same = (known.server, known.proxy, known.tls_server_name, "Authorization" in known.headers)
+            if same == (access.server, access.proxy, access.tls_server_name, bearer) and (bearer or not refused):
+                self._server.access = replace(known, headers=access.headers)
+                return
+            self._server.close()  # what goes on there ends there
+        self._server = Server(access)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return str(error) or type(error).__name__
