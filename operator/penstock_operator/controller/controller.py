@@ -50,7 +50,7 @@ from .agenda import CLAIMS, WORKERS, Agenda
 from .cache import ObjectCache
 from .counts import Counts
 from .events import EventPoster, untold_since
-from .fresh_reads import FreshReads
+from .fresh_reads import FreshReads, version
 from .housekeeping import COPIES, LOGS, RETENTION, Housekeeping
 from .informer import Informer, Selection
 from .intake import Intake
@@ -69,7 +69,9 @@ from .workers import Workers
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
+Ref = tuple[str, str]
 
+READ = frozenset(("FlowDeployment", "WorkPool"))  # kinds that are watched here, and read afresh for runs
 LOGS_AT_ONCE = 4
 COUNT = 1.0  # seconds between writes of the counts of pools and queues, and between tellings of reasons to wait
 TOLD_AT_ONCE = 20  # runs that are told anew why they wait: as many writes a second, at most
@@ -151,7 +153,6 @@ class Controller:
             self.log_keeping,
             reconcilers,
         )
-        self.touch = self.naming.touch
         self.intake = Intake(agenda, self.cache, self.slots, self.workers, self.naming, reconcilers)
         self._informers(watch_nodes)
 
@@ -165,7 +166,7 @@ class Controller:
             clock,
             late_after,
             self.logs,
-            partial(self.reads, "FlowRun"),
+            lambda key: self._fresh_reads.of(key, agenda.queue.named(("FlowRun", key))),
             self.workers,
         )
         self.claims = Claims(cluster, self.cache, clock)
@@ -251,8 +252,8 @@ class Controller:
         return Informer(
             self._cluster,
             selection,
-            changed=lambda body: self.intake.take(kind, body),
-            deleted=lambda ref, version: self.intake.let_go(kind, ref, version),
+            changed=lambda body: self._heard(kind, body, self.intake.take),
+            deleted=lambda ref, version: self._lost(kind, ref, version, self.intake.let_go),
             known=lambda namespace: self.cache.refs(kind, namespace),
         )
 
@@ -261,10 +262,30 @@ class Controller:
         return Informer(
             self._cluster,
             selection,
-            changed=lambda body: self.intake.rule(kind, body),
-            deleted=lambda ref, version: self.intake.rule_gone(kind, ref, version),
+            changed=lambda body: self._heard(kind, body, self.intake.rule),
+            deleted=lambda ref, version: self._lost(kind, ref, version, self.intake.rule_gone),
             known=lambda namespace: self.slots.rules.refs(kind, namespace),
         )
+
+    def _heard(self, kind: str, body: Body, take: Callable[[str, Body], None]) -> None:
+        if kind in READ:
+            self._fresh_reads.heard(kind, Key(body["metadata"]["namespace"], body["metadata"]["name"]), version(body))
+        take(kind, body)
+
+    def _lost(self, kind: str, ref: Ref, version_: str, let_go: Callable[[str, Ref, str], None]) -> None:
+        if kind in READ:
+            self._fresh_reads.heard(kind, Key(*ref), None)
+        let_go(kind, ref, version_)
+        if kind == "FlowRun" and self.cache.run(Key(*ref)) is None:
+            self._fresh_reads.forget(Key(*ref))
+
+    def touch(self, kind: str, key: Key, version: str | None = None) -> None:
+        """An object of another kind appeared, changed or went: reconcile it, and whatever waits for it.
+
+        `version` is that of its spec, where it is known.
+        """
+        self._fresh_reads.heard(kind, key, version)
+        self.naming.touch(kind, key, version)
 
     def register(self, kind: str, reconciler: Reconciler) -> None:
         """Have keys of another kind reconciled."""

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock_operator.cluster import FLOWS, WORK_POOLS, ResourceType, Unavailable
-from penstock_operator.controller.fresh_reads import KEPT, FreshReads
+from penstock_operator.controller.fresh_reads import KEPT, FreshReads, version
+from penstock_operator.reconcile.sources import Key
 
 Json = dict[str, Any]
 POOL = (WORK_POOLS, "team", "default")
@@ -28,13 +29,24 @@ class Server:
 
     async def get(self, resource: ResourceType, namespace: str | None, name: str) -> Json | None:
         self.asked.append((resource, namespace, name))
-        found = {"written": self.written} if self.written else None
+        found = self.body() if self.written else None
         self.answers.append(asyncio.get_running_loop().create_future())
         await self.answers[-1]
         return found
 
+    def body(self) -> Json:
+        """The pool as it is now."""
+        return {"metadata": {"uid": "pool-1", "generation": self.written}, "written": self.written}
+
     def ask(self, since: float, *what: Any) -> asyncio.Task[Json | None]:
         return asyncio.create_task(self.reads.get(*(what or POOL), since=since))
+
+    async def found_for(self, run: str, named: float) -> int | None:
+        """The same for a run, which may have waited."""
+        asking = asyncio.create_task(self.reads.of(Key("team", run), named)(*POOL))
+        await turn()
+        self.answer()
+        return (await asking or {}).get("written")
 
     def answer(self, error: Exception | None = None) -> None:
         for waiting in self.answers:
@@ -57,8 +69,8 @@ def test_a_burst_that_waited_shares_one_read() -> None:
         asking = [server.ask(since) for since in (1.0, 2.0, 4.9, 5.0)]
         await turn()
         server.answer()
-        assert [await task for task in asking] == [{"written": 1}] * 4
-        assert await server.ask(4.0) == {"written": 1}, "one that comes later and was named before"
+        assert [await task for task in asking] == [server.body()] * 4
+        assert await server.ask(4.0) == server.body(), "one that comes later and was named before"
         assert len(server.asked) == 1
 
     asyncio.run(scenario())
@@ -74,12 +86,12 @@ def test_one_that_was_named_after_a_read_began_has_a_read_of_its_own_at_once() -
         await turn()
         assert len(server.asked) == 2, "it does not wait for the one that is too old for it"
         server.answer()
-        assert [await early, await late] == [None, {"written": 1}]
+        assert [await early, await late] == [None, server.body()]
 
     asyncio.run(scenario())
 
 
-def test_what_was_read_serves_for_a_second_only() -> None:
+def test_what_was_read_serves_for_some_seconds_only() -> None:
     async def scenario() -> None:
         server = Server()
         first = server.ask(0.0)
@@ -92,7 +104,7 @@ def test_what_was_read_serves_for_a_second_only() -> None:
         again = server.ask(0.0)
         await turn()
         server.answer()
-        assert await again == {"written": 1}
+        assert await again == server.body()
 
     asyncio.run(scenario())
 
@@ -144,7 +156,7 @@ def test_an_end_takes_no_other_with_it(whose: str) -> None:
     asyncio.run(scenario())
 
 
-def test_what_is_kept_is_bounded_by_a_second() -> None:
+def test_what_is_kept_is_bounded_by_that_time() -> None:
     async def scenario() -> None:
         server = Server()
         for number in range(20):
@@ -154,6 +166,78 @@ def test_what_is_kept_is_bounded_by_a_second() -> None:
             server.answer()
             await asking
         assert len(server.reads._reads) <= 5
+
+    asyncio.run(scenario())
+
+
+def test_a_run_that_waited_is_served_by_what_was_read_since_it_came() -> None:
+    """When it is admitted it is named anew, and what others have read meanwhile is as new as it needs."""
+
+    async def scenario() -> None:
+        server = Server()
+        server.now, server.written = 1.0, 1
+        assert await server.found_for("first", 1.0) == 1
+        server.now = 2.0
+        assert await server.found_for("second", 2.0) == 1
+        assert len(server.asked) == 2, "it came after that read began"
+        server.now = 3.0
+        assert [await server.found_for(run, 3.0) for run in ("first", "second")] == [1, 1]
+        assert len(server.asked) == 2
+        server.reads.forget(Key("team", "first"))
+        await server.found_for("first", 3.0)
+        assert len(server.asked) == 3, "another of its name"
+
+    asyncio.run(scenario())
+
+
+HEARD = {
+    "of another spec": "pool-1/2",
+    "of another object": "pool-2/1",
+    "that it is gone": None,
+}
+
+
+@pytest.mark.parametrize("said", HEARD.values(), ids=HEARD)
+def test_what_was_heard_of_since_is_read_anew(said: str | None) -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.now, server.written = 1.0, 1
+        assert await server.found_for("run", 1.0) == 1
+        server.now = 1.1
+        server.reads.heard("WorkPool", Key("team", "default"), version(server.body()))
+        assert await server.found_for("run", 1.1) == 1
+        assert len(server.asked) == 1, "a watch that tells of what is known, such as another count"
+        server.written = 2
+        server.reads.heard("WorkPool", Key("team", "default"), said)
+        assert await server.found_for("run", 1.1) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_read_under_way_is_not_trusted_when_a_change_is_heard_of() -> None:
+    async def scenario() -> None:
+        server = Server()
+        server.now, server.written = 1.0, 1
+        asking = asyncio.create_task(server.reads.of(Key("team", "run"), 1.0)(*POOL))
+        await turn()
+        server.written = 2
+        server.reads.heard("WorkPool", Key("team", "default"), version(server.body()))
+        server.answer()
+        await asking
+        assert await server.found_for("run", 1.0) == 2
+
+    asyncio.run(scenario())
+
+
+def test_what_was_not_there_is_looked_for_again_by_whoever_is_named() -> None:
+    """Nobody hears of an absence twice: a run that is looked at again, for whatever reason, looks for itself."""
+
+    async def scenario() -> None:
+        server = Server()
+        server.now = 1.0
+        assert await server.found_for("run", 1.0) is None
+        server.now, server.written = 2.0, 1
+        assert await server.found_for("run", 2.0) == 1
 
     asyncio.run(scenario())
 
