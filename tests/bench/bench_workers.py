@@ -2,14 +2,13 @@
 
 The control plane, the operator and the worker are processes, as a user has them; there is no node. The clock is one
 machine's: a run returns when its first line was executed. What a run costs each part in CPU is told as well, since a
-busy machine has the times of its neighbours; of the control plane it is not.
+busy machine has the times of its neighbours. Prefect's process worker comes after it, on the same machine.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 
 import cells
 from api_client import ApiClient
+from bench import prefect_worker
 from bench.simulated_cluster import OPERATOR, account_kubeconfig
 from operator_process import OperatorProcess
 from penstock.api import labels
@@ -28,6 +28,7 @@ from worker_stage import WorkerProcess, until
 Json = dict[str, Any]
 NAMESPACE = "bench"
 IN_TURN, AT_ONCE, SLOTS = 50, 200, 2
+THEIRS_IN_TURN, THEIRS_AT_ONCE = 5, 10  # for each takes many seconds
 RUNS = f"/apis/{labels.API_VERSION}/namespaces/{NAMESPACE}/flowruns"
 SOURCE = "import time\nBEGUN = time.time()\nfrom penstock import flow\n\n@flow\ndef main():\n    return BEGUN\n"
 
@@ -144,8 +145,11 @@ def bench_warm_worker(tmp_path: Path) -> None:
         spent = {part: (cpu(pid) - before[part]) / AT_ONCE for part, pid in parts.items()}
     p50, p99 = statistics.median(taken), sorted(taken)[int(0.99 * len(taken))]
     print(f"\n{IN_TURN} runs in turn: create to user code p50 {p50 * 1000:.0f} ms (target 150), ", end="")
-    print(f"p99 {p99 * 1000:.0f} ms (target 500), worst {max(taken) * 1000:.0f} ms")
+    print(f"p99 {p99 * 1000:.0f} ms (target 500), worst {max(taken) * 1000:.0f} ms; load {os.getloadavg()[0]:.1f}")
     print(f"{AT_ONCE} runs at once, {SLOTS} slots: {rate:.1f} runs/s (target 20)")
     told = ", ".join(f"{part} {seconds * 1000:.0f} ms" for part, seconds in spent.items())
     print(f"CPU a run: {told}; {2 / sum(spent.values()):.0f} runs/s is what two cores would have for that")
-    sys.stdout.flush()
+    late, their_rate = prefect_worker.measured(tmp_path / "prefect", SLOTS, THEIRS_IN_TURN, THEIRS_AT_ONCE)
+    print(f"Prefect's process worker: p50 {statistics.median(late):.1f} s of {THEIRS_IN_TURN} in turn, ", end="")
+    print(f"{their_rate:.2f} runs/s of {THEIRS_AT_ONCE}; load {os.getloadavg()[0]:.1f}", end="; ")
+    print(f"ratios {p50 / statistics.median(late):.4f} and {rate / their_rate:.0f}")

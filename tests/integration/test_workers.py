@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +100,37 @@ def test_runs_of_one_worker_know_nothing_of_each_other(stage: Stage) -> None:
     results = [operator.get(name)["status"]["result"]["inline"] for name in ("one", "two")]
     assert results[0] == results[1]
     assert results[0][:2] == [None, None]
+
+
+def test_a_run_imports_nothing_of_penstock_that_its_executor_has_not(stage: Stage) -> None:
+    """An import after the fork is paid for by every run."""
+    program = "import sys; from penstock.worker.executor import preload; preload(()); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    text = code(
+        """
+        @task
+        def double(n):
+            return 2 * n
+
+        double.submit(double(1)).result()
+        exits = os._exit
+
+        def tell_and_exit(status):
+            with open("modules", "w") as file:
+                file.write(" ".join(sys.modules))
+            os.rename("modules", os.environ["TOLD"])
+            exits(status)
+
+        os._exit = tell_and_exit
+        """
+    )
+    told = stage.folder / "modules"
+    operator, worker = stage.given(text, env={"TOLD": str(told)})
+    until(lambda: operator.state("run") == "Completed", lambda: worker.said)
+    until(told.exists, lambda: worker.said)
+    penstocks = {name for name in told.read_text().split() if name.startswith("penstock.")}
+    assert "penstock.runner.loading" in penstocks
+    assert penstocks <= set(done.stdout.split())
 
 
 def test_a_run_that_is_to_be_cancelled_is_ended_and_its_end_is_told(stage: Stage) -> None:

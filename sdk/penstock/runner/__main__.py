@@ -12,25 +12,35 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from ..api import labels, reasons
 from ..api.states import StateType
 from ..slot_source import give_slots_by
 from .assignment import Assignment, InvalidAssignment
-from .children import Children
 from .connection import Api, NotInPod
-from .events import EmittedEvents
-from .pages import Pages
-from .pauses import Pauses
-from .reports import Reports
-from .slots_when_asked import SlotsWhenAsked
 from .status import Fenced, RunStatus, say
 
 if TYPE_CHECKING:
     from ..states import State
+    from .reports import Reports
 
 REPORTS_AFTER_SIGTERM = 10.0
+# What is needed between the claim and the first line of user code. It is imported while the API server is asked.
+AHEAD = (
+    "penstock.runner.children",
+    "penstock.runner.events",
+    "penstock.runner.pages",
+    "penstock.runner.pauses",
+    "penstock.runner.reports",
+    "penstock.runner.slots_when_asked",
+    "penstock.engine.flow_runs",
+    "penstock.engine.records",
+    "penstock.states",
+    "penstock.runner.delivery",
+    "penstock.runner.loading",
+)
 
 
 class Terminated(BaseException):
@@ -144,6 +154,22 @@ def _interrupted(state: State[Any] | None) -> bool:
     return False
 
 
+def _import_ahead() -> threading.Thread:
+    """Import what comes next, in a thread which has to end before user code begins, for that may fork."""
+
+    def work() -> None:
+        from importlib import import_module
+
+        with suppress(Exception):  # whoever needs it fails by it
+            for name in AHEAD:
+                import_module(name)
+
+    thread = threading.Thread(target=work, name="penstock-imports", daemon=True)
+    if not sys.modules.keys() >= set(AHEAD):  # a warm worker has them
+        thread.start()
+    return thread
+
+
 def main() -> int:
     """Run the attempt this pod is for; the exit code."""
     interruption = Interruption()
@@ -157,6 +183,7 @@ def main() -> int:
     status = RunStatus(api, assignment)
     try:
         with interruption:
+            ahead = _import_ahead()
             run = status.claim()
     except Terminated:
         return _exit(143, "SIGTERM before the run was started")
@@ -164,6 +191,22 @@ def main() -> int:
         return _exit(1, str(error))
     if run is None:
         return _exit(0, f"attempt {assignment.attempt} of {assignment.name} is not this pod's")
+    if ahead.ident is not None:
+        ahead.join()
+    return _attempt(interruption, api, assignment, status, run)
+
+
+def _attempt(
+    interruption: Interruption, api: Api, assignment: Assignment, status: RunStatus, run: dict[str, Any]
+) -> int:
+    """Run what was claimed."""
+    from .children import Children
+    from .events import EmittedEvents
+    from .pages import Pages
+    from .pauses import Pauses
+    from .reports import Reports
+    from .slots_when_asked import SlotsWhenAsked
+
     started = _time(run["status"].get("startTime"))
     pages, slots = Pages(api, assignment), SlotsWhenAsked(api, assignment)
     give_slots_by(slots)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -40,6 +39,8 @@ class Connections:
 
 def pauses(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
     """Seconds before each further try: doubled, and shortened by chance, for the threads of a run fail together."""
+    import random
+
     while True:
         yield first * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, protects nothing
         first = min(first * 2, most)

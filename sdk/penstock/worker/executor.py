@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..api import labels
+from ..runner.__main__ import AHEAD
 from . import child, leftovers
 from .messages import Garbled, Lines, Message, encoded
 from .output import ERR, OUT, Tagged, ended
@@ -31,16 +32,12 @@ PRELOADED = (
     "pydantic",
     "penstock",
     "penstock.runner.__main__",
-    "penstock.runner.delivery",
-    "penstock.runner.loading",
+    *AHEAD,
     "penstock.runner.results",
-    "penstock.engine.flow_runs",
     "penstock.engine.pool",
     "penstock.engine.task_runs",
-    "penstock.engine.records",
     "penstock.engine.remote",
     "penstock.flows",
-    "penstock.states",
     "penstock.tasks",
     "penstock.task_runners",
     "penstock.parameters",
