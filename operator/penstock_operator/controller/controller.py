@@ -168,6 +168,7 @@ class Controller:
             self.logs,
             lambda key: self._fresh_reads.of(key, agenda.queue.named(("FlowRun", key))),
             self.workers,
+            self._fresh_reads.lately,
         )
         self.claims = Claims(cluster, self.cache, clock)
         self.worker_pods = WorkerPods(cluster, self.workers, defaults, clock, lambda pool: self.touch("WorkPool", pool))

@@ -55,11 +55,16 @@ class FreshReads:
 
     def of(self, key: Key, named: float) -> Read:
         """Reads for a run that was named at that time at the latest; it came when it was first looked at."""
+        came = self._came.setdefault(key, named)
 
         async def read(resource: ResourceType, namespace: str, name: str) -> Body | None:
-            return await self._get(resource, namespace, name, self._came.setdefault(key, named), named)
+            return await self._get(resource, namespace, name, came, named)
 
         return read
+
+    async def lately(self, resource: ResourceType, namespace: str, name: str) -> Body | None:
+        """An object as it was at most some seconds ago, and as far as anybody has heard still is."""
+        return await self._get(resource, namespace, name, 0.0, self._clock())
 
     def forget(self, key: Key) -> None:
         """The run is gone: another of its name comes anew."""

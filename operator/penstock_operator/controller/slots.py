@@ -200,6 +200,10 @@ class Slots:
         deployment: Body = {} if deadline is None else {"startingDeadlineSeconds": deadline}
         return self._displaced.get(run.uid) or self._telling.tell(run.uid), deployment
 
+    def crowded(self, run: RunView) -> bool:
+        limit = Limit("WorkPool", run.namespace, self._pool(run))
+        return run.uid not in self.books.holding and bool(self.books.queued.get(limit))
+
     def displaced(self, run: RunView) -> Displaced | None:
         return self._displaced.get(run.uid)
 

@@ -84,12 +84,16 @@ class FlowRuns:
         logs: Logs | None = None,
         reads: Callable[[Key], Read] | None = None,
         workers: Workers | None = None,
+        lately: Read | None = None,
     ) -> None:
-        """`reads`: by what to read the references of a run that is being looked at, as they were after it was named."""
+        """`reads`: by what to read the references of a run that is being looked at, as they were after it came.
+
+        `lately`: the same as they were some seconds ago at most, which may be before it came.
+        """
         self._cluster, self._cache, self._revisions = cluster, cache, revisions
         self._events, self._defaults, self._clock, self._late_after = events, defaults, clock, late_after
         self._slots, self._logs, self._workers = slots, logs, workers
-        self._reads = reads or (lambda _: cluster.get)
+        self._reads, self._lately = reads or (lambda _: cluster.get), lately
         self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
     async def reconcile(self, key: Key) -> Requeue | None:
@@ -122,7 +126,9 @@ class FlowRuns:
                 if entry["seq"] > run.observed_seq:
                     self._events.post(body, entry)
             read = self._cluster.get if confirmed else self._reads(key)
-            decision = await self._decide(run, read, confirmed=confirmed)
+            # What only says that a run waits need not be exact: it is read again before the run starts, or fails.
+            lately = None if confirmed or not self._slots.crowded(run) else self._lately
+            decision = await self._decide(run, read, lately, confirmed=confirmed)
             if decision.confirm and not confirmed:
                 confirmed = True
                 continue
@@ -194,10 +200,12 @@ class FlowRuns:
         pod = await self._cluster.get(PODS, run.namespace, name)
         self._workers.read(Key(run.namespace, name), lease, pod)
 
-    async def _decide(self, run: RunView, read: Read, *, confirmed: bool) -> Decision:
+    async def _decide(self, run: RunView, read: Read, lately: Read | None, *, confirmed: bool) -> Decision:
         family = await self._family(run)
         if runs.needs_resolution(run):
-            found = self._queued(run) or await self._resolve(run, family.parent, read)
+            found = self._queued(run) or await self._resolve(run, family.parent, lately or read)
+            if lately is not None and not isinstance(found.outcome, resolve.Resolution | resolve.Waiting):
+                return await self._decide(run, read, None, confirmed=confirmed)
         else:
             found = References(None, await self._revised(run, "deployment"), await self._revised(run, "pool"))
         rules = policy(run.spec, found.deployment, found.pool, self._late_after)
@@ -217,6 +225,8 @@ class FlowRuns:
         answer = self._slots.ask(run, decision.launches.status["pool"]["name"], _said(decision.launches))
         if not isinstance(answer, Grant):
             return decide(answer)
+        if lately is not None:
+            return await self._decide(run, read, None, confirmed=confirmed)
         decision = runs.admitted(decision, run, answer.admitted)
         if decision.launches is None or decision.launches.status["poolType"] != "Process":
             return decision

@@ -97,6 +97,9 @@ class Slots(Protocol):
     def waits(self, run: RunView) -> tuple[resolve.Waiting | resolve.Displaced, Body] | None:
         """What a run waits for that has asked before, with what matters meanwhile of its deployment's spec."""
 
+    def crowded(self, run: RunView) -> bool:
+        """Whether the run will most likely have to wait, for others do in the pool that it seems to be for."""
+
     def displaced(self, run: RunView) -> resolve.Displaced | None:
         """Why the run is to be cancelled for others, if it is."""
 

@@ -14,7 +14,7 @@ from controller_stage import NODE, PATIENCE, THING, Json, Kept, Play, kept, play
 from penstock.api import names, reasons
 from penstock_operator.cluster import EVENTS, FLOW_RUNS, NODES, ResourceType
 from penstock_operator.reconcile.sources import Key
-from run_stage import NAMESPACE
+from run_stage import NAMESPACE, PARAMETERS
 
 
 def test_a_run_is_launched_watched_and_settled() -> None:
@@ -334,3 +334,65 @@ def test_what_a_cancelled_pod_says_is_read_from_before_its_deletion() -> None:
         assert order[:2] == ["opened", "deleted"]
 
     kept(scenario)
+
+
+def counted(play: Play) -> Counter[str]:
+    """Reads of single objects from now on, by kind."""
+    counts: Counter[str] = Counter()
+    get = play.cluster.get
+
+    async def count(resource: ResourceType, namespace: str | None, name: str) -> Json | None:
+        counts[resource.kind] += 1
+        return await get(resource, namespace, name)
+
+    play.cluster.get = count  # type: ignore[method-assign]
+    return counts
+
+
+async def _crowded(play: Play) -> None:
+    """One run has the only slot, and another waits."""
+    for name in ("first", "second"):
+        play.stage.submit(name)
+        await play.until(lambda name=name: play.stage.state(name), name)  # type: ignore[misc]
+    assert play.stage.state("second") == ("Scheduled", "WorkPoolFull")
+
+
+def test_runs_that_come_where_others_wait_read_nothing_anew() -> None:
+    async def scenario(play: Play) -> None:
+        await _crowded(play)
+        reads = counted(play)
+        for number in range(5):
+            play.stage.submit(f"later-{number}")
+            await play.state("Scheduled", "WorkPoolFull", f"later-{number}")
+        assert reads == {}
+
+    played(scenario, pool={"concurrencyLimit": 1})
+
+
+def test_what_was_read_for_others_refuses_no_run() -> None:
+    """Nobody has heard yet of the edit that makes the run a good one."""
+
+    async def scenario(play: Play) -> None:
+        await _crowded(play)
+        properties = {**PARAMETERS["properties"], "new": {"type": "integer"}}
+        play.stage.edit("Flow", "etl", parameters={**PARAMETERS, "properties": properties})
+        play.stage.submit("later", parameters={"n": 1, "new": 2})
+        await play.state("Scheduled", "WorkPoolFull", "later")
+
+    played(scenario, pool={"concurrencyLimit": 1})
+
+
+def test_what_was_read_for_others_starts_no_run() -> None:
+    """A run that comes after an edit starts with what was edited, though others wait in its pool, for another limit."""
+
+    async def scenario(play: Play) -> None:
+        play.stage.apply("ConcurrencyLimit", "gpu", {"tag": "gpu", "limit": 1})
+        for name, state in (("first", "Pending"), ("second", "Scheduled")):
+            play.stage.submit(name, tags=["gpu"])
+            await play.state(state, None, name)
+        play.stage.edit("Flow", "etl", entrypoint="etl:other")
+        play.stage.submit("later")
+        await play.state("Pending", None, "later")
+        assert play.stage.run("later")["resolved"]["entrypoint"] == "etl:other"
+
+    played(scenario)
