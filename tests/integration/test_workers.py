@@ -5,12 +5,15 @@ The tests play the operator by hand.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -19,8 +22,13 @@ import pytest
 
 from builders import changed, good
 from cells import Cell
+from git_server import GitServer
 from penstock import flow
+from penstock.api import names
 from penstock.code import bundle
+from penstock.results.storage import open_storage
+from penstock.results.urls import parse
+from storage_servers import S3Server
 from worker_stage import Stage, WorkerProcess, until
 
 Json = dict[str, Any]
@@ -284,6 +292,42 @@ def test_a_bundle_is_opened_in_a_worker(stage: Stage) -> None:
     operator.assign("run", "laptop")
     until(lambda: operator.state("run") == "Completed", lambda: worker.text("run"))
     assert operator.get("run")["status"]["result"]["inline"] == "from a bundle"
+
+
+def test_code_that_is_fetched_is_told_of_by_a_run_in_a_worker(stage: Stage, tmp_path: Path) -> None:
+    """The commit of a branch, and the digest of an archive: each in the run's status, before user code begins."""
+    text = code("return 'fetched'")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("flow.py", text)
+    for folder in ("repositories", "s3"):
+        (tmp_path / folder).mkdir()
+    s3 = S3Server(tmp_path / "s3")
+    keys = {"AWS_ACCESS_KEY_ID": s3.KEY, "AWS_SECRET_ACCESS_KEY": s3.SECRET, "AWS_REGION": "us-east-1"}
+    with GitServer(tmp_path / "repositories") as git, ExitStack() as stack:
+        s3.start()
+        stack.callback(s3.stop)
+        commit = git.repository("flows").commit({"flow.py": text})
+        bucket = parse(s3.bucket())
+        open_storage(bucket, keys).put("flows.zip", packed.getvalue())
+        stage.worker("laptop", **keys)
+        found = {
+            "git": ({"url": git.url("flows"), "ref": "main"}, {"commit": commit}),
+            "archive": (
+                {"url": str(bucket.child("flows.zip"))},
+                {"digest": names.content_digest(packed.getvalue())},
+            ),
+        }
+        operator = stage.operator
+        for kind, (given, _) in found.items():
+            operator.run(kind, HELLO)
+            operator._status(kind, {"resolved": {"code": {"digest": None, "configMap": None, "kind": kind, **given}}})
+            operator.assign(kind, "laptop")
+        for kind, (_, told) in found.items():
+            until(lambda kind=kind: operator.state(kind) in ("Completed", "Failed"), kind)  # type: ignore[misc]
+            status = operator.get(kind)["status"]
+            assert (status["state"]["type"], status.get("code")) == ("Completed", told), status
+            assert status["result"]["inline"] == "fetched"
 
 
 def test_an_executor_that_dies_takes_its_runs_along_and_another_takes_its_place(stage: Stage) -> None:

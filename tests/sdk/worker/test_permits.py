@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,16 @@ def test_what_a_worker_makes_says_which_one_it_was() -> None:
     forged = child(infrastructure="Parent")
     forged["metadata"]["annotations"] = {labels.WORKER_UID: "other", "a": "b"}
     assert ask("POST", "flowruns", forged)["metadata"]["annotations"] == {labels.WORKER_UID: "worker-uid", "a": "b"}
+
+
+def test_every_field_of_a_status_that_runners_write_is_allowed() -> None:
+    """Whoever has runners write another field has to think of those in workers."""
+    runner = Path(__file__).resolve().parents[3] / "sdk/penstock/runner"
+    written = re.compile(r'"op": "(?:add|replace|remove)", "path": "/status/(\w+)')
+    fields = {field for module in runner.glob("*.py") for field in written.findall(module.read_text())}
+    assert {"state", "pod", "code", "claims", "pause", "result"} <= fields
+    for field in fields:
+        patch("flowruns/run/status", op(f"/status/{field}", CLAIM))
 
 
 def test_the_rules_allow_what_the_account_of_runs_may() -> None:
