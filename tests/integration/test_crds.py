@@ -126,6 +126,18 @@ BAD: list[tuple[str, str, dict[str, Any], str]] = [
         "spec.schedules[1].interval.anchor",
     ),
     (
+        "an anchor that cannot be counted from",
+        "FlowDeployment",
+        {"spec.schedules.1.interval.anchor": "0001-01-01T00:00:00Z"},
+        "anchor: a time between the years 1970 and 9990",
+    ),
+    (
+        "an end that is none",
+        "FlowDeployment",
+        {f"{_SCHEDULE}.end": "9999-12-31T23:59:59-12:00"},
+        "end: a time between the years 1970 and 9990",
+    ),
+    (
         "an RRULE without FREQ",
         "FlowDeployment",
         {"spec.schedules.2.rrule.rule": "COUNT=3"},

@@ -11,6 +11,7 @@ from penstock.schedules import slots
 
 from ..cluster import FLOW_DEPLOYMENTS, FLOWS, PODS, WORK_POOLS, Cluster, Forbidden, Invalid
 from ..core import parameters, resolve
+from ..core.views import parse_time
 from ..launch.pods import Defaults, InvalidTemplate
 from . import conditions
 from .conditions import Ready
@@ -46,7 +47,7 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
     if (spec.get("concurrency") or {}).get("limit") == 0:
         message = "spec.concurrency.limit is 0: no runs are started; raise it, or unset spec.concurrency"
         return Ready(False, reasons.LIMIT_ZERO, message, fields)
-    unread = slots.problems(spec.get("schedules") or ())
+    unread = slots.problems(spec.get("schedules") or (), parse_time(meta["creationTimestamp"]))
     if unread:
         return Ready(False, reasons.INVALID_SCHEDULE, "; ".join(unread), fields)
     return Ready(True, fields=fields)

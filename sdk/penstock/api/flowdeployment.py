@@ -37,6 +37,16 @@ TimeZone = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0
 Slug = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
 
+def in_reach(field: str) -> Rule:
+    """Times that can be counted from, in every zone."""
+    year = f"self.{field}.getFullYear()"
+    return Rule(
+        f"!has(self.{field}) || {year} >= 1970 && {year} < 9990",
+        f"{field}: a time between the years 1970 and 9990",
+        f".{field}",
+    )
+
+
 class CronSchedule(Model):
     """A cron expression of five or six fields."""
 
@@ -62,6 +72,8 @@ class IntervalSchedule(Model):
     anchor: Time | None = None
     """An instant that is a slot; creation of the deployment when unset."""
 
+    rules = (in_reach("anchor"),)
+
 
 class RRuleSchedule(Model):
     """An iCalendar recurrence rule (RFC 5545)."""
@@ -85,6 +97,7 @@ class Schedule(Model):
             "&& has(self.suspend)",
             "schedule: set exactly one of cron, interval, rrule",
         ),
+        in_reach("end"),
     )
 
     slug: Slug

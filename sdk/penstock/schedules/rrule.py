@@ -1,19 +1,20 @@
 """iCalendar recurrences (RFC 5545), expanded by python-dateutil, which is imported at first use.
 
 Times are local times of the schedule's zone without zone in them, which `zones` makes instants of. dateutil counts
-from DTSTART at each question, and would count for ever: what has no COUNT starts close to what is asked for, and all
-that is looked at is bounded.
+from DTSTART at each question, and would count for ever: what has no COUNT starts close to what is asked for, and the
+steps from one time to the next are counted.
 """
 
 from __future__ import annotations
 
+import copy
 import heapq
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidSchedule
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
     from dateutil.rrule import rrule as Rule  # noqa: N812 - dateutil's class has a lower-case name
 
 BEGIN = datetime(2020, 1, 1)
+FIRST_YEAR = 1970
 MOST_RULES = 16
 MOST_COUNT = 10_000
 MOST_BARREN = 10_000  # times in a row that are left out
 YEARS = 50  # as cron
+MOST_STEPS = 50_000  # from one time to the next; a year has 366 days, fifty years 18,300, and a thousand cost 0.3 ms
+STEPS_OF_YEAR, STEPS_OF_POSITIONS = 100, 20  # what these cost of the same time
+STEPS_OF_COUNTED = 100  # that a time before what is asked for may cost where a rule has a COUNT
+FILTERS = ("month", "monthday", "nmonthday", "yearday", "weekday", "easter", "hour", "minute", "second")
 PART = re.compile(r"([A-Za-z-]+)=([^;]*)")
 STAMP = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})(\d{2})(Z?))?", re.IGNORECASE)
 UNITS = {
@@ -90,11 +96,12 @@ class RRule:
         return any(rule.frequency in ("HOURLY", "MINUTELY", "SECONDLY") for rule in self._rules)
 
     def matches(self, start: datetime) -> Iterator[datetime]:
-        """Local times, ascending, from `start` on."""
+        """Local times, ascending, from `start` on. Raises InvalidSchedule where the next takes too many steps."""
+        search = _Search()
         dates = (time for time in self._dates if time >= start)
-        excluded = _Ahead(heapq.merge(*(rule.matches(start) for rule in self._not)))
+        excluded = _Ahead(rule.matches(start, search) for rule in self._not)
         last, barren = None, 0
-        for time in heapq.merge(dates, *(rule.matches(start) for rule in self._rules)):
+        for time in heapq.merge(dates, *(rule.matches(start, search) for rule in self._rules)):
             if time == last:
                 continue
             last = time
@@ -104,15 +111,40 @@ class RRule:
                     raise invalid(f"leaves out more than {MOST_BARREN} of its times in a row; correct EXRULE or EXDATE")
                 continue
             barren = 0
+            search.found()
             yield time
 
 
-class _Ahead:
-    """Whether an ascending stream has a time, asked for in ascending order."""
+class _Search:
+    """How many steps there are left to the next time."""
 
-    def __init__(self, times: Iterator[datetime]) -> None:
-        self._times = times
-        self._next = next(times, None)
+    def __init__(self) -> None:
+        self._left = MOST_STEPS
+
+    def step(self, steps: int = 1) -> None:
+        """Go on. Raises InvalidSchedule."""
+        self._left -= steps
+        if self._left < 0:
+            raise invalid(
+                f"{MOST_STEPS} steps do not lead from one of its times to the next: if it has any, say them with "
+                "another FREQ, one that is about as often as it is due (FREQ=DAILY;BYHOUR=3;BYMINUTE=0,30)"
+            )
+
+    def found(self) -> None:
+        """There is one: all over again."""
+        self._left = MOST_STEPS
+
+    def counted(self) -> None:
+        """There is one that only COUNT is for."""
+        self._left = min(MOST_STEPS, self._left + STEPS_OF_COUNTED)
+
+
+class _Ahead:
+    """Whether ascending streams have a time, asked for in ascending order."""
+
+    def __init__(self, streams: Iterable[Iterator[datetime]]) -> None:
+        self._times = heapq.merge(*streams)
+        self._next = next(self._times, None)
 
     def has(self, time: datetime) -> bool:
         while self._next is not None and self._next < time:
@@ -139,19 +171,22 @@ class _Recurrence:
         self._rest = rest
         self._rule(start)
 
-    def matches(self, start: datetime) -> Iterator[datetime]:
+    def matches(self, start: datetime, search: _Search) -> Iterator[datetime]:
         """Local times from `start` on."""
         begin = self._start
         if self._count is None and start > begin:
             begin = self._close_to(start)
         try:
-            for number, time in enumerate(self._rule(begin)):
+            for number, time in enumerate(_counting(self._rule(begin), search)):
+                search.step()
                 if self._until is not None and time > self._until:
                     return
                 if self._count is not None and number >= self._count:
                     return
                 if time >= start:
                     yield time
+                elif self._count is not None:
+                    search.counted()
         except _Barren:
             return
 
@@ -210,8 +245,8 @@ def _parsed(text: str, start: datetime) -> Rule:
 def _bounded() -> type:
     """dateutil's rule, which goes on to the year 9999 where nothing matches, with an end to that.
 
-    Its iterations look at `_byweekno` once for each year that they enter, and nothing else of it can be counted from
-    outside. Each match begins the count anew.
+    Nothing of its iterations can be counted from outside but what they look at: `_byweekno` once for each year that
+    they enter, and the sets that they hold days and times to.
     """
     from dateutil import rrule as rules
 
@@ -220,12 +255,14 @@ def _bounded() -> type:
     class Bounded(base):  # type: ignore[misc]
         _years = 0
         _weeks: Any = None
+        _search: _Search | None = None
 
         @property
         def _byweekno(self) -> Any:
+            if self._search is not None:
+                self._search.step(STEPS_OF_YEAR)
             self._years += 1
             if self._years > YEARS:
-                self._years = 0
                 raise _Barren
             return self._weeks
 
@@ -234,12 +271,54 @@ def _bounded() -> type:
             self._weeks = weeks
 
         def _iter(self) -> Iterator[datetime]:
-            self._years = 0
             for time in super()._iter():
                 self._years = 0
                 yield time
 
     return Bounded
+
+
+def _counting(rule: Rule, search: _Search) -> Rule:
+    """The rule, where each step of its iteration is one of the search's."""
+    made: Any = copy.copy(rule)
+    made._search, made._years = search, 0
+    for name in FILTERS:
+        held = getattr(made, f"_by{name}")
+        if held:
+            setattr(made, f"_by{name}", _Held(held, search))
+    if made._bysetpos:
+        made._bysetpos = _Positions(made._bysetpos, search)
+    return cast("Rule", made)
+
+
+class _Held(frozenset[int]):
+    """What days or times are held to; each look is a step."""
+
+    def __new__(cls, values: Iterable[int], search: _Search) -> Self:
+        made = super().__new__(cls, values)
+        made.search = search
+        return made
+
+    search: _Search
+
+    def __contains__(self, value: object) -> bool:
+        self.search.step()
+        return frozenset.__contains__(self, value)
+
+
+class _Positions(tuple[int, ...]):
+    """Which of a set are meant; asked for in every period, also where there are none."""
+
+    def __new__(cls, values: Iterable[int], search: _Search) -> Self:
+        made = super().__new__(cls, values)
+        made.search = search
+        return made
+
+    search: _Search
+
+    def __iter__(self) -> Iterator[int]:
+        self.search.step(STEPS_OF_POSITIONS)
+        return tuple.__iter__(self)
 
 
 def _name(line: str) -> str:
@@ -267,6 +346,8 @@ def _start(line: str, timezone: str | None) -> tuple[ZoneInfo, datetime]:
     times = _stamps(line, where)
     if len(times) != 1:
         raise invalid("DTSTART has one time")
+    if not FIRST_YEAR <= times[0].year < zones.LAST_YEAR:
+        raise invalid(f"DTSTART is not between the years {FIRST_YEAR} and {zones.LAST_YEAR}")
     return where, times[0]
 
 
@@ -292,4 +373,4 @@ def _stamp(text: str, where: ZoneInfo) -> datetime:
             time = time.replace(hour=int(hour), minute=int(minute), second=int(second))
     except ValueError as error:
         raise invalid(f"{text.strip()!r}: {error}") from None
-    return zones.local(where, time.replace(tzinfo=UTC)) if utc else time
+    return zones.local(where, time.replace(tzinfo=UTC)) if utc and time.year < zones.LAST_YEAR else time

@@ -16,6 +16,7 @@ from ..errors import InvalidSchedule
 
 MOST_SHIFT = timedelta(hours=25)  # Samoa left out a whole day in 2011
 DAY = timedelta(days=1)
+NO_ZONES = ("localtime", "posixrules")  # files beside those of the zones, which say what this machine is set to
 LAST_YEAR = 9990  # close to where datetime ends
 
 Matches = Callable[[datetime], Iterator[datetime]]
@@ -26,6 +27,8 @@ Matches = Callable[[datetime], Iterator[datetime]]
 def zone(name: str) -> ZoneInfo:
     """The time zone of that name. Raises InvalidSchedule."""
     try:
+        if name in NO_ZONES or name.startswith(("posix/", "right/")):
+            raise ZoneInfoNotFoundError
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidSchedule(

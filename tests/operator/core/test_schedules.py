@@ -161,7 +161,10 @@ def test_runs_are_counted_and_end_the_schedule() -> None:
 def test_a_schedule_that_cannot_be_read_stops_no_other() -> None:
     bad = {"slug": "bad", "cron": {"expression": "0 0 30 2 *"}}
     worse = {"slug": "worse", "rrule": {"rule": "FREQ=SOMETIMES"}}
-    _, body = after(deployment(worse, bad, HOURLY), at("06:00:01"))
+    worst = {"slug": "worst", "rrule": {"rule": "FREQ=DAILY;BYEASTER=400"}}
+    endless = {"slug": "endless", "rrule": {"rule": "FREQ=SECONDLY;BYSETPOS=2"}}
+    late = {"slug": "late", "cron": {"expression": "@daily"}, "end": "9999-12-31T23:59:59-12:00"}
+    _, body = after(deployment(worse, worst, endless, late, bad, HOURLY), at("06:00:01"))
     made, body = after(body, at("07:00:00"))
     assert made == ["07:00:00"]
     assert cursor(body, "worse") == "06:00:00"

@@ -112,6 +112,50 @@ def test_what_begins_close_to_what_is_asked_for_is_what_dateutil_counts_from_the
     assert list(islice(rule.matches(expected[0]), 5)) == expected
 
 
+ENDLESS = {
+    "a position that a second has not": "FREQ=SECONDLY;BYSETPOS=2",
+    "a position that a minute has not": "FREQ=MINUTELY;BYSETPOS=2",
+    "a time of a day that there is not": "FREQ=SECONDLY;BYHOUR=3;BYMONTH=2;BYMONTHDAY=30",
+    "seconds that are left out, up to the next year": "RRULE:FREQ=YEARLY;INTERVAL=10\nEXRULE:FREQ=SECONDLY",
+    "a COUNT of what comes once in a while": (
+        "DTSTART:20200101\nRRULE:FREQ=MINUTELY;BYHOUR=3;BYMINUTE=0;BYMONTHDAY=2;COUNT=99"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
+def test_what_takes_too_many_steps_is_refused_with_the_remedy(text: str) -> None:
+    """Some of these would be at it for hours, in an operator that does nothing else meanwhile."""
+    with pytest.raises(InvalidSchedule, match=r"^rrule\.rule: 50000 steps do not lead .*another FREQ"):
+        list(islice(RRule(text, None).matches(datetime(2026, 2, 1)), 3))
+
+
+FAR = {
+    "29 February on a Sunday": ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=SU", "2080-02-18", "02-29 00:00"),
+    "each second of an hour": ("FREQ=SECONDLY;INTERVAL=2;BYHOUR=3", "2026-01-01T04:00", "01-02 03:00"),
+    "each minute of an hour of a month": ("FREQ=MINUTELY;BYHOUR=9;BYMONTHDAY=1", "2026-01-01T10:00", "02-01 09:00"),
+    "what is counted for long": (
+        "DTSTART:20200101T090000\nRRULE:FREQ=MINUTELY;BYHOUR=9;BYDAY=MO;COUNT=10000",
+        "2022-01-01",
+        "01-03 09:00",
+    ),
+    "what is left out each hour": ("RRULE:FREQ=MONTHLY\nEXRULE:FREQ=HOURLY;BYDAY=SU", "2026-01-02", "04-01 00:00"),
+}
+
+
+@pytest.mark.parametrize(("text", "after", "expected"), FAR.values(), ids=FAR)
+def test_what_is_far_away_is_found(text: str, after: str, expected: str) -> None:
+    assert times(text, after, 1, "UTC") == expected
+
+
+def test_steps_are_counted_for_each_question_by_itself() -> None:
+    """Also where two are asked by turns."""
+    rule = RRule("FREQ=YEARLY;BYMONTH=1;BYMONTHDAY=1", None)
+    one, other = rule.matches(datetime(2026, 1, 1)), rule.matches(datetime(2027, 1, 1))
+    for year in range(2026, 2126):
+        assert (next(one).year, next(other).year) == (year, year + 1)
+
+
 BARREN = {
     "a day that there is not, every second": "FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30",
     "every day": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30",

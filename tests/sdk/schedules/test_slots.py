@@ -88,5 +88,44 @@ def test_problems_are_told_by_slug_and_field() -> None:
         "schedules[b].timezone",
         "schedules[b].slug",
         "schedules[c].rrule.rule",
-        "schedules[d].'noon' is no time",
+        "schedules[d].interval.anchor",
     ]
+
+
+OUT_OF_RANGE = {
+    "a day that Easter has not": ({"rrule": {"rule": "FREQ=DAILY;BYEASTER=400"}}, "rrule.rule: a number or a time"),
+    "an end after all": ({"cron": {"expression": "@daily"}, "end": "9999-12-31T23:59:59-12:00"}, "end: "),
+    "an anchor before all": (
+        {"interval": {"seconds": 86400, "anchor": "0001-01-01T00:00:00Z"}, "timezone": "America/New_York"},
+        "interval.anchor: ",
+    ),
+    "an anchor after all": (
+        {"interval": {"seconds": 86400, "anchor": "9999-12-31T23:59:59Z"}, "timezone": "Asia/Tokyo"},
+        "interval.anchor: ",
+    ),
+    "a first time after all": ({"rrule": {"rule": "DTSTART:99990101\nRRULE:FREQ=DAILY"}}, "rrule.rule: DTSTART"),
+    "the zone that a machine is set to": ({"cron": {"expression": "@daily"}, "timezone": "localtime"}, "timezone: "),
+    "a zone with leap seconds": ({"cron": {"expression": "@daily"}, "timezone": "right/UTC"}, "timezone: "),
+}
+
+
+@pytest.mark.parametrize(("schedule", "why"), OUT_OF_RANGE.values(), ids=OUT_OF_RANGE)
+def test_what_is_out_of_range_is_the_fault_of_its_field(schedule: dict[str, Any], why: str) -> None:
+    (problem,) = problems([{"slug": "a", **schedule}])
+    assert problem.startswith(f"schedules[a].{why}")
+    with pytest.raises(InvalidSchedule):
+        Slots(schedule, CREATED).next(CREATED, 1)
+
+
+def test_an_until_of_the_last_day_means_for_ever() -> None:
+    schedule = {"rrule": {"rule": "FREQ=DAILY;UNTIL=99991231T235959Z"}, "timezone": "Asia/Tokyo"}
+    assert len(Slots(schedule, CREATED).next(CREATED, 2)) == 2
+
+
+def test_what_had_ended_before_it_was_made_never_fires() -> None:
+    ended = {"slug": "a", "cron": {"expression": "@daily"}, "end": "2020-01-01T00:00:00Z"}
+    until = {"slug": "b", "rrule": {"rule": "FREQ=DAILY;UNTIL=20210101"}}
+    ahead = {"slug": "c", "cron": {"expression": "@daily"}, "end": "2027-01-01T00:00:00Z"}
+    found = problems([ended, until, ahead], CREATED)
+    why = "it never fires; all of its times are before 2026-01-01 06:07 UTC"
+    assert found == [f"schedules[a].end: {why}", f"schedules[b].rrule.rule: {why}"]
