@@ -28,7 +28,7 @@ demo: install ## Bring up a cluster, install Penstock, run the example pipeline 
 
 # The seed makes it try the same things everywhere; `make model` and `make test-unit` try others each time.
 .PHONY: test
-test: venv storage-servers ## Run every test: unit, integration (real control plane) and end to end (real node)
+test: venv storage-servers container-engine ## Run every test: unit, integration (real control plane) and end to end (real node)
 	@$(MAKE) --no-print-directory install
 	PENSTOCK_MODEL_STEPS=100000 $(BIN)/python -m pytest tests --hypothesis-seed=$(or $(SEED),1)
 
@@ -52,7 +52,7 @@ test-unit: venv ## Unit tests only: no cluster, seconds
 	$(BIN)/python -m pytest tests -m "not integration and not e2e"
 
 .PHONY: test-integration
-test-integration: venv storage-servers ## Tests against a real etcd and kube-apiserver
+test-integration: venv storage-servers container-engine ## Tests against a real etcd and kube-apiserver
 	$(BIN)/python -m pytest tests -m integration
 
 .PHONY: test-e2e
@@ -118,6 +118,10 @@ binaries: ## Build Kubernetes, etcd, CoreDNS and helm into the cache, where they
 .PHONY: storage-servers
 storage-servers: ## Besides, the S3 and Azure servers that the result storage is tested against
 	@$(CLUSTER) binaries --s3 --azure
+
+.PHONY: container-engine
+container-engine: ## Besides, Podman, by which the workers of containers are tested
+	@$(CLUSTER) binaries --podman >/dev/null
 
 .PHONY: cluster
 cluster: ## Bring up a real one-node Kubernetes for this checkout (kind where Docker is)

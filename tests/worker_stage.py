@@ -84,11 +84,13 @@ class Operator:
         self.admin.apply(body)
         return name
 
-    def run(self, name: str, source: str, entrypoint: str = "flow:main", **spec: Any) -> Json:
-        """A run that is accepted, and waits to be given to a worker."""
+    def run(self, name: str, source: str, entrypoint: str = "flow:main", image: str | None = None, **spec: Any) -> Json:
+        """A run that is accepted, and waits to be given to a worker; `image`: what it was resolved to, "" for none."""
         self._apply("FlowRun", name, {"flowRef": {"name": "sample"}, "workPool": "warm", **spec})
         code = {"kind": "source", "digest": names.content_digest(source), "configMap": self.source(source)}
         resolved = builders.resolved("Process", entrypoint=entrypoint, code=code)
+        if image is not None:
+            resolved = {key: value for key, value in {**resolved, "image": image}.items() if value}
         status = {"state": builders.run_state("Scheduled", 1), "resolved": resolved, "history": []}
         return self._status(name, status)
 

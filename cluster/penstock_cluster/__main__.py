@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import azurite, binaries, control_plane, images, kind, node, supervisor
+from . import azurite, binaries, control_plane, images, kind, node, packages, supervisor
 from .layout import ROOT, ClusterError, Layout
 from .shell import say
 
@@ -20,6 +20,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--kwok", action="store_true", help="kwok too, which simulates nodes for tests of scale")
     made.add_argument("--s3", action="store_true", help="an S3 server too, for the tests of the result storage")
     made.add_argument("--azure", action="store_true", help="an Azure Blob Storage server, likewise")
+    made.add_argument(
+        "--podman", action="store_true", help="Podman, for the tests of workers whose runs are containers"
+    )
     commands.add_parser("base-image", help="build the base image when its recipe changed; print its name")
     up = commands.add_parser("up", help="bring the cluster of this checkout up")
     up.add_argument("--flavour", choices=("auto", "own", "kind"), default="auto")
@@ -91,6 +94,8 @@ def main() -> None:
             case "binaries":
                 if options.azure:
                     azurite.ensure()
+                if options.podman:
+                    packages.ensure(packages.PODMAN)
                 extra = ((binaries.KWOK, options.kwok), (binaries.S3, options.s3))
                 print(binaries.ensure((*binaries.MODULES, *(module for module, wanted in extra if wanted))))
             case "base-image":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ RENEW_SECONDS = 10
 
 LONGEST_LEASE = 3600
 """Seconds that are believed of a Lease that says more."""
+
+
+WorkerType = Literal["process", "docker"]
 
 
 class WorkerPod(Model):
@@ -38,6 +41,8 @@ class WorkerFacts(Model):
     """Modules that were imported before the first run."""
     version: Annotated[str, Field(max_length=64)] = ""
     """Version of Penstock."""
+    type: WorkerType = "process"
+    """What a run is there: a forked process, or a container of Docker or Podman."""
     pod: WorkerPod | None = None
     """Set only by workers whose pod the operator made: then the pod says whether the worker lives, not the Lease."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +25,10 @@ from .logs import render
 from .objects import LIST_FORMS, group
 from .options import cluster_options, output_option, with_client
 from .rendering import Body, instant, show_all, table, terminal, utc_now
+
+if TYPE_CHECKING:
+    from ..worker.container_engine import Pull
+    from ..worker.containers import Options
 
 command = group("worker", "List warm workers, drain them, and be one on this machine.")
 
@@ -61,7 +67,9 @@ def row(lease: Body, runs: Mapping[str | None, int], now: datetime, *, wide: boo
     renewed = (now - instant(lease["spec"]["renewTime"])).total_seconds()
     drains = (meta.get("annotations") or {}).get(labels.DRAIN) == "true"
     silent = renewed > lease["spec"].get("leaseDurationSeconds", LEASE_SECONDS)
-    more = {"VERSION": about.version, "PRELOADED": ",".join(about.preloaded)} if about and wide else {}
+    more = (
+        {"TYPE": about.type, "VERSION": about.version, "PRELOADED": ",".join(about.preloaded)} if about and wide else {}
+    )
     return {
         "NAME": name,
         "POOL": meta["labels"].get(labels.POOL, ""),
@@ -104,6 +112,26 @@ def drain(client: Client, worker: tuple[str, ...]) -> None:
     help="Runs at once.",
 )
 @click.option("--name", help="Name of the worker; made of that of this machine when unset.")
+@click.option(
+    "--type",
+    "type_",
+    type=click.Choice(("process", "docker")),
+    default="process",
+    show_default=True,
+    help="What a run is: a process, or a container of Docker or Podman.",
+)
+@click.option("--image", default="", help="Of runs that name none. With --type docker.")
+@click.option(
+    "--pull",
+    type=click.Choice(("always", "missing", "never")),
+    default="missing",
+    show_default=True,
+    help="When images are pulled. With --type docker.",
+)
+@click.option("--network", default="", help="Network of the containers; the engine's own when unset.")
+@click.option("--volume", multiple=True, metavar="HOST:CONTAINER[:ro]", help="Mount it. May be repeated.")
+@click.option("--memory", metavar="SIZE", help="Limit of each container, such as 512Mi.")
+@click.option("--cpus", type=click.FloatRange(0.01), help="Limit of each container.")
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it before the first run. May be repeated.")
 @click.option(
     "--grace",
@@ -118,6 +146,13 @@ def start(
     pool: str,
     slots: int,
     name: str | None,
+    type_: str,
+    image: str,
+    pull: Pull,
+    network: str,
+    volume: tuple[str, ...],
+    memory: str | None,
+    cpus: float | None,
     preload: tuple[str, ...],
     grace: float,
     output: str | None,
@@ -127,13 +162,24 @@ def start(
 ) -> None:
     """Take runs until Ctrl-C or SIGTERM; a second one ends the runs that still go on.
 
-    Each run is a process of its own, forked from one that has Penstock loaded.
+    Each run is a process of its own, forked from one that has Penstock loaded; with --type docker it is a container
+    of the image that its flow, deployment or pool names.
     """
+    from ..worker.containers import Options
     from ..worker.outside import work
     from ..worker.upstream import Unreachable
 
     if name is not None and (name != names.dns_label(name) or len(name) > 63):
         raise click.UsageError(f"--name {name}: lower-case letters, digits and dashes, at most 63")
+    options = Options(image, pull, network, list(volume), _size(memory), cpus or 0.0)
+    only_of_containers = [word for word, given in _given(options).items() if given]
+    if type_ == "process" and only_of_containers:
+        raise click.UsageError(f"{', '.join(only_of_containers)}: only with --type docker")
+    if type_ == "docker" and preload:
+        raise click.UsageError("--preload: a container starts its own interpreter; it is for --type process")
+    for each in volume:
+        if not re.fullmatch(r"[^:]+:/[^:]*(:[a-z,]+)?", each, re.IGNORECASE):
+            raise click.UsageError(f"--volume {each}: HOST:CONTAINER[:ro], with an absolute path in the container")
     where = namespace or access(kubeconfig, context).namespace
     try:
         asyncio.run(
@@ -144,6 +190,7 @@ def start(
                 name=name,
                 slots=slots,
                 preload=preload,
+                containers=options if type_ == "docker" else None,
                 grace=grace,
                 show=None if output else show,
                 say=tell,
@@ -151,6 +198,29 @@ def start(
         )
     except Unreachable as error:
         raise click.ClickException(str(error)) from error
+
+
+def _given(options: Options) -> dict[str, bool]:
+    return {
+        "--image": bool(options.image),
+        "--pull": options.pull != "missing",
+        "--network": bool(options.network),
+        "--volume": bool(options.volumes),
+        "--memory": bool(options.memory),
+        "--cpus": bool(options.cpus),
+    }
+
+
+def _size(text: str | None) -> int:
+    """Bytes of a quantity such as 512Mi."""
+    if not text:
+        return 0
+    from kubernetes.utils.quantity import parse_quantity
+
+    try:
+        return int(parse_quantity(text))  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise click.UsageError(f"--memory {text}: a number of bytes, such as 512Mi or 2G") from error
 
 
 def show(line: bytes) -> None:

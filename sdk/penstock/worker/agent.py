@@ -251,7 +251,8 @@ class Agent:
         if self._executor is None or process.ending:  # meanwhile
             await self._ended(process, {"why": "lost" if process.ending else "executor"})
             return
-        self._say({"do": "start", **about, "env": env, "folder": str(process.folder)})
+        image = run["status"]["resolved"].get("image") or ""  # which means something where runs are containers
+        self._say({"do": "start", **about, "env": env, "folder": str(process.folder), "image": image})
 
     async def _content(self, file: GivenFile) -> bytes:
         """A file that a run is given, from its ConfigMap: these never change."""

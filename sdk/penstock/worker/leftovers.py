@@ -49,12 +49,11 @@ def end_of(run_uid: str, attempt: int, known: Iterable[int]) -> None:
 
 def oom_kills() -> int:
     """How many processes the kernel has killed for want of memory, where this one's own limits hold; 0 if unknown."""
-    try:
-        with open("/sys/fs/cgroup/memory.events") as file:  # noqa: PTH123
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):  # cgroups v2, v1
+        with suppress(OSError, ValueError), open(path) as file:  # noqa: PTH123
             counts = dict(line.split() for line in file)
-        return int(counts.get("oom_kill", 0))
-    except (OSError, ValueError):
-        return 0
+            return int(counts.get("oom_kill", 0))
+    return 0
 
 
 def _prctl(option: int, value: int) -> None:

@@ -19,9 +19,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..api import labels, names
-from ..api.workers import WorkerFacts
+from ..api.workers import WorkerFacts, WorkerType
 from ..kubeconfig import Access
 from .agent import Agent, WorkerRefused, new_uid, serve, version
+from .container_engine import Engine, socket_path
+from .containers import Options
 from .lease import Worker
 from .upstream import Refused, Upstream
 
@@ -31,8 +33,17 @@ RESTART = 1.0  # seconds before another executor is started
 class Executor:
     """The executor of this machine. `show` gets each line of its runs' output; they go to stdout when there is none."""
 
-    def __init__(self, folder: Path, preload: Sequence[str], show: Callable[[bytes], None] | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        preload: Sequence[str],
+        show: Callable[[bytes], None] | None,
+        containers: Options | None = None,
+    ) -> None:
         self._folder, self._preload, self._show = folder, preload, show
+        self._words = ["penstock.worker.executor"]
+        if containers is not None:
+            self._words = ["penstock.worker.containers", "--options", containers.argument()]
         self._process: subprocess.Popen[bytes] | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -49,7 +60,7 @@ class Executor:
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.worker.executor", "--agent", str(theirs.fileno())],
+                [sys.executable, "-m", *self._words, "--agent", str(theirs.fileno())],
                 env=environment,
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
@@ -111,17 +122,25 @@ async def work(
     name: str | None = None,
     slots: int = 1,
     preload: Sequence[str] = (),
+    containers: Options | None = None,
     grace: float = 30.0,
     show: Callable[[bytes], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> None:
-    """Be a worker of `pool` until SIGTERM or SIGINT. Raises WorkerRefused, and Unreachable at the start."""
+    """Be a worker of `pool` until SIGTERM or SIGINT; with `containers` each run is one, by Docker or Podman.
+
+    Raises WorkerRefused, EngineError, and Unreachable at the start.
+    """
+    if containers is not None:
+        async with Engine(socket_path()) as engine:
+            await engine.is_rootless()
     upstream = Upstream(access)
     await check_pool(upstream, namespace, pool)
-    facts = WorkerFacts(uid=new_uid(), slots=slots, preloaded=list(preload), version=version())
+    type_: WorkerType = "process" if containers is None else "docker"
+    facts = WorkerFacts(uid=new_uid(), slots=slots, preloaded=list(preload), version=version(), type=type_)
     worker = Worker(name or default_name(), namespace, pool, facts)
     folder = Path(tempfile.mkdtemp(prefix="penstock-"))
-    executor = Executor(folder, preload, show)
+    executor = Executor(folder, preload, show, containers)
     agent = Agent(worker, upstream, executor.connect, folder, grace=grace, say=say)
     if say is not None:
         say(f"worker {worker.name} of pool {pool} in namespace {namespace}, {slots} run{'s'[: slots > 1]} at once")

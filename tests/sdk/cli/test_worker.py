@@ -74,3 +74,20 @@ def test_lines_are_shown_with_their_run(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_name_that_cannot_be_is_refused(penstock: CommandLine) -> None:
     assert "lower-case letters" in penstock.fails("worker", "start", "--pool", "warm", "--name", "My_Box", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--image", "flows:7"), "--image: only with --type docker"),
+        (("--type", "docker", "--preload", "pandas"), "--preload: a container starts its own interpreter"),
+        (("--type", "docker", "--volume", "data"), "--volume data: HOST:CONTAINER[:ro]"),
+        (("--type", "docker", "--memory", "much"), "--memory much: a number of bytes, such as 512Mi or 2G"),
+    ],
+)
+def test_options_of_containers_are_checked_before_anything_is_asked(
+    words: tuple[str, ...], says: str, penstock: CommandLine
+) -> None:
+    said = penstock("worker", "start", "--pool", "warm", *words)
+    assert said.code == 2
+    assert says in " ".join(said.err.split())
