@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from penstock.api import labels
+from penstock.api import conditions, labels
 from penstock_operator.cluster import (
     CONFIG_MAPS,
     FLOW_RUNS,
@@ -129,6 +129,36 @@ class ClusterContract:
         async def scenario(cluster: Cluster, namespace: str) -> None:
             made = await cluster.create(FLOW_RUNS, namespace, {**flow_run(), "status": scheduled()})
             assert not made.get("status")
+
+        trial(scenario)
+
+    def test_conditions_are_written_each_in_its_own_place(self, trial: Trial) -> None:
+        """By two who have read the run before either wrote: neither takes the other's, and a second list is refused."""
+
+        def said(type_: str, at: str = TIME) -> Json:
+            return {"type": type_, "status": "False", "reason": "x", "message": "<é>", "lastTransitionTime": at}
+
+        async def scenario(cluster: Cluster, namespace: str) -> None:
+            async def tell(known: list[Json] | None, *wanted: Json) -> list[Json]:
+                ops = conditions.patch(known, wanted)
+                found = await cluster.patch(FLOW_RUNS, namespace, "run", ops, subresource="status")
+                written: list[Json] = found["status"]["conditions"]
+                return written
+
+            await cluster.create(FLOW_RUNS, namespace, flow_run())
+            await cluster.patch(FLOW_RUNS, namespace, "run", status(scheduled()), subresource="status")
+            one = await tell(None, said("PodReady"))
+            assert one == [said("PodReady")]
+            with pytest.raises(Invalid):
+                await tell(None, said("Answered"))
+            two = await tell(one, said("Answered"))
+            assert two == [said("PodReady"), said("Answered")]
+            with pytest.raises(Invalid):  # there is one of that type by now
+                await tell(one, said("Answered"))
+            later = TIME.replace("06:", "07:")
+            assert await tell(one, said("PodReady", later)) == [said("PodReady", later), said("Answered")]
+            with pytest.raises(Invalid):  # what it would replace is another by now
+                await tell(one, said("PodReady"))
 
         trial(scenario)
 

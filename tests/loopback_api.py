@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonpatch
-import jsonpointer
 import pydantic
 
+import json_patches
 from loopback import LoopbackServer, Request, answer
 from penstock.api.flowrun import FlowRun
 from penstock.api.states import StateType, is_legal
@@ -99,9 +98,11 @@ class LoopbackApi(LoopbackServer):
         if "merge-patch" in request.headers["content-type"]:
             return self._store(path, known, _merged(known, request.json))
         try:
-            patched = jsonpatch.apply_patch(known, request.json)
-        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+            patched = json_patches.applied(known, request.json)
+        except json_patches.Refused as error:
             raise Refusal(422, "Invalid", str(error)) from error
+        if (type_ := json_patches.doubled(patched)) is not None:
+            raise Refusal(422, "Invalid", f"status.conditions: Duplicate value: {type_}")
         return self._store(path, known, {**known, "status": patched.get("status") or {}})
 
     def _store(self, path: str, known: Json | None, body: Json) -> Json:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import jsonpatch
-import jsonpointer
 import orjson
 
+import json_patches
 from penstock_operator.cluster import (
     AlreadyExists,
     Body,
@@ -250,9 +249,11 @@ class MemoryCluster:
         self._announce(write)
         known = self._found(resource, namespace or "", name)
         try:
-            wanted: Body = jsonpatch.apply_patch(known, ops)
-        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+            wanted = json_patches.applied(known, ops)
+        except json_patches.Refused as error:
             raise Invalid(422, "Invalid", str(error)) from error
+        if (type_ := json_patches.doubled(wanted)) is not None:
+            raise Invalid(422, "Invalid", f"status.conditions: Duplicate value: {type_}")
         body = copied(known)
         if subresource == "status":
             body["status"] = wanted.get("status") or {}

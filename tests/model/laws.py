@@ -53,6 +53,8 @@ class Laws:
         assert after.attempt >= before.attempt, told
         assert len(after.history) <= MAX_HISTORY, told
         assert not (before.settled and not after.settled), told
+        types = [{c["type"] for c in run.status.get("conditions") or ()} for run in (before, after)]
+        assert types[0] <= types[1], f"a condition was taken away: {told}"
         assert before.status.get("infraRetries", 0) <= after.status.get("infraRetries", 0) <= self.retries, told
         awaits = [entry for entry in after.history if entry["name"] == StateName.AWAITING_RETRY]
         retried = [entry for entry in awaits if entry["reason"] != reasons.SUSPEND_REQUESTED]  # which holds one back

@@ -2,7 +2,7 @@
 
 The patch tests attempt and seq, so that whoever wrote in between wins, and replaces the bounded history whole. It does
 not test resourceVersion, which every report of progress would change; only the first write does, for there is nothing
-else to test yet.
+else to test yet. Conditions are written each in its own place, for runners write some, too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from penstock.api import states
+from penstock.api import conditions, states
 from penstock.api.bounds import HISTORY_AT_LAUNCH, MAX_HISTORY, MAX_HISTORY_MESSAGE, cut
 from penstock.api.durations import shown
 from penstock.api.states import StateType
@@ -55,13 +55,12 @@ class Change:
         return bool(self.entries or self.fields or self.remove or self.conditions)
 
 
-def conditions_after(run: RunView, wanted: Sequence[Condition], now: datetime) -> list[Body] | None:
-    """The run's conditions with `wanted` among them; None when nothing changes."""
-    current: list[Body] = list(run.status.get("conditions") or [])
-    changed = False
+def conditions_changed(run: RunView, wanted: Sequence[Condition], now: datetime) -> list[Body]:
+    """Those of `wanted` that say something else than the run's conditions do, as they are to be written."""
+    changed: dict[str, Body] = {}
     for condition in wanted:
         status = "True" if condition.status else "False"
-        old = next((c for c in current if c["type"] == condition.type), None)
+        old = changed.get(condition.type) or run.condition(condition.type)
         new: Body = {
             "type": condition.type,
             "status": status,
@@ -74,9 +73,8 @@ def conditions_after(run: RunView, wanted: Sequence[Condition], now: datetime) -
             continue
         if old and (old["status"], old["reason"]) == (status, new["reason"]):
             new["lastTransitionTime"] = old["lastTransitionTime"]
-        current = [c for c in current if c["type"] != condition.type] + [new]
-        changed = True
-    return current if changed else None
+        changed[condition.type] = new
+    return list(changed.values())
 
 
 def history_after(run: RunView, added: Sequence[Body], *, launching: bool = False) -> list[Body]:
@@ -115,15 +113,16 @@ def patch(run: RunView, change: Change, now: datetime) -> list[Body]:
     if added:
         launching = change.entries[-1].type is StateType.PENDING
         fields["history"] = history_after(run, added, launching=launching)
-    conditions = conditions_after(run, change.conditions, now)
-    if conditions is not None:
-        fields["conditions"] = conditions
+    told = conditions_changed(run, change.conditions, now)
     removed = [name for name in change.remove if name in run.status]
-    if not fields and not removed:
+    if not fields and not removed and not told:
         return []
     fields["observedGeneration"] = run.generation
     if "state" not in run.status:  # it may have a condition, of how it could not be reconciled
         kept = {name: value for name, value in run.status.items() if name not in removed}
+        if told:
+            types = {condition["type"] for condition in told}
+            kept["conditions"] = [c for c in run.status.get("conditions") or () if c["type"] not in types] + told
         return [
             {"op": "test", "path": "/metadata/resourceVersion", "value": run.metadata["resourceVersion"]},
             {"op": "add", "path": "/status", "value": {"attempt": 0, **kept, **fields}},
@@ -134,6 +133,7 @@ def patch(run: RunView, change: Change, now: datetime) -> list[Body]:
         {"op": "test", "path": "/status/state/seq", "value": run.seq},
         *({"op": "remove", "path": f"/status/{name}"} for name in removed),
         *({"op": "add", "path": f"/status/{name}", "value": value} for name, value in fields.items()),
+        *conditions.patch(run.status.get("conditions"), told),
     ]
 
 

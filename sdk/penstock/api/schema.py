@@ -154,7 +154,9 @@ class Condition(Model):
     """`metadata.generation` this was found for."""
 
 
-Conditions = Annotated[list[Condition], Field(max_length=16)]
+Conditions = Annotated[
+    list[Condition], Field(max_length=16, json_schema_extra={"x-kubernetes-list-map-keys": ["type"]})
+]
 
 
 @dataclass(frozen=True, slots=True)

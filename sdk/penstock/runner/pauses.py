@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..api import labels, reasons
+from ..api import conditions, labels, reasons
 from ..api.bounds import MAX_ANSWERS, MAX_INPUT, MAX_PAUSE_SCHEMA, cut
 from ..api.sharing import shared
 from ..api.states import StateType
@@ -45,7 +45,7 @@ class Pauses:
         self._open: tuple[PauseRequest, Answer, Watch] | None = None
         self._taken: dict[str, Any] | None = None  # the answer to the open pause
         self._seen: Any = None  # the resume that was looked at last
-        self._conditions: list[dict[str, Any]] | None = None  # of the run as it was seen last
+        self._status: dict[str, Any] | None = None  # of the run as it was seen last
         self._problem: tuple[str, str] | None = None  # reason and message that are to stand in a condition
         self._lost: str | None = None  # why nobody will answer here any more
         self.suspending: PauseRequest | None = None
@@ -112,7 +112,7 @@ class Pauses:
         """
         if self._lost is not None:
             raise Fenced(self._lost)
-        if self._problem is None or self._conditions is None:
+        if self._problem is None or self._status is None:
             return []
         reason, message = self._problem
         new = {
@@ -122,16 +122,11 @@ class Pauses:
             "message": cut(message),
             "lastTransitionTime": timestamp(time.time()),
         }
-        others = [c for c in self._conditions if c["type"] != reasons.ANSWERED]
-        same = [c for c in self._conditions if (c["type"], c.get("message")) == (reasons.ANSWERED, new["message"])]
-        if same and same[0]["status"] == "False":
+        known: list[dict[str, Any]] | None = self._status.get("conditions")
+        old = next((c for c in known or () if c["type"] == reasons.ANSWERED), None)
+        if old is not None and (old["status"], old.get("message")) == ("False", new["message"]):
             return []
-        whole: Ops = [{"op": "add", "path": "/status/conditions", "value": [*others, new]}]
-        return (
-            [{"op": "test", "path": "/status/conditions", "value": self._conditions}, *whole]
-            if self._conditions
-            else whole
-        )
+        return conditions.patch(known, [new])
 
     def told(self) -> None:
         """What `to_tell` says was written."""
@@ -181,7 +176,7 @@ class Pauses:
             self._lost = lost
             self._wake()
             return
-        self._conditions = list(status.get("conditions") or [])
+        self._status = status
         resume = run["spec"].get("resume")
         if not resume or resume == self._seen or answer.happened():
             return

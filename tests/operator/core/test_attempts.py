@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jsonpatch
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+import json_patches
 from builders import flow_run, resolved, run_pod, run_state
 from penstock.api import labels, names, reasons
 from penstock.api.flowrun import FlowRun
@@ -272,7 +272,7 @@ class Life(RuleBasedStateMachine):
             assert self.process is None, "an attempt was launched while user code of another runs"
             decision = runs.assigned(decision, {"name": "w", "uid": self.uid})
         ops = changes.patch(self.run, decision.change, self.now)
-        self.body = jsonpatch.apply_patch(self.body, ops)
+        self.body = json_patches.applied(self.body, ops)
         if self.run.type is not None and self.run.type.terminal:
             assert self.process is None, "an end was written while user code runs"
         FlowRun.model_validate(self.body)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 from typing import Any
 
-import jsonpatch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import json_patches
 from builders import flow_run, held, run_state
 from penstock.api.bounds import HISTORY_AT_LAUNCH, MAX_HISTORY, MAX_HISTORY_MESSAGE, MAX_MESSAGE
 from penstock.api.flowrun import FlowRun
@@ -29,7 +29,7 @@ LAUNCH = Change((Entry(S.PENDING, "Launched", "attempt 1"),), {"attempt": 1})
 
 def after(body: Json, change: Change, now: datetime = NOW) -> Json:
     """The run's status once the API server has applied the change's patch."""
-    status: Json = jsonpatch.apply_patch(body, changes.patch(RunView(body), change, now))["status"]
+    status: Json = json_patches.applied(body, changes.patch(RunView(body), change, now))["status"]
     return status
 
 
@@ -96,8 +96,8 @@ def test_whoever_wrote_in_between_wins(between: Any) -> None:
     body = flow_run("Pending")
     ops = changes.patch(RunView(copy.deepcopy(body)), Change((Entry(S.CRASHED, "x"),)), NOW)
     between(body)
-    with pytest.raises(jsonpatch.JsonPatchTestFailed):
-        jsonpatch.apply_patch(body, ops)
+    with pytest.raises(json_patches.Refused):
+        json_patches.applied(body, ops)
 
 
 def test_progress_in_between_does_no_harm() -> None:
@@ -105,7 +105,7 @@ def test_progress_in_between_does_no_harm() -> None:
     ops = changes.patch(RunView(copy.deepcopy(body)), Change((Entry(S.CRASHED, "x"),)), NOW)
     body["status"]["tasks"] = {"total": 3}
     body["metadata"]["resourceVersion"] = "8"
-    status = jsonpatch.apply_patch(body, ops)["status"]
+    status = json_patches.applied(body, ops)["status"]
     assert (status["state"]["type"], status["tasks"]) == ("Crashed", {"total": 3})
 
 
@@ -177,7 +177,7 @@ def test_a_condition_is_written_when_it_differs_and_keeps_its_time_while_its_cau
     ops = changes.patch(RunView(body), Change(conditions=(WANTED,)), NOW)
     assert bool(ops) is written
     if written:
-        status = jsonpatch.apply_patch(body, ops)["status"]
+        status = json_patches.applied(body, ops)["status"]
         assert status["conditions"] == [
             other,
             {
@@ -189,6 +189,21 @@ def test_a_condition_is_written_when_it_differs_and_keeps_its_time_while_its_cau
                 "lastTransitionTime": since,
             },
         ]
+
+
+@pytest.mark.parametrize("known", [None, [], [{"type": "NodeLost", "status": "True", "reason": "x", "message": ""}]])
+def test_a_condition_that_the_runner_has_told_meanwhile_is_kept(known: list[Json] | None) -> None:
+    """The operator decides on what it has heard, which may be older; it decides again where its write is refused."""
+    answered = {"type": "Answered", "status": "False", "reason": "InvalidInput", "message": "n: é"}
+    body = flow_run("Running", **({} if known is None else {"conditions": known}))
+    ops = changes.patch(RunView(copy.deepcopy(body)), Change(conditions=(WANTED,)), NOW)
+    body["status"]["conditions"] = [*(known or []), answered]
+    if known is None:
+        with pytest.raises(json_patches.Refused):
+            json_patches.applied(body, ops)
+        ops = changes.patch(RunView(copy.deepcopy(body)), Change(conditions=(WANTED,)), NOW)
+    types = [condition["type"] for condition in json_patches.applied(body, ops)["status"]["conditions"]]
+    assert types == [*(c["type"] for c in known or []), "Answered", WANTED.type]
 
 
 def test_a_condition_is_written_once_even_when_its_message_must_be_cut() -> None:

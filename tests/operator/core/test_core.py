@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jsonpatch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+import json_patches
 from builders import flow_run, held, resolved, run_job, run_pod, run_state
 from penstock.api import reasons
 from penstock.api.flowrun import FlowRun
@@ -247,7 +247,7 @@ def whatever_is_decided_can_be_written(at: Situation) -> None:
     """Every state follows legally on the one before, and the status is one that the API takes."""
     ops = at.patch()
     if ops:
-        FlowRun.model_validate(jsonpatch.apply_patch(at.body, ops))
+        FlowRun.model_validate(json_patches.applied(at.body, ops))
 
 
 @law
@@ -369,7 +369,7 @@ def a_world_that_stands_still_is_soon_written_down(at: Situation) -> None:
         ops = at.patch()
         if not ops and (at.confirmed or not at.decide().confirm):
             return
-        body = jsonpatch.apply_patch(at.body, ops)
+        body = json_patches.applied(at.body, ops)
         attempt = at.attempt if RunView(body).attempt == at.run.attempt else Attempt()
         if isinstance(attempt, Assigned):
             told = body["status"].get("worker")
@@ -450,7 +450,7 @@ class Life(RuleBasedStateMachine):
         """One pass; whether it changed anything."""
         before, found = self.run.type, self.decide()
         ops = changes.patch(self.run, found.change, self.now)
-        self.body = jsonpatch.apply_patch(self.body, ops)
+        self.body = json_patches.applied(self.body, ops)
         if self.run.type is not before and self.run.type is not None and self.run.type.terminal:
             assert not self.attempt().live, "an end was written while a pod was alive"
         if found.create:
