@@ -625,6 +625,35 @@ def test_a_retried_attempt_is_launched_as_the_first_was(team: Team, operator: Op
     assert (status["attempt"], status["infraRetries"], status["pod"]["name"]) == (2, 1, "run-2")
 
 
+def test_a_pod_of_an_earlier_attempt_that_comes_late_claims_nothing_and_is_deleted(
+    team: Team, operator: Operator
+) -> None:
+    """As when a create whose answer was lost is carried out long afterwards; without a node it would never end."""
+    team.install(deployment={"infraRetries": {"limit": 1}})
+    team.submit()
+    asked = team.pod()
+    team.start_pod()
+    team.claim()
+    team.remove("Pod", "run-1")
+    team.pod("run-2")
+    kept = ("name", "namespace", "labels", "annotations", "ownerReferences")
+    meta = {name: value for name, value in asked["metadata"].items() if name in kept}
+    late = team.admin.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": asked["spec"]})
+    claim = [
+        {"op": "test", "path": "/status/attempt", "value": 1},
+        {"op": "add", "path": "/status/pod", "value": {"name": "run-1", "uid": late["metadata"]["uid"]}},
+    ]
+    with pytest.raises(Refused):
+        team.admin.patch("FlowRun", team.namespace, "run", claim, "status")
+    eventually(lambda: team.get("Pod", "run-1") is None, "the deletion of the late pod")
+    team.start_pod("run-2")
+    team.claim("run-2")
+    team.complete("run-2")
+    assert team.settles()["attempt"] == 2
+    late = team.admin.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": asked["spec"]})
+    eventually(lambda: team.get("Pod", "run-1") is None, "its deletion once the run is settled")
+
+
 def test_a_run_is_cancelled_before_it_starts(team: Team, operator: Operator) -> None:
     team.install()
     team.submit(scheduledTime="2999-01-01T00:00:00Z")

@@ -25,6 +25,7 @@ from .bodies import Bodies
 Body = dict[str, Any]
 Ref = tuple[str, str]
 
+LAUNCHED = ("Pod", "Job")  # kinds of what runs are launched as, which carries their name
 REMEMBERED_TOLD = 5000  # objects of which Events tell why they do not start
 REMEMBERED_GONE = 1000  # for each kind; late answers are late by seconds
 
@@ -60,7 +61,7 @@ def _worker(kind: str, body: Body) -> str | None:
 
 
 class ObjectCache:
-    """Bodies by kind, namespace and name; pods also by their run, runs also by their parent and by their worker."""
+    """Bodies by kind, namespace and name; pods and Jobs also by their run, runs by their parent and by their worker."""
 
     def __init__(self, claims_changed: Callable[[str], None] = lambda _: None) -> None:
         """`claims_changed` is called with a namespace where something changed of what slots are granted by."""
@@ -68,7 +69,7 @@ class ObjectCache:
         self._claimants: dict[str, dict[str, Claimant]] = defaultdict(dict)  # by namespace and name
         self._ghosts: dict[str, dict[str, Claimant]] = defaultdict(dict)  # of runs that are deleted, by uid
         self._objects: dict[str, Bodies] = defaultdict(Bodies)
-        self._pods_of: dict[Ref, set[Ref]] = defaultdict(set)
+        self._of_run: dict[str, dict[Ref, set[Ref]]] = {kind: defaultdict(set) for kind in LAUNCHED}
         self._children_of: dict[Ref, set[Ref]] = defaultdict(set)
         self._runs_in: dict[str, set[Ref]] = defaultdict(set)
         self._worker_of: dict[Ref, str] = {}
@@ -111,8 +112,8 @@ class ObjectCache:
             body = parameters_left_out.projection(body)
         self._objects[kind][ref] = slim(body)
         run = (body["metadata"].get("labels") or {}).get(labels.RUN)
-        if kind == "Pod" and run:
-            self._pods_of[(ref[0], run)].add(ref)
+        if kind in LAUNCHED and run:
+            self._of_run[kind][(ref[0], run)].add(ref)
         parent = _parent(kind, body)
         if parent:
             self._children_of[(ref[0], parent)].add(ref)
@@ -144,11 +145,11 @@ class ObjectCache:
         if kind == "Pod" and body and (version or departed):
             self._bury(body)
         run = ((body or {}).get("metadata", {}).get("labels") or {}).get(labels.RUN)
-        if kind == "Pod" and run:
-            pods = self._pods_of.get((ref[0], run), set())
-            pods.discard(ref)
-            if not pods:
-                self._pods_of.pop((ref[0], run), None)
+        if kind in LAUNCHED and run:
+            launched = self._of_run[kind].get((ref[0], run), set())
+            launched.discard(ref)
+            if not launched:
+                self._of_run[kind].pop((ref[0], run), None)
         parent = _parent(kind, body or {})
         if parent:
             children = self._children_of.get((ref[0], parent), set())
@@ -245,8 +246,14 @@ class ObjectCache:
         return self.get("FlowDeployment", key)
 
     def pods(self, key: Key) -> Sequence[Body]:
-        pods = self._pods_of.get((key.namespace, key.name), ())
-        return [self._objects["Pod"][ref] for ref in pods if ref in self._objects["Pod"]]
+        return self._launched("Pod", key)
+
+    def jobs(self, key: Key) -> Sequence[Body]:
+        return self._launched("Job", key)
+
+    def _launched(self, kind: str, key: Key) -> Sequence[Body]:
+        found = self._of_run[kind].get((key.namespace, key.name), ())
+        return [self._objects[kind][ref] for ref in found if ref in self._objects[kind]]
 
     def children(self, key: Key) -> Sequence[Body]:
         children = self._children_of.get((key.namespace, key.name), ())

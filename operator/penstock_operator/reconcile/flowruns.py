@@ -33,7 +33,7 @@ from ..cluster import (
     ResourceType,
     Unavailable,
 )
-from ..core import attempts, changes, pod_events, resolve, retried, runs
+from ..core import attempts, changes, owners, pod_events, resolve, retried, runs
 from ..core.attempts import Attempt
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
@@ -45,6 +45,7 @@ from ..launch import jobs, pods, workers
 from ..launch.pods import Defaults, InvalidTemplate, Launch
 from .revisions import Revisions
 from .sources import Body, Cache, Clock, Events, Grant, Key, Logs, Read, Requeue, Slots, Workers
+from .strays import Strays
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class FlowRuns:
         self._events, self._defaults, self._clock, self._late_after = events, defaults, clock, late_after
         self._slots, self._logs, self._workers = slots, logs, workers
         self._reads, self._lately = reads or (lambda _: cluster.get), lately
+        self._strays = Strays(cluster, cache)
         self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
     async def reconcile(self, key: Key) -> Requeue | None:
@@ -116,15 +118,17 @@ class FlowRuns:
                 body = await self._cluster.get(FLOW_RUNS, *key)
             if body is None:
                 self._slots.deleted(key, live=any(not PodView(pod).gone for pod in self._cache.pods(key)))
+                await self._strays.end_of_settled(key)
                 return None
             run = RunView(body)
             if self._slots.haunted(key):
-                others = (PodView(pod) for pod in self._cache.pods(key) if not _belongs(pod, run))
+                others = (PodView(pod) for pod in self._cache.pods(key) if not owners.belongs(pod, run))
                 if all(pod.gone for pod in others):
                     self._slots.release(key)
             for entry in run.history:
                 if entry["seq"] > run.observed_seq:
                     self._events.post(body, entry)
+            await self._strays.end(run)
             read = self._cluster.get if confirmed else self._reads(key)
             # What only says that a run waits need not be exact: it is read again before the run starts, or fails.
             lately = None if confirmed or not self._slots.crowded(run) else self._lately
@@ -282,10 +286,11 @@ class FlowRuns:
         seen = tuple(
             PodView(pod)
             for pod in self._cache.pods(key)
-            if (pod["metadata"].get("labels") or {}).get(labels.ATTEMPT) == str(run.attempt) and _belongs(pod, run)
+            if (pod["metadata"].get("labels") or {}).get(labels.ATTEMPT) == str(run.attempt)
+            and owners.belongs(pod, run)
         )
         job = self._cache.job(key, names.pod(run.name, run.attempt)) if run.resolved.get("poolType") == "Job" else None
-        mine = JobView(job) if job and _owner_uid(job) == run.uid else None
+        mine = JobView(job) if job and owners.controller_uid(job) == run.uid else None
         subjects = pod_events.subjects(seen, mine) if run.type is StateType.PENDING else ()
         told = next((cause for uid in subjects if (cause := self._cache.told(uid))), None)
         last = self._cache.departed(run.claimed_uid) if run.claimed_uid else None
@@ -482,7 +487,7 @@ class FlowRuns:
         body = await self._cluster.get(resource, run.namespace, name)
         if body is None:
             return Requeue()
-        if _owner_uid(body) == run.uid:
+        if owners.controller_uid(body) == run.uid:
             self._cache.remember({**body, "kind": resource.kind})
             return None
         message = f"{resource.kind} {name} exists and is not of this run: it starts when that is deleted"
@@ -500,20 +505,3 @@ def _said(launches: resolve.Resolution) -> list[tuple[str, Body]]:
     """Pool and deployment as they are now; what is kept of earlier ones has no metadata."""
     pairs = (("WorkPool", launches.pool), ("FlowDeployment", launches.deployment))
     return [(kind, body) for kind, body in pairs if body and "resourceVersion" in (body.get("metadata") or {})]
-
-
-def _owner_uid(body: Body) -> str | None:
-    owners = body["metadata"].get("ownerReferences") or []
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
-
-
-def _belongs(pod: Body, run: RunView) -> bool:
-    """Whether the pod is of this run, not of a namesake: owned by it, or by a Job, whose name carries the attempt."""
-    owners = pod["metadata"].get("ownerReferences") or []
-    controller = next((owner for owner in owners if owner.get("controller")), None)
-    if controller is None:
-        return False
-    if controller["kind"] == "Job":
-        environment = next((c.get("env") or [] for c in pod["spec"]["containers"] if c["name"] == labels.CONTAINER), [])
-        return any(e["name"] == labels.ENV_RUN_UID and e.get("value") == run.uid for e in environment)
-    return bool(controller["uid"] == run.uid)

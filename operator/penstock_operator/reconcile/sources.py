@@ -47,6 +47,9 @@ class Cache(Protocol):
     def pods(self, key: Key) -> Sequence[Body]:
         """Pods that carry the run's name."""
 
+    def jobs(self, key: Key) -> Sequence[Body]:
+        """Jobs that carry the run's name."""
+
     def children(self, key: Key) -> Sequence[Body]:
         """Runs that are not settled and name this one as their parent."""
 

@@ -154,7 +154,7 @@ def test_nothing_is_kept_of_runs_whose_pods_are_gone() -> None:
     for number in range(3):
         cache.put("Pod", pod(1, f"pod-{number}", f"run-{number}"))
         cache.forget_pod(Key("team", f"run-{number}"), f"pod-{number}")
-    assert dict(cache._pods_of) == {}
+    assert dict(cache._of_run) == {"Pod": {}, "Job": {}}
 
 
 def test_a_run_that_was_settled_is_not_kept() -> None:
