@@ -21,7 +21,7 @@ from ..core.admission import Books, Limit
 from ..core.collisions import Sibling
 from ..core.places import Asks, Deployment, Place, Pool, Queue, Rule
 from ..core.resolve import DEFAULT_POOL, Displaced, Waiting
-from ..core.views import RunView, parse_time
+from ..core.views import PodView, RunView, parse_time
 from ..reconcile.sources import Grant, Key
 from .rules import KINDS, Rules, placing
 from .telling import Telling
@@ -48,6 +48,7 @@ class Known:
 
     key: Key
     created: float
+    first: float
     deployment: Ref | None
     asks: Asks | None = None
     place: Place | None = None
@@ -180,7 +181,7 @@ class Slots:
             self.books.leave(run.uid)
             known.ending = False
         if run.uid not in self.books.holding:
-            known.asks = places.asks(run, pool)
+            known.asks = places.asks(run, pool, known.first)
             self._place(run.uid)
             self._collide(known.deployment)
             self._admit(but=run.uid)
@@ -247,8 +248,21 @@ class Slots:
         told = (run.state.get("name"), run.state.get("reason"))
         waited = run.type is StateType.SCHEDULED and (told[0] == StateName.AWAITING_CONCURRENCY_SLOT or told[1] in SAID)
         if waited and not (exempt(run) or run.deleting or run.cancelled or run.suspend):
-            self._know(run).asks = places.asks(run, self._pool(run))
+            known = self._know(run)
+            known.asks = places.asks(run, self._pool(run), known.first)
             self._place(run.uid)
+
+    def haunt(self, key: Key, uid: str, pod: PodView) -> None:
+        """A pod is there of a run that was deleted before the term began: the run's slots are held until `release`."""
+        limits, deployment = places.held_for(pod)
+        if limits and uid not in self._known:
+            ref = (key.namespace, deployment) if deployment else None
+            self._known[uid] = Known(key, 0.0, 0.0, ref, ending=True)
+            self._ghosts.setdefault(key, set()).add(uid)
+            if ref:
+                self._of_deployment[ref].add(uid)
+            self.books.hold(uid, limits)
+            self._count(uid)
 
     def _pool(self, run: RunView) -> str:
         deployment = places.deployment_name(run)
@@ -268,7 +282,9 @@ class Slots:
             key, name = Key(run.namespace, run.name), places.deployment_name(run)
             deployment = (run.namespace, name) if name else None
             created = parse_time(run.metadata.get("creationTimestamp"))
-            known = self._known[run.uid] = Known(key, created.timestamp() if created else 0.0, deployment)
+            known = self._known[run.uid] = Known(
+                key, created.timestamp() if created else 0.0, places.first_seen(run, self._clock()), deployment
+            )
             before = self._at.pop(key, None)
             if before is not None:
                 self._haunt(key, before)
@@ -344,7 +360,9 @@ class Slots:
         siblings = []
         for uid in uids:
             known, waits = self._known[uid], uid in self.books.waiting
-            siblings.append(Sibling(known.created, uid, waits, bool(known.asks and known.asks.new), known.ending))
+            siblings.append(
+                Sibling(known.created, known.first, uid, waits, bool(known.asks and known.asks.new), known.ending)
+            )
         cancelled = collisions.cancelled(rule.policy, rule.limit, siblings)
         where = f"FlowDeployment {deployment[1]} (spec.concurrency.policy: {rule.policy}, limit: {rule.limit})"
         reason = reasons.CONCURRENCY_FORBIDDEN if rule.policy == "Forbid" else reasons.REPLACED

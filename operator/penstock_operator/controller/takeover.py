@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
+
+from penstock.api import labels
 
 from .. import metrics
 from ..cluster import NODES, ApiError, Cluster
-from ..core.views import RunView
+from ..core import owners
+from ..core.views import PodView, RunView
 from ..reconcile.flowruns import FlowRuns
 from ..reconcile.sources import Key
 from .agenda import Agenda, Work
@@ -20,6 +24,8 @@ from .slots import Slots
 from .sweep import Sweep
 
 logger = logging.getLogger(__name__)
+
+Body = dict[str, Any]
 
 
 class Takeover:
@@ -82,7 +88,22 @@ class Takeover:
                 self._slots.recall(RunView(body))
             except Exception:  # each look at it says so
                 logger.exception("%s/%s is left out", body["metadata"]["namespace"], body["metadata"]["name"])
+        for body in self._cache.objects("Pod"):
+            try:
+                self._recall_pod(body)
+            except Exception:  # anybody may have made such a pod
+                logger.exception("pod %s/%s is left out", body["metadata"]["namespace"], body["metadata"]["name"])
         self._slots.open()
+
+    def _recall_pod(self, body: Body) -> None:
+        """Of a run that was deleted its pods still hold the slots."""
+        pod, meta = PodView(body), body["metadata"]
+        name, uid = (meta.get("labels") or {}).get(labels.RUN), owners.run_uid(body)
+        if pod.gone or not name or uid is None:
+            return
+        run = self._cache.run(Key(meta["namespace"], name))
+        if run is None or run["metadata"]["uid"] != uid:
+            self._slots.haunt(Key(meta["namespace"], name), uid, pod)
 
     def looked(self, work: Work) -> None:
         """A key was looked at."""

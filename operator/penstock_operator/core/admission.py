@@ -36,6 +36,9 @@ class Order(NamedTuple):
     priority: int
     due: float
     created: float
+    """To the second, as the API server tells it."""
+    first: float
+    """When it was first looked at: within a second, first come is first served."""
     uid: str
 
 

@@ -18,6 +18,8 @@ class Sibling:
     """A run of the deployment that holds a slot or waits for one."""
 
     created: float
+    first: float
+    """When it was first looked at, which tells apart those of one second."""
     uid: str
     waits: bool
     new: bool = True
@@ -35,7 +37,7 @@ def cancelled(policy: Policy, limit: int, siblings: Iterable[Sibling]) -> frozen
     """
     if policy == "Queue":
         return frozenset()
-    alive = sorted((s for s in siblings if not s.ending), key=lambda s: (s.created, s.uid))
+    alive = sorted((s for s in siblings if not s.ending), key=lambda s: (s.created, s.first, s.uid))
     if policy == "Forbid":
         kept = sum(not (s.waits and s.new) for s in alive)
         return frozenset(s.uid for s in [s for s in alive if s.waits and s.new][max(limit - kept, 0) :])

@@ -5,14 +5,16 @@ Pools, queues, deployments and limits are read into slim values, of which `contr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from penstock.api import reasons
+from penstock.api import labels, reasons
 
 from .admission import Limit, Line, Order, Waiting
 from .collisions import Policy
-from .views import Body, RunView, parse_time
+from .views import Body, PodView, RunView, parse_time
 
 DEFAULT_PRIORITY = 1000
 DEPLOYMENT, QUEUE, TAG, POOL, WORKERS = "FlowDeployment", "WorkQueue", "tag", "WorkPool", "workers"
@@ -122,12 +124,19 @@ class Asks:
     labels: tuple[tuple[str, str], ...]
     due: float
     created: float
+    first: float
     new: bool
     """It was never launched."""
 
 
-def asks(run: RunView, pool: str) -> Asks:
-    """The slim value of a run that waits in a pool."""
+def first_seen(run: RunView, now: datetime) -> float:
+    """When the run was first looked at, by its history, which outlives the process that did; else it is now."""
+    told = parse_time(run.history[0]["time"]) if run.history else None
+    return (told or now).timestamp()
+
+
+def asks(run: RunView, pool: str, first: float) -> Asks:
+    """The slim value of a run that waits in a pool; `first`: see `first_seen`."""
     created = _seconds(run.metadata.get("creationTimestamp"))
     return Asks(
         namespace=run.namespace,
@@ -141,6 +150,7 @@ def asks(run: RunView, pool: str) -> Asks:
         labels=tuple((run.metadata.get("labels") or {}).items()),
         due=_seconds(run.spec.get("scheduledTime")) or created,
         created=created,
+        first=first,
         new=not run.attempt,
     )
 
@@ -183,6 +193,7 @@ def place(run: Asks, deployed: Deployment | None, queues: Iterable[Queue], *, wa
         run.priority or (deployed.priority if deployed else None) or DEFAULT_PRIORITY,
         run.due,
         run.created,
+        run.first,
         run.uid,
     )
     name = queue.name if queue else None
@@ -223,6 +234,26 @@ def held(run: RunView) -> Line:
     deployment = (run.resolved.get("deployment") or {}).get("name")
     pool, warm = str(run.resolved["pool"]["name"]), run.resolved.get("poolType") == "Process"
     return line(run.namespace, pool, deployment, admitted.get("queue"), admitted.get("tags") or (), warm=warm)
+
+
+def held_for(pod: PodView) -> tuple[Line, str | None]:
+    """The limits of which the run that a pod was made for holds slots, as the pod says, and its deployment.
+
+    For the pods of runs that are deleted. Without labels and with nonsense in the annotation it is the pool's alone.
+    """
+    found, said = pod.metadata.get("labels") or {}, (pod.metadata.get("annotations") or {}).get(labels.ADMITTED)
+    try:
+        admitted = json.loads(said) if said else {}
+    except ValueError:
+        admitted = {}
+    pool, deployment = found.get(labels.POOL), found.get(labels.DEPLOYMENT)
+    if admitted is None or not pool:  # it was exempt
+        return (), deployment
+    admitted = admitted if isinstance(admitted, dict) else {}
+    tags, queue = admitted.get("tags"), admitted.get("queue")
+    known = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    queue = queue if isinstance(queue, str) else None
+    return line(str(pod.metadata["namespace"]), pool, deployment, queue, known), deployment
 
 
 def deployment_name(run: RunView) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +108,7 @@ def template(launch: Launch) -> Body:
         "annotations": {
             TTL: str(DEFAULT_POD_TTL if ttl is None else ttl),
             **_logs(launch.pool),
+            **_admitted(launch.run),
             **blocks.data(launch.blocks),
         },
     }
@@ -149,6 +151,18 @@ def _logs(pool: Body) -> dict[str, str]:
     """Where the pool wants logs kept; whether it may, whoever keeps them looks at."""
     archive = (pool.get("logs") or {}).get("archive")
     return {labels.LOGS_ARCHIVE: archive["url"]} if archive else {}
+
+
+def _admitted(run: Body) -> dict[str, str]:
+    """What the run holds slots of, for whoever finds its pod and not the run: it may be deleted before its pod is.
+
+    Most hold those of their pool and deployment alone, which are labels; a task that its parent waits for holds none.
+    """
+    spec = run.get("spec") or {}  # the pool's template is tried with a run that has none
+    if "task" in spec and (spec.get("parent") or {}).get("awaited"):
+        return {labels.ADMITTED: "null"}
+    admitted = run["status"].get("admitted")
+    return {labels.ADMITTED: json.dumps(admitted)} if admitted else {}
 
 
 def flow_container(body: Body) -> Body:

@@ -44,6 +44,7 @@ EVENT_RELATED = f"{GROUP}/event-related"
 EVENT_PAYLOAD = f"{GROUP}/event-payload"
 EVENT_FOLLOWS = f"{GROUP}/event-follows"
 LOGS_ARCHIVE = f"{GROUP}/logs-archive"  # annotation of a run's pod: URL of its pool's archive of logs
+ADMITTED = f"{GROUP}/admitted"  # annotation of a run's pod: `status.admitted` as JSON; null: it holds no slots
 ROOT_UID = f"{GROUP}/root-run-uid"  # of the run that began the chain of runs that made this one
 RESET_AT = f"{GROUP}/reset-at"  # annotation of a ConcurrencyLimit that is a rate: none of it is used, as of then
 CODE_USED = f"{GROUP}/last-referenced"

@@ -466,3 +466,22 @@ def test_nothing_is_kept_of_runs_that_are_gone() -> None:
         books.patience,
     ]
     assert not any(kept), kept
+
+
+def test_runs_of_one_second_are_admitted_in_the_order_they_came_over_a_restart() -> None:
+    """Their uids, which the API server draws at random, decide nothing."""
+    stage = staged({"concurrencyLimit": 1}, runs=1)
+    stage.cluster.new_uid = lambda number: f"uid-{9999 - number}"
+    for name in ("a", "b", "c"):
+        stage.submit(name)
+        stage.clock.advance(0.001)
+        stage.reconcile(name)
+    stage.restart()
+    stage.hear()
+    for name in ("r1", "c", "a", "b"):
+        stage.reconcile(name)
+    for name, next_one in (("r1", "a"), ("a", "b"), ("b", "c")):
+        named(stage)
+        settle(stage, name)
+        assert named(stage)[:1] == [next_one]
+        stage.reconcile(next_one)

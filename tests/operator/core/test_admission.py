@@ -16,9 +16,15 @@ NONE = 1000
 
 
 def run(
-    uid: str, *limits: Limit, queue: int = NONE, priority: int = NONE, due: float = 0, created: float = 0
+    uid: str,
+    *limits: Limit,
+    queue: int = NONE,
+    priority: int = NONE,
+    due: float = 0,
+    created: float = 0,
+    first: float = 0,
 ) -> Waiting:
-    return Waiting(Order(queue, priority, due, created, uid), limits)
+    return Waiting(Order(queue, priority, due, created, first, uid), limits)
 
 
 def passes(books: Books, now: float = 0.0) -> list[str]:
@@ -55,6 +61,7 @@ CASES: dict[str, Case] = {
     "then that of the run, 1 first": Case({A: 1}, [run("1", A, priority=2), run("2", A, priority=1)], ["2"]),
     "then who was due first": Case({A: 1}, [run("1", A, due=2), run("2", A, due=1)], ["2"]),
     "then who was made first": Case({A: 1}, [run("1", A, created=2), run("2", A, created=1)], ["2"]),
+    "then who was looked at first": Case({A: 1}, [run("1", A, first=2), run("2", A, first=1)], ["2"]),
     "then the uid": Case({A: 1}, [run("2", A), run("1", A)], ["1"]),
     "each of its limits needs room": Case({A: 1, B: 0}, [run("1", A, B)], []),
     "a blocked run does not close what has room for others": Case({A: 1, B: 0}, [run("1", A, B), run("2", A)], ["2"]),
@@ -209,7 +216,7 @@ def take(books: Books, step: tuple[str, object], number: int, now: float) -> flo
     what, value = step
     if what == "wait":
         line, queue, priority, due = value  # type: ignore[misc]
-        books.wait(Waiting(Order(queue, priority, due, number, f"{number:03}"), line))
+        books.wait(Waiting(Order(queue, priority, due, number, 0.0, f"{number:03}"), line))
     elif what == "end" and books.holding:
         books.leave(sorted(books.holding)[int(value) % len(books.holding)])  # type: ignore[call-overload]
     elif what == "withdraw" and books.waiting:
@@ -230,7 +237,7 @@ def consistent(books: Books) -> None:
     """What is kept twice for the sake of speed is the same."""
     assert {limit: len(uids) for limit, uids in books.holders.items()} == dict(held(books))
     assert books.queued == Counter(limit for each in books.waiting.values() for limit in each.limits)
-    assert {uid for line in books.lines.values() for _, _, _, _, uid in line} == books.waiting.keys()
+    assert {uid for line in books.lines.values() for *_, uid in line} == books.waiting.keys()
     assert all(line == sorted(line) for line in books.lines.values())
     standing = [(line, limit, order) for limit, there in books.standing.items() for order, line in there]
     assert {line: limit for line, limit, _ in standing} == {line: stop.limit for line, stop in books.stands.items()}

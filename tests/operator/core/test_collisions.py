@@ -9,13 +9,19 @@ from hypothesis import strategies as st
 from penstock_operator.core.collisions import Policy, Sibling, cancelled
 
 
-def runs(waits: str, uid: str, created: float, *, new: bool = True, ending: bool = False) -> Sibling:
-    return Sibling(created, uid, waits == "waits", new, ending)
+def runs(waits: str, uid: str, created: float, *, first: float = 0, new: bool = True, ending: bool = False) -> Sibling:
+    return Sibling(created, first, uid, waits == "waits", new, ending)
 
 
 CASES: dict[str, tuple[Policy, int, list[Sibling], set[str]]] = {
     "Queue cancels nobody": ("Queue", 1, [runs("holds", "1", 1), runs("waits", "2", 2)], set()),
     "Forbid: the new run": ("Forbid", 1, [runs("holds", "1", 1), runs("waits", "2", 2)], {"2"}),
+    "Forbid: of one second, the one that was looked at later": (
+        "Forbid",
+        1,
+        [runs("waits", "1", 1, first=2), runs("waits", "2", 1, first=1)],
+        {"1"},
+    ),
     "Forbid: not while there is room": ("Forbid", 2, [runs("holds", "1", 1), runs("waits", "2", 2)], set()),
     "Forbid: what waits for its pool counts": ("Forbid", 1, [runs("waits", "1", 1), runs("waits", "2", 2)], {"2"}),
     "Forbid: of a limit of 0 every new one": ("Forbid", 0, [runs("waits", "1", 1)], {"1"}),

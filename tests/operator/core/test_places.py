@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from builders import flow_run, good, resolved
-from penstock.api import reasons
+from builders import flow_run, good, resolved, run_pod
+from penstock.api import labels, reasons
 from penstock.api.attempts import Admitted
 from penstock_operator.core import places
 from penstock_operator.core.admission import Limit
 from penstock_operator.core.places import Deployment, Queue
-from penstock_operator.core.views import RunView
+from penstock_operator.core.views import PodView, RunView
 
 Json = dict[str, Any]
 
@@ -38,7 +40,7 @@ def deployment(**spec: Any) -> Deployment:
 def asking(labels: dict[str, str] | None = None, **spec: Any) -> places.Asks:
     body = flow_run(spec=spec)
     body["metadata"]["labels"] = labels or {}
-    return places.asks(RunView(body), "default")
+    return places.asks(RunView(body), "default", 7.0)
 
 
 ETL = deployment(labels={"team": "data"}, tags=["nightly"])
@@ -153,3 +155,42 @@ def test_what_is_told_of_a_limit(
     assert said.reason == reason
     assert message in said.message
     assert said.full is not suspended
+
+
+def test_a_run_was_first_looked_at_when_its_history_begins_whoever_asks() -> None:
+    """So that the order of those made within a second outlives the process that found it."""
+    now = datetime(2026, 1, 1, 8, tzinfo=UTC)
+    entry = {"type": "Scheduled", "time": "2026-01-01T06:00:00.250000Z", "seq": 1}
+    seen = flow_run("Scheduled", history=[entry, {**entry, "time": "2026-01-01T07:00:00Z", "seq": 2}])
+    assert places.first_seen(RunView(seen), now) == datetime(2026, 1, 1, 6, 0, 0, 250_000, UTC).timestamp()
+    assert places.first_seen(RunView(flow_run()), now) == now.timestamp()
+
+
+POOL = Limit("WorkPool", "team", "default")
+ETL_LIMIT = Limit("FlowDeployment", "team", "etl")
+ADMITTED = {"queue": "fast", "tags": ["gpu"]}
+
+
+@pytest.mark.parametrize(
+    ("found", "said", "limits"),
+    [
+        pytest.param({labels.POOL: "default"}, None, [POOL], id="its pool"),
+        pytest.param({labels.POOL: "default", labels.DEPLOYMENT: "etl"}, None, [ETL_LIMIT, POOL], id="its deployment"),
+        pytest.param(
+            {labels.POOL: "default"},
+            json.dumps(ADMITTED),
+            [Limit("WorkQueue", "team", "fast"), Limit("tag", "team", "gpu"), POOL],
+            id="its queue and its tags",
+        ),
+        pytest.param({labels.POOL: "default"}, "null", [], id="none, for its parent waits for it"),
+        pytest.param({labels.POOL: "default"}, "{no json", [POOL], id="nonsense"),
+        pytest.param({labels.POOL: "default"}, '{"queue": [1], "tags": "gpu"}', [POOL], id="other nonsense"),
+        pytest.param({labels.POOL: "default"}, "[1]", [POOL], id="no object"),
+        pytest.param({}, None, [], id="no pod of ours"),
+    ],
+)
+def test_what_a_pod_says_of_the_slots_of_its_run(found: Json, said: str | None, limits: list[Limit]) -> None:
+    body = run_pod()
+    body["metadata"]["labels"], body["metadata"]["annotations"] = found, {labels.ADMITTED: said} if said else {}
+    held, deployment = places.held_for(PodView(body))
+    assert (list(held), deployment) == (limits, found.get(labels.DEPLOYMENT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,23 @@ OWN_LABELS = {
     "penstock.dev/pool": "default",
     "penstock.dev/deployment": "etl",
 }
+
+
+@pytest.mark.parametrize(
+    ("spec", "admitted", "said"),
+    [
+        pytest.param({}, None, None, id="its labels say it all"),
+        pytest.param({}, {"queue": "fast", "tags": ["gpu"]}, '{"queue": "fast", "tags": ["gpu"]}', id="queue and tags"),
+        pytest.param({"task": {"entrypoint": "m:t"}, "parent": {"awaited": True}}, None, "null", id="it holds none"),
+        pytest.param({"task": {"entrypoint": "m:t"}}, None, None, id="a task that nobody waits for"),
+    ],
+)
+def test_a_pod_says_what_its_run_holds_slots_of(spec: Json, admitted: Json | None, said: str | None) -> None:
+    usual = launch()
+    run = {**usual.run, "spec": {**usual.run["spec"], **spec}}
+    run["status"] = {**run["status"], **({"admitted": admitted} if admitted else {})}
+    annotations = pods.pod(replace(usual, run=run))["metadata"]["annotations"]
+    assert annotations.get(labels.ADMITTED) == said
 
 
 def test_labels_and_annotations_of_penstock_are_its_own() -> None:
