@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller_stage import Play
+from controller_stage import Json, Play, ended
 from penstock.api import reasons
 from penstock_operator.cluster import NODES, PODS
 
@@ -28,6 +28,44 @@ def test_an_operator_that_starts_takes_over_what_it_finds() -> None:
         async with play.running():
             await play.state("Crashed", reasons.POD_DELETED)
             await play.settled()
+
+    asyncio.run(scenario())
+
+
+OF_MEMORY: Json = {"infraRetries": {"limit": 1, "reasons": [reasons.OOM_KILLED]}}
+OF_ANY: Json = {"infraRetries": {"limit": 1}}
+LEFT: dict[str, tuple[str, Json, tuple[str, str, int]]] = {
+    # what had happened before, the deployment, then: state, reason and attempt of the run
+    "what it had claimed is lost, and nobody knows why": ("claimed", {}, ("Crashed", reasons.POD_DELETED, 1)),
+    "another attempt follows where any loss calls for one": ("claimed", OF_ANY, ("Pending", reasons.LAUNCHED, 2)),
+    "none where only a reason that is lost does": ("claimed", OF_MEMORY, ("Crashed", reasons.POD_DELETED, 1)),
+    "what it had not claimed begins anew at no cost": ("launched", {}, ("Pending", reasons.LAUNCHED, 1)),
+    "its own word stands": ("completed", {}, ("Completed", "Completed", 1)),
+    "what was asked of it is done": ("cancelled", {}, ("Cancelled", reasons.CANCEL_REQUESTED, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_of_a_pod_that_ended_and_was_deleted_while_there_was_no_operator_the_words_are_lost_and_no_more(
+    name: str,
+) -> None:
+    before, deployment, (state, reason, attempt) = LEFT[name]
+
+    async def scenario() -> None:
+        play = Play(deployment=deployment)
+        async with play.running():
+            await (play.launched if before == "launched" else play.claimed)()
+            if before == "cancelled":
+                play.stage.edit("FlowRun", "run", cancel=True)
+                await play.state("Cancelling")
+        if before == "completed":
+            play.stage.enter("Completed", "Completed")
+        play.stage.end_pod(code=137, reason="OOMKilled")
+        play.stage.remove("Pod", "run-1")
+        async with play.running():
+            await play.state(state, reason)
+            await play.quiet()
+            assert play.stage.run()["attempt"] == attempt
 
     asyncio.run(scenario())
 
@@ -78,5 +116,42 @@ def test_a_node_that_was_deleted_while_there_was_no_operator_is_found_missing(th
         async with play.running():
             await play.quiet()
             assert play.stage.state() == (("Running", "Started") if there else ("Crashed", reasons.NODE_LOST))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("gone", ["the run", "the run, and one of its name is there"])
+def test_the_slots_of_a_run_that_was_deleted_before_are_held_until_its_pod_is_gone(gone: str) -> None:
+    async def scenario() -> None:
+        play = Play(pool={"concurrencyLimit": 1})
+        async with play.running():
+            await play.claimed()
+        play.stage.remove("FlowRun", "run")  # its pod has its grace
+        if gone != "the run":
+            play.stage.submit()
+        async with play.running() as controller:
+            play.stage.submit("next")
+            await play.quiet()
+            assert play.stage.names("Pod") == ["run-1"]
+            assert [name for name in ("run", "next") if play.stage.get("FlowRun", name)][-1] == "next"
+            assert play.stage.state("next") == ("Scheduled", reasons.POOL_FULL)
+            play.stage.remove("Pod", "run-1")
+            first = "next" if gone == "the run" else "run"
+            await play.state("Pending", run=first)
+            await play.quiet()
+            assert len(play.stage.names("Pod")) == 1
+            assert not controller.slots._ghosts
+
+    asyncio.run(scenario())
+
+
+def test_the_pod_of_a_settled_run_holds_nothing() -> None:
+    async def scenario() -> None:
+        play = Play(pool={"concurrencyLimit": 1})
+        async with play.running():
+            await ended(play)
+        async with play.running():
+            play.stage.submit("next")
+            await play.state("Pending", run="next")
 
     asyncio.run(scenario())

@@ -120,6 +120,22 @@ def test_who_comes_to_lead_lists_before_it_acts_whatever_its_watches_told() -> N
     asyncio.run(scenario())
 
 
+def test_a_standby_that_comes_to_lead_knows_the_last_words_of_pods_that_went_while_nobody_led() -> None:
+    async def scenario() -> None:
+        play = Play()
+        async with play.running():
+            await play.claimed()
+        async with standby(play) as (_, office):
+            known = play.controller.cache
+            play.stage.end_pod(code=137, reason="OOMKilled")
+            play.stage.remove("Pod", "run-1")
+            await play.until(lambda: known.count("Pod") == 0)
+            await office.look(DURATION)
+            await play.state("Crashed", reasons.OOM_KILLED)
+
+    asyncio.run(scenario())
+
+
 def test_who_loses_the_lease_stops_at_once_and_begins_anew_when_it_leads_again() -> None:
     async def scenario() -> None:
         async with standby() as (play, office):
