@@ -14,8 +14,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -59,7 +61,21 @@ def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
         return _by_agent(agent)
     found, settings = _of_files(kubeconfig, context), get_current_settings()
     namespace = settings.namespace or found.namespace
-    return replace(found, namespace=namespace, server=settings.api_server or found.server)
+    server = settings.api_server or found.server
+    if found.headers.get("Authorization") and not _private(server):
+        raise ClusterUnavailable(f"{server}: your credentials are not sent in the clear; use https://, or a tunnel")
+    return replace(found, namespace=namespace, server=server)
+
+
+def _private(server: str) -> bool:
+    """Whether nobody reads along: by TLS, or on this machine."""
+    url = urlsplit(server)
+    if url.scheme == "https":
+        return True
+    try:
+        return ip_address(url.hostname or "").is_loopback
+    except ValueError:
+        return url.hostname == "localhost"
 
 
 def _of_files(kubeconfig: str | None, context: str | None) -> Access:

@@ -64,7 +64,7 @@ class Pool(WorkPoolSpec):
 class Queue(WorkQueueSpec):
     """A WorkQueue by name."""
 
-    name: ObjectName
+    name: Label
     """Name of the WorkQueue."""
     work_pool: Label
     """The pool it belongs to."""

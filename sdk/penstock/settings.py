@@ -31,9 +31,19 @@ class Setting(Generic[T]):
     name: str
     variable: str
 
-    def __init__(self, default: T, parse: Callable[[Any], T], *, unit: str, reason: str, of_default: str = "") -> None:
+    def __init__(
+        self,
+        default: T,
+        parse: Callable[[Any], T],
+        *,
+        unit: str,
+        reason: str,
+        of_default: str = "",
+        found: bool = True,
+    ) -> None:
         self.default, self.parse, self.unit, self.reason = default, parse, unit, reason
         self.of_default = of_default  # why the default is what it is
+        self.found = found  # whether a file counts that lies in the working directory, and so may be a stranger's
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name, self.variable = name, PREFIX + name.upper()
@@ -187,8 +197,10 @@ class Settings:
         None,
         _server,
         unit="URL",
-        reason="Address of the API server, in place of that of the context, whose credentials are used.",
+        reason="Address of the API server, in place of that of the context, whose credentials are used; "
+        "not in a file of the working directory, for it says where these are sent.",
         of_default="Unset: the context's.",
+        found=False,
     )
     deploy_work_pool: Setting[str | None] = Setting(
         None,
@@ -384,7 +396,13 @@ def _read_file() -> tuple[str, dict[str, Any]]:
             continue
         if section and b"tool.penstock" not in data:  # tomllib takes longer to import than the whole SDK
             continue
-        return path, _settings_in(data, path, section)
+        held = _settings_in(data, path, section)
+        for name in () if named else (name for name in held if not FIELDS[name].found):
+            raise InvalidSettings(
+                f"{path}: {name} is taken from no file that only lies in the working directory, for your credentials "
+                f"go there: take it out, and set {FIELDS[name].variable}, or name a file of yours in {FILE_VARIABLE}"
+            )
+        return path, held
     return "", {}
 
 

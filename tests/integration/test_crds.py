@@ -288,6 +288,7 @@ BAD: list[tuple[str, str, dict[str, Any], str]] = [
     ("a template in words", "WorkPool", {"spec.template": "big"}, "spec.template"),
     ("a pool named with a dot", "WorkPool", {"metadata.name": "a.b"}, "metadata.name: the name of a"),
     ("a queue of no pool", "WorkQueue", {"spec.workPoolRef": GONE}, "spec.workPoolRef: Required"),
+    ("a queue whose name no run can name", "WorkQueue", {"metadata.name": "team.fast"}, "a queue is a DNS label"),
     ("queue priority 0", "WorkQueue", {"spec.priority": 0}, "spec.priority"),
     ("a selector of no tags", "WorkQueue", {"spec.selector.matchTags": []}, "spec.selector.matchTags"),
     ("a limit without limit", "ConcurrencyLimit", {"spec.limit": GONE}, "spec.limit: Required"),

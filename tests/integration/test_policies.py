@@ -311,6 +311,10 @@ SECRET = [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key
         ({"task": {"entrypoint": "flow:load"}, "pod": {"env": SECRET}}, "no references to Secrets"),
         ({"pod": {"image": "registry.example/own:1"}}, "image of its own tasks only"),
         (
+            {"task": {"entrypoint": "flow:load"}, "scheduledTime": "2026-01-01T00:00:00Z"},
+            "own task has the code of the run, and starts at once",
+        ),
+        (
             {"retryOf": {"name": "other", "uid": "u"}, "infrastructure": "Pool"},
             "a run retries no other runs|its own subflows",
         ),
@@ -320,6 +324,7 @@ SECRET = [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key
         "another pool",
         "a Secret in its environment",
         "an image of its own",
+        "a task for when its parent is gone",
         "the results of another run",
     ],
 )

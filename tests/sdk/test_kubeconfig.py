@@ -18,6 +18,7 @@ from https_server import HttpsServer, Request, authority
 from penstock import kubeconfig
 from penstock.client import Client
 from penstock.kubeconfig import Access, ClusterUnavailable, access
+from penstock.settings import temporary_settings
 
 Json = dict[str, Any]
 
@@ -104,6 +105,22 @@ class TestWhoArrives:
         user = {"tokenFile": str(tmp_path / "token"), "token": "old"}
         seen = arrives(server, access(written(tmp_path, config(server, pki, user))))
         assert seen.headers["authorization"] == "Bearer new"
+
+    @pytest.mark.parametrize("where", ["http://10.0.0.1:8080", "http://localhost.example", "http://127.example"])
+    def test_no_token_in_the_clear(self, where: str, server: HttpsServer, pki: Path, tmp_path: Path) -> None:
+        path = written(tmp_path, config(server, pki, {"token": "secret"}))
+        with (
+            temporary_settings(api_server=where),
+            pytest.raises(ClusterUnavailable, match="not sent in the clear; use https") as refused,
+        ):
+            access(path)
+        assert "secret" not in str(refused.value)
+
+    @pytest.mark.parametrize("where", ["http://127.0.0.1:8001", "http://[::1]:8001", "http://localhost:8001"])
+    def test_but_on_this_machine(self, where: str, server: HttpsServer, pki: Path, tmp_path: Path) -> None:
+        path = written(tmp_path, config(server, pki, {"token": "secret"}))
+        with temporary_settings(api_server=where):
+            assert access(path).server == where
 
     def test_a_name_and_a_password(self, server: HttpsServer, pki: Path, tmp_path: Path) -> None:
         seen = arrives(server, access(written(tmp_path, config(server, pki, {"username": "me", "password": "pass"}))))

@@ -129,6 +129,22 @@ def test_a_bad_file_is_refused_by_its_name(text: str, message: str, here: Path) 
         _ = Settings().log_prints
 
 
+@pytest.mark.parametrize("file", ["penstock.toml", "pyproject.toml"])
+def test_where_credentials_are_sent_is_no_matter_of_the_working_directory(
+    file: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project that was cloned from strangers would have the token of whoever lists runs in it."""
+    table = "[tool.penstock]\n" if file == "pyproject.toml" else ""
+    (here / file).write_text(f'{table}api_server = "https://elsewhere.example"\n')
+    with pytest.raises(
+        InvalidSettings, match=rf"{file}: api_server is taken from no .*set PENSTOCK_API_SERVER, or name"
+    ):
+        _ = Settings().log_prints
+    (here / "mine.toml").write_text('api_server = "https://mine.example"\n')
+    monkeypatch.setenv(settings.FILE_VARIABLE, "mine.toml")
+    assert Settings().api_server == "https://mine.example"
+
+
 def test_temporary_settings_hold_inside_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_LOG_PRINTS", "0")
     with temporary_settings(log_prints=True), temporary_settings({"task_runner_max_workers": "3"}) as now:

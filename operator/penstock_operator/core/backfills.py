@@ -129,8 +129,19 @@ class Verdict:
     message: str
 
 
-def verdict(backfill: Body, progress: Progress, *, exhausted: bool) -> Verdict:
-    """What the Complete condition says; `exhausted`: there are no further slots."""
+def begun_with(backfill: Body, deployment: Body | None) -> Body | None:
+    """The deployment by whose name and uid its runs are called: the one that is there, unless it began with another.
+
+    None where it has not begun, and there is none.
+    """
+    uid, name = (backfill.get("status") or {}).get("deploymentUid"), backfill["spec"]["deploymentRef"]["name"]
+    if uid is None or (deployment is not None and deployment["metadata"]["uid"] == uid):
+        return deployment
+    return {"metadata": {"name": name, "uid": uid}}
+
+
+def verdict(backfill: Body, progress: Progress, *, exhausted: bool, orphaned: bool = False) -> Verdict:
+    """What the Complete condition says; `exhausted`: there are no further slots; `orphaned`: it makes no more."""
     spec, parts = backfill["spec"], [f"{progress.done} of {progress.total} completed"]
     parts += [f"{progress.failed} did not"] if progress.failed else []
     parts += [f"{progress.skipped} were left out"] if progress.skipped else []
@@ -141,6 +152,9 @@ def verdict(backfill: Body, progress: Progress, *, exhausted: bool) -> Verdict:
         if not progress.active:
             return Verdict(True, reasons.CANCELLED, text)
         return Verdict(False, reasons.CANCEL_REQUESTED, text)
+    if orphaned:
+        text = f"the FlowDeployment that it began with was deleted: {text}; make another backfill"
+        return Verdict(not progress.active, reasons.DEPLOYMENT_NOT_FOUND, text)
     if exhausted and not progress.active:
         return Verdict(True, reasons.SOME_FAILED if progress.failed else reasons.SUCCEEDED, text)
     if spec.get("suspend"):

@@ -102,7 +102,7 @@ def resolve(run: RunView, deployment: Body | None, flow: Body, pool: Body, block
     undeliverable = code.problem(flow, pool)
     if undeliverable:
         return Refused(reasons.INVALID_CODE, undeliverable)
-    unfit = _unfit_for_workers(flow, pool)
+    unfit = _unfit_for_workers(flow, pool) or _unfit_for_a_task(run, pool)
     if unfit:
         return unfit
     size = sum(len(json.dumps(block["spec"].get("data") or {}).encode()) for block in blocks)
@@ -130,6 +130,16 @@ def as_its_parent(run: RunView, parent: RunView, deployment: Body | None, pool: 
         found["image"] = image
     kept = {"spec": deployment} if deployment is not None else None
     return Resolution(found, kept_pool, kept, (), {}, revised=True)
+
+
+def orphaned(run: RunView) -> Refused:
+    """Why a task cannot be started whose parent is not there: it has its code, pool and rights from that alone."""
+    name, uid = run.parent["name"], run.parent["uid"]
+    return Refused(
+        reasons.PARENT_ENDED,
+        f"spec.task: there is no FlowRun {name} with uid {uid}, or nothing of what it was launched with; a task runs "
+        "with the code and the rights of its parent, so delay it from another run",
+    )
 
 
 def run_parameters(run: RunView, deployment: Body | None) -> Body:
@@ -165,6 +175,20 @@ def _too_late_for_workers(pool: Body, *layers: Body) -> str | None:
     return (
         f"{what}: WorkPool {pool['metadata']['name']} is of type Process, whose workers are there before the run; "
         "say it in spec.template of the pool, or use a pool of type Pod"
+    )
+
+
+def _unfit_for_a_task(run: RunView, pool: Body) -> Refused | None:
+    """Why a task that no run has made cannot run in a pool.
+
+    What it calls is whatever stands in its arguments: it gets no pod with a flow's blocks, but a process in a worker.
+    """
+    if "task" not in run.spec or pool["spec"]["type"] == "Process":
+        return None
+    return Refused(
+        reasons.INVALID_CODE,
+        f"spec.task: a task without spec.parent runs in the workers of a pool of type Process, and WorkPool "
+        f"{pool['metadata']['name']} is of type {pool['spec']['type']}; name another in spec.workPool",
     )
 
 

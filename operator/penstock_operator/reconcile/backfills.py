@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from penstock.api import reasons
@@ -16,7 +16,7 @@ from penstock.errors import InvalidSchedule
 
 from ..cluster import BACKFILLS, FLOW_DEPLOYMENTS, FLOW_RUNS, AlreadyExists, Cluster, Forbidden, Invalid, NotFound
 from ..core import backfills, resolve
-from ..core.backfills import Progress, Range
+from ..core.backfills import Progress, Range, Verdict
 from ..core.views import RunView, parse_time
 from . import conditions
 from .conditions import Ready
@@ -64,6 +64,9 @@ class Backfills:
             return None
         name = body["spec"]["deploymentRef"]["name"]
         deployment = await self._cluster.get(FLOW_DEPLOYMENTS, key.namespace, name)
+        begun = backfills.begun_with(body, deployment)
+        if body["spec"].get("cancel") or (begun is not None and begun is not deployment):
+            return await self._wind_up(key, body, begun)
         if deployment is None:
             waiting = resolve.missing("FlowDeployment", name)
             text = f"FlowDeployment {name} is not in this namespace: apply it, or make another backfill"
@@ -100,14 +103,34 @@ class Backfills:
                 await asyncio.sleep(0)
         return total
 
-    async def _go_on(self, key: Key, body: Body, deployment: Body, found: Range, known: Progress) -> Requeue | None:
-        runs = {slot: await self._run(key, backfills.run_name(body, deployment, slot)) for slot in known.active}
+    async def _wind_up(self, key: Key, body: Body, begun: Body | None) -> Requeue | None:
+        """Count and end what was made, where no more is: it is cancelled, or its deployment (`begun`) is gone.
+
+        Neither schedule nor range is looked at: they may be what is wrong with it.
+        """
+        known = Progress.read(body.get("status") or {})
+        if begun is None:  # it has made nothing
+            known, runs = replace(known, active=()), {}
+        else:
+            runs = {slot: await self._run(key, backfills.run_name(body, begun, slot)) for slot in known.active}
         step = Step(known.counted(runs))
         if body["spec"].get("cancel"):
             await self._cancel(key, [runs[slot] for slot in step.progress.active])
+        verdict = backfills.verdict(body, step.progress, exhausted=False, orphaned=True)
+        return await self._write(key, body, begun, step, verdict, {})
+
+    async def _go_on(self, key: Key, body: Body, deployment: Body, found: Range, known: Progress) -> Requeue | None:
+        runs = {slot: await self._run(key, backfills.run_name(body, deployment, slot)) for slot in known.active}
+        step = Step(known.counted(runs))
         await self._make(body, deployment, found, step)
         verdict = backfills.verdict(body, step.progress, exhausted=step.exhausted)
-        fields: Body = {**step.progress.written(), "rangeSchedule": found.schedule}
+        fields: Body = {"rangeSchedule": found.schedule, "deploymentUid": deployment["metadata"]["uid"]}
+        return await self._write(key, body, deployment, step, verdict, fields)
+
+    async def _write(
+        self, key: Key, body: Body, deployment: Body | None, step: Step, verdict: Verdict, fields: Body
+    ) -> Requeue | None:
+        fields = {**fields, **step.progress.written()}
         fields["observedGeneration"] = body["metadata"].get("generation") or 0
         now = self._clock()
         ready = conditions.with_condition(
@@ -121,8 +144,8 @@ class Backfills:
         if any(status.get(name) != value for name, value in fields.items()):
             with contextlib.suppress(NotFound):
                 await conditions.write_status(self._cluster, BACKFILLS, key, body, fields)
-        names = (backfills.run_name(body, deployment, slot) for slot in step.progress.active)
-        self._uncounted[key] = frozenset(() if verdict.complete else names)
+        active = step.progress.active if deployment is not None and not verdict.complete else ()
+        self._uncounted[key] = frozenset(backfills.run_name(body, deployment or {}, slot) for slot in active)
         return None if step.again is None else Requeue(now + step.again)
 
     async def _run(self, key: Key, name: str) -> RunView | None:

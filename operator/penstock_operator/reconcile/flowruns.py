@@ -319,13 +319,20 @@ class FlowRuns:
             before = await self._resolved_before(run)
             if before is not None:
                 return before
-        if "task" in run.spec and parent is not None and parent.resolved:
-            kept, kept_pool = await self._revised(parent, "deployment"), await self._revised(parent, "pool")
-            if kept_pool is not None:
-                return References(resolve.as_its_parent(run, parent, kept, kept_pool), kept, kept_pool)
+        if "task" in run.spec and run.parent:
+            return await self._as_its_parent(run, parent)
         if "retryOf" in run.spec:
             return await self._retried(run, read)
         return await self._resolve_anew(run, read)
+
+    async def _as_its_parent(self, run: RunView, parent: RunView | None) -> References:
+        """What a task of a run is launched with: never what the task itself names, for a run makes it as it likes."""
+        if parent is None or parent.uid != run.parent["uid"] or not parent.resolved:
+            return References(resolve.orphaned(run), None, None)
+        kept, kept_pool = await self._revised(parent, "deployment"), await self._revised(parent, "pool")
+        if kept_pool is None:
+            return References(resolve.orphaned(run), kept, None)
+        return References(resolve.as_its_parent(run, parent, kept, kept_pool), kept, kept_pool)
 
     async def _retried(self, run: RunView, read: Read) -> References:
         """What the run that it retries was launched with; resolved anew where that can no longer be had."""

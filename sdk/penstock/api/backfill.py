@@ -19,6 +19,7 @@ from .schema import (
     Resource,
     Rule,
     Time,
+    Uid,
     immutable,
 )
 
@@ -65,6 +66,8 @@ class BackfillStatus(Model):
     """Generation this status is of."""
     conditions: Conditions | None = None
     """Ready, Complete."""
+    deployment_uid: Uid | None = None
+    """Uid of the FlowDeployment whose slots it makes; another of its name has other runs."""
     range_schedule: Schedule | None = None
     """The schedule as it was when the backfill began; later edits do not change its slots."""
     total: Count | None = None

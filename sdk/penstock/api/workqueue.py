@@ -19,6 +19,7 @@ from .schema import (
     ObjectReference,
     Priority,
     Resource,
+    Rule,
     StringMap,
     Tags,
     immutable,
@@ -83,6 +84,12 @@ class WorkQueue(Resource):
             AGE,
         ),
         selectable=(".spec.workPoolRef.name",),
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
+            "metadata.name: the name of a queue is a DNS label of at most 63 characters, for runs name it",
+        ),
     )
 
     spec: WorkQueueSpec

@@ -94,10 +94,12 @@ def unpack(file: IO[bytes], folder: Path, what: str) -> None:
     """Unpack a tar or a zip. Raises CodeUnavailable for other files, and for what is not safe to unpack."""
     tree = Tree(folder, what)
     try:
-        if zipfile.is_zipfile(file):
+        # By its beginning: a tar that ends with a wheel has the end of a zip, too.
+        head = file.read(2)
+        file.seek(0)
+        if head == b"PK":
             _unzip(file, tree, what)
             return
-        file.seek(0)
         with tarfile.open(fileobj=file, mode="r:*") as tar:
             for member in tar:
                 _untar(tar, member, tree, what)

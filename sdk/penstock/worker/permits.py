@@ -255,6 +255,9 @@ def _create_run(request: _Request) -> Any:
         raise Denied(
             "spec: a run makes runs of deployments, its own subflows (infrastructure: Parent) and its own tasks"
         )
+    for field in ("deploymentRef", "scheduledTime"):
+        if "task" in spec and field in spec:
+            raise Denied(f"spec.{field}: a run's own task has the code of the run, and starts at once")
     for field in ("workPool", "retryOf"):
         if field in spec:
             raise Denied(f"spec.{field}: not for runs to choose; a deployment or a person does")

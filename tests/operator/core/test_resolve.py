@@ -324,6 +324,15 @@ WARM = {"type": "Process", "worker": {}}
             "spec.code.image: the flow is in image flows:7, and the workers of WorkPool default are of flows:6",
             id="another image",
         ),
+        pytest.param(
+            {"task": {"entrypoint": "flow:work", "arguments": "s3://anywhere/pickle"}},
+            None,
+            flow(blocks=["vault"]),
+            pool(),
+            reasons.INVALID_CODE,
+            "spec.task: a task without spec.parent runs in the workers of a pool of type Process",
+            id="the blocks of a flow for a task of anybody's",
+        ),
     ],
 )
 def test_what_workers_cannot_give_is_refused(

@@ -278,3 +278,58 @@ def test_a_run_that_is_refused_is_told_of(play: Play, error: ApiError, reason: s
         assert found.at == play.stage.clock() + AGAIN
     play.look()
     assert play.condition("Ready")[0] == "True"
+
+
+class TestWhatItBeganWithIsGone:
+    """The runs that it has made are known by the deployment's uid, which its status keeps."""
+
+    def begun(self) -> Play:
+        play = Play(parallelism=2)
+        play.look()
+        play.stage.remove("FlowDeployment", "etl")
+        return play
+
+    def cancelled(self, play: Play) -> list[bool]:
+        return [bool(body["spec"].get("cancel")) for body in play.stage.cluster.kinds("FlowRun")]
+
+    def test_it_makes_no_more_runs_and_ends_with_those_under_way(self) -> None:
+        play = self.begun()
+        play.look()
+        assert (play.condition(), self.cancelled(play)) == (("False", reasons.DEPLOYMENT_NOT_FOUND), [False, False])
+        play.end("00")
+        play.end("01", "Failed")
+        play.look()
+        assert (play.counts(), play.condition()) == ((2, 0, 1, 1), ("True", reasons.DEPLOYMENT_NOT_FOUND))
+
+    def test_it_can_be_cancelled(self) -> None:
+        play = self.begun()
+        play.stage.edit("Backfill", "night", cancel=True)
+        play.look()
+        assert (play.condition(), self.cancelled(play)) == (("False", reasons.CANCEL_REQUESTED), [True, True])
+        play.end("00", "Cancelled")
+        play.end("01", "Cancelled")
+        play.look()
+        assert play.condition() == ("True", reasons.CANCELLED)
+
+    def test_another_of_its_name_is_not_taken_for_it(self) -> None:
+        play = self.begun()
+        play.stage.apply("FlowDeployment", "etl", {"flowRef": {"name": "etl"}, "schedules": [HOURLY]})
+        play.look()
+        assert play.counts() == (2, 0, 0, 0), "they go on"
+        assert len(play.runs()) == 2
+        play.end("00")
+        play.end("01")
+        play.look()
+        assert (play.counts(), play.condition()) == ((2, 0, 2, 0), ("True", reasons.DEPLOYMENT_NOT_FOUND))
+
+
+@pytest.mark.parametrize("why", ["no deployment", "no such schedule", "too many slots"])
+def test_one_that_never_began_is_cancelled_at_once(why: str) -> None:
+    spec = {"no such schedule": {"schedule": "daily"}, "too many slots": {"from": "2001-01-01T00:00:00Z"}}
+    play = Play(**spec.get(why, {}))
+    if why == "no deployment":
+        play.stage.remove("FlowDeployment", "etl")
+    play.look()
+    play.stage.edit("Backfill", "night", cancel=True)
+    play.look()
+    assert (play.condition(), play.runs()) == (("True", reasons.CANCELLED), {})

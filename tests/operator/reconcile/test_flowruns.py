@@ -1097,3 +1097,40 @@ def test_a_run_that_was_suspended_lives_the_same_life_wherever_its_operator_dies
     for when in ("before", "after"):
         for fatal in range(writes):
             assert suspended_life(fatal, when)[0] == expected, f"killed {when} write {fatal}"
+
+
+class TestATaskWhoseParentIsGone:
+    """It has its code, pool and rights from its parent alone: whatever flow it names, that is never looked at."""
+
+    TASK = {"task": {"entrypoint": "etl:main", "arguments": "s3://anywhere/pickle", "result": "s3://anywhere/result"}}
+
+    @pytest.mark.parametrize("waits", [True, False], ids=["waited for", "in the background"])
+    def test_it_fails_by_name(self, waits: bool) -> None:
+        stage = running()
+        uid = stage.get("FlowRun", "run")["metadata"]["uid"]  # type: ignore[index]
+        stage.enter("Completed", "Completed")
+        stage.end_pod()
+        stage.reconcile()
+        stage.remove("FlowRun", "run")
+        stage.submit("task", flowRef={"name": "etl"}, parent={"name": "run", "uid": uid, "awaited": waits}, **self.TASK)
+        stage.reconcile("task")
+        assert "resolved" not in stage.run("task")
+        assert stage.get("Pod", "task-1") is None
+        if not waits:
+            assert stage.state("task") == ("Failed", "ParentEnded")
+
+    def test_a_namesake_of_its_parent_is_not_taken_for_it(self) -> None:
+        stage = running()
+        stage.submit("task", flowRef={"name": "etl"}, parent={"name": "run", "uid": "x", "awaited": False}, **self.TASK)
+        stage.reconcile("task")
+        assert stage.state("task") == ("Failed", "ParentEnded")
+        assert stage.get("Pod", "task-1") is None
+
+    def test_one_that_is_there_gives_what_it_was_launched_with(self) -> None:
+        stage = running()
+        uid = stage.get("FlowRun", "run")["metadata"]["uid"]  # type: ignore[index]
+        stage.submit(
+            "task", flowRef={"name": "none"}, parent={"name": "run", "uid": uid, "awaited": False}, **self.TASK
+        )
+        stage.reconcile("task")
+        assert stage.state("task") == ("Pending", "Launched")

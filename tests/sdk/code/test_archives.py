@@ -64,6 +64,14 @@ def test_an_archive_is_unpacked_and_its_digest_known(tmp_path: Path, make: Calla
     assert (folder / "pkg/__init__.py").read_text() == ""
 
 
+def test_a_tar_that_ends_with_a_wheel_is_no_zip(tmp_path: Path) -> None:
+    zipped(tmp_path / "lib.whl", {"lib/__init__.py": b""})
+    wheel = member("vendor/lib.whl", (tmp_path / "lib.whl").read_bytes())
+    folder, _ = fetch(tar(tmp_path / "code", member("flow.py", b"x = 1"), wheel, mode="w"), None, {})
+    assert (folder / "flow.py").read_bytes() == b"x = 1"
+    assert (folder / "vendor/lib.whl").is_file()
+
+
 def test_with_its_digest_it_is_not_fetched_again(tmp_path: Path) -> None:
     url = MAKERS["tar.gz"](tmp_path / "code")
     folder, digest = fetch(url, None, {})

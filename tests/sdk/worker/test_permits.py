@@ -158,6 +158,8 @@ DENIED: dict[str, tuple[Any, ...]] = {
         child(deploymentRef={"name": "d"}, pod={"env": [{"name": "X", "valueFrom": {"secretKeyRef": {}}}]}),
     ),
     "an image of its choice": ("POST", "flowruns", child(deploymentRef={"name": "d"}, pod={"image": "i"})),
+    "a task of a deployment": ("POST", "flowruns", child(task={"entrypoint": "a:b"}, deploymentRef={"name": "d"})),
+    "a task at a time": ("POST", "flowruns", child(task={"entrypoint": "a:b"}, scheduledTime="2026-01-01T00:00:00Z")),
     "a child with a status": ("POST", "flowruns", {**child(infrastructure="Parent"), "status": {}}),
     "a child that another run owns": (
         "POST",
