@@ -171,7 +171,9 @@ class Controller:
             self._fresh_reads.lately,
         )
         self.claims = Claims(cluster, self.cache, clock)
-        self.worker_pods = WorkerPods(cluster, self.workers, defaults, clock, lambda pool: self.touch("WorkPool", pool))
+        self.worker_pods = WorkerPods(
+            cluster, self.workers, defaults, clock, lambda pool: self.naming.touch("WorkPool", pool)
+        )
         made = Schedules(cluster, self.cache, clock, lambda body: self.intake.take("FlowRun", body))
         reconcilers |= {
             "FlowRun": self.runs.reconcile,
