@@ -28,9 +28,14 @@ Json = dict[str, Any]
 
 SYSTEM, LEASE = "penstock-system", "penstock-operator"
 LEASE_SECONDS = 15.0
+WORKERS = f"{labels.COMPONENT}={labels.WORKER}"
 KINDS = {  # with their weights
     "delete a run's pod": 5,
     "kill a run's process": 5,
+    "delete a worker's pod": 2,
+    "kill a worker's agent": 2,
+    "kill a worker's executor": 2,
+    "kill a run's process in a worker": 2,
     "delete an operator's pod": 2,
     "kill an operator's process": 1,
     "stop the leader past its lease": 1,
@@ -83,9 +88,17 @@ class Injector:
         """One fault; where there is nothing to hit, nothing happens."""
         words = fault.kind.split()
         if fault.kind == "delete a run's pod":
-            done = self._delete(self.namespace, self._pods(self.namespace, labels.MANAGED_BY), fault.pick)
+            done = self._delete(self.namespace, self._pods(self.namespace, labels.RUN), fault.pick)
         elif fault.kind == "kill a run's process":
             done = self._kill(self._processes("penstock.runner"), fault.pick)
+        elif fault.kind == "delete a worker's pod":
+            done = self._delete(self.namespace, self._pods(self.namespace, WORKERS), fault.pick)
+        elif fault.kind == "kill a worker's agent":
+            done = self._kill(self._processes("penstock.worker.agent"), fault.pick)
+        elif fault.kind == "kill a worker's executor":
+            done = self._kill(self._executors(forked=False), fault.pick)
+        elif fault.kind == "kill a run's process in a worker":
+            done = self._kill(self._executors(forked=True), fault.pick)
         elif fault.kind == "delete an operator's pod":
             done = self._delete(SYSTEM, self._pods(SYSTEM, "app.kubernetes.io/name=penstock"), fault.pick)
         elif fault.kind == "kill an operator's process":
@@ -123,6 +136,11 @@ class Injector:
                 with contextlib.suppress(OSError):
                     contained |= {int(word) for word in (Path(folder) / "cgroup.procs").read_text().split()}
         return sorted(pid for pid in contained if module in processes.command(pid))
+
+    def _executors(self, *, forked: bool) -> list[int]:
+        """The executors of workers, or what they have forked for runs, which has the same command."""
+        found = self._processes("penstock.worker.executor")
+        return [pid for pid in found if (_parent(pid) in found) is forked]
 
     def _kill(self, pids: list[int], pick: float) -> str:
         if not pids:
@@ -173,6 +191,14 @@ class Injector:
         with contextlib.suppress(httpx.HTTPError, Refused, ValueError):
             return request()
         return None
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:")), None)
 
 
 def _environment(pid: int) -> dict[str, str]:

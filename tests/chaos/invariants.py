@@ -119,22 +119,29 @@ def _live(body: Json, pods: Iterable[Json]) -> Iterator[str]:
 
 
 def _marks(body: Json, marks: Sequence[Mark]) -> Iterator[str]:
-    """What user code did: never in two pods at once, only in pods that claimed the run, and not after its end."""
+    """What user code did: never in two processes at once, only in those that claimed the run, and not after its end.
+
+    A process is an attempt in a pod: a warm worker's may have several attempts of one run, one after the other.
+    """
     status = body.get("status") or {}
-    lives: dict[str, list[Mark]] = defaultdict(list)
+    lives: dict[tuple[str, int], list[Mark]] = defaultdict(list)
     for mark in marks:
-        lives[mark.pod].append(mark)
-    spans = sorted((min(m.boot for m in own), max(m.boot for m in own), pod) for pod, own in lives.items())
-    for (_, end, first), (start, _, second) in itertools.pairwise(spans):
+        lives[mark.pod, mark.attempt].append(mark)
+    spans = sorted((min(m.boot for m in own), max(m.boot for m in own), *who) for who, own in lives.items())
+    for (_, end, *first), (start, _, *second) in itertools.pairwise(spans):
         if start <= end:
-            yield f"executed twice at the same time, by {first} and {second} for {end - start:.3f} s"
-    claimed = {e["writer"] for e in status.get("history") or [] if e["type"] == "Running"}
-    for pod in lives.keys() - claimed:
-        yield f"executed by {pod}, which never claimed it"
+            yield f"executed twice at the same time, by {_who(*first)} and {_who(*second)} for {end - start:.3f} s"
+    claimed = {(e["writer"], e["attempt"]) for e in status.get("history") or [] if e["type"] == "Running"}
+    for who in lives.keys() - claimed:
+        yield f"executed by {_who(*who)}, which never claimed it"
     if _state(body) in TERMINAL and status.get("endTime") and marks:
         late = max(mark.wall for mark in marks) - datetime.fromisoformat(status["endTime"]).timestamp()
         if late > 0:
             yield f"executed for {late:.3f} s after its end"
+
+
+def _who(pod: str, attempt: int) -> str:
+    return f"attempt {attempt} in {pod}"
 
 
 def _as_wanted(body: Json, wanted: Wanted, marks: Sequence[Mark]) -> Iterator[str]:
@@ -147,6 +154,6 @@ def _as_wanted(body: Json, wanted: Wanted, marks: Sequence[Mark]) -> Iterator[st
     if status.get("infraRetries", 0) > wanted.retries:
         yield f"{status['infraRetries']} retries were spent of {wanted.retries}"
     if state is StateType.COMPLETED:
-        last = [e["writer"] for e in status.get("history") or [] if e["type"] == "Running"][-1:]
-        if not any(mark.what == "end" and mark.pod in last for mark in marks):
+        last = [(e["writer"], e["attempt"]) for e in status.get("history") or [] if e["type"] == "Running"][-1:]
+        if not any(mark.what == "end" and (mark.pod, mark.attempt) in last for mark in marks):
             yield "Completed, and its code never came to its end"

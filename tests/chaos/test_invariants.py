@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_life_as_it_should_be_has_no_violations() -> None:
         pytest.param(entry(4, attempt=1), "launched more than once: [1, 1]", id="an attempt that is launched twice"),
         pytest.param(status(attempt=3), "attempt 2 was launched last, and it says 3", id="an attempt from nowhere"),
         pytest.param(status(infraRetries=2), "2 retries were spent of 1", id="a budget that is overspent"),
-        pytest.param(entry(5, writer="p3"), "executed by p2, which never claimed it", id="no claim"),
+        pytest.param(entry(5, writer="p3"), "executed by attempt 2 in p2, which never claimed it", id="no claim"),
         pytest.param(status(endTime="2026-01-01T06:00:19Z"), "executed for 1.000 s after its end", id="a late process"),
     ],
 )
@@ -102,7 +103,19 @@ def test_a_live_pod_of_a_run_that_has_ended_is_found() -> None:
 
 def test_two_pods_at_the_same_time_are_found() -> None:
     found = violations(WANTED, [run()], [pod()], [*marks(), mark("p1", "beat", 12)])
-    assert found == ["a: executed twice at the same time, by p1 and p2 for 2.000 s"]
+    assert found == ["a: executed twice at the same time, by attempt 1 in p1 and attempt 2 in p2 for 2.000 s"]
+
+
+@pytest.mark.parametrize("until", [5, 12])
+def test_attempts_in_one_worker_are_processes_of_their_own(until: int) -> None:
+    """Attempts that follow each other in it are as they should be, and two at the same time are found."""
+    body = run()
+    for number in (2, 5):
+        body["status"]["history"][number].update(writer="w")
+    one = [mark("p1", "start", 1), mark("p1", "beat", until), *marks()[2:]]
+    found = violations(WANTED, [body], [], [replace(each, pod="w") for each in one])
+    twice = "a: executed twice at the same time, by attempt 1 in w and attempt 2 in w for 2.000 s"
+    assert found == ([twice] if until > 10 else [])
 
 
 def test_an_end_that_was_not_to_be_is_found() -> None:

@@ -112,6 +112,7 @@ def broken(seconds):
     raise ValueError("always")
 """
 FLOWS = {"plain": 6, "outer": 2, "flaky": 2, "broken": 1, "asks": 2, "stops": 2, "holds": 3}  # with their weights
+POOLS = {"chaos": 6, "chaos-jobs": 3, "chaos-warm": 3}
 POOL_LIMIT, TAG, TAG_LIMIT, CODE_LIMIT = 4, "scarce", 2, 1
 ANSWER = {"value": 7}
 
@@ -159,7 +160,7 @@ def submissions(seed: int, count: int) -> list[Submission]:
         cancel = round(chance.uniform(0.5, 12), 1) if chance.random() < 1 / 8 else None
         suspend = round(chance.uniform(0.5, 12), 1) if chance.random() < 1 / 8 else None
         flow = chance.choices(list(FLOWS), list(FLOWS.values()))[0]
-        pool = "chaos-jobs" if chance.random() < 1 / 4 else "chaos"
+        pool = chance.choices(list(POOLS), list(POOLS.values()))[0]
         scarce = chance.random() < 1 / 3
         found.append(Submission(f"chaos-{seed}-{number}", flow, seconds, pool, scarce, cancel, suspend))
     return found
@@ -182,13 +183,12 @@ def manifests(folder: str) -> list[Json]:
         }
     }
     results = {"url": f"file://{MARKS}/results", "shared": True}
+    common = {"template": template, "pendingDeadlineSeconds": 240, "results": results}
+    worker = {"min": 1, "max": 2, "concurrency": 2, "idleSeconds": 60}
     pools = [
-        (
-            "WorkPool",
-            name,
-            {"type": kind, "template": template, "pendingDeadlineSeconds": 240, "results": results, **more},
-        )
-        for name, kind, more in (("chaos", "Pod", {"concurrencyLimit": POOL_LIMIT}), ("chaos-jobs", "Job", {}))
+        ("WorkPool", "chaos", {"type": "Pod", "concurrencyLimit": POOL_LIMIT, **common}),
+        ("WorkPool", "chaos-jobs", {"type": "Job", **common}),
+        ("WorkPool", "chaos-warm", {"type": "Process", "worker": worker, **common}),
     ]
     limits = [
         ("ConcurrencyLimit", "chaos", {"limit": CODE_LIMIT}),

@@ -106,7 +106,9 @@ class Laws:
         running = [
             process.pod
             for process in self.world.of_run(uid)
-            if process.executing and not process.given_up and attempt in (None, process.assignment.attempt)
+            if process.executing
+            and not (process.given_up or process.silent)
+            and attempt in (None, process.assignment.attempt)
         ]
         assert not running, f"ended while {running} executes user code: {told}"
 
@@ -136,7 +138,7 @@ class Laws:
         return any(body["metadata"]["uid"] == uid for body in self.world.objects("FlowRun"))
 
     def _claimed(self, run: RunView, told: str) -> None:
-        others = [process for process in self._executing(run) if process.uid != run.claimed_uid]
+        others = [process for process in self._executing(run) if process.claims != (run.claimed_uid, run.attempt)]
         assert not others, f"claimed beside {[process.pod for process in others]}: {told}"
 
     def _executing(self, run: RunView) -> list[Any]:

@@ -26,7 +26,7 @@ from run_stage import PostedEvents, at_once
 
 from .world import World
 
-KINDS = ("FlowRun", "Pod", "Job", "Node", "WorkPool", "FlowDeployment")
+KINDS = ("FlowRun", "Pod", "Job", "Node", "WorkPool", "FlowDeployment", "Lease")
 WORKERS = 2
 
 
@@ -70,6 +70,7 @@ class Operator:
         self.stop()
         with mock.patch.object(module, "EventPoster", return_value=self.posted):
             self.controller = Controller(self.world.cluster, Defaults("registry.example/penstock:1"), clock=self.now)
+        self.controller.workers._monotonic = lambda: self.now().timestamp()
         self._informers: dict[str, Informer] = {}
         for informer in self.controller.informers:  # the first of a kind is that of what is under way
             self._informers.setdefault(informer.selection.resource.kind, informer)
@@ -129,12 +130,12 @@ class Operator:
     def _there(self, kind: str, body: Any) -> None:
         """Told past what the controller does with objects that it cannot take in: here there are none."""
         if kind in SLOT_KINDS:
-            self.controller.slots.rules.put(kind, body)
+            self.controller.intake.rule(kind, body)
         else:
             self.controller.intake.changed(kind, body)
 
     def _gone(self, kind: str, ref: tuple[str, str], version: str) -> None:
-        (self.controller.slots.rules.drop if kind in SLOT_KINDS else self.controller.intake.deleted)(kind, ref, version)
+        (self.controller.intake.rule_gone if kind in SLOT_KINDS else self.controller.intake.deleted)(kind, ref, version)
 
     def relist(self, kind: str) -> None:
         """The watch was cut, and what happened meanwhile is compacted away."""

@@ -62,7 +62,8 @@ class ModelApi:
         meanwhile()
         if not self.process.alive:
             raise Killed
-        if fault is Fault.REQUEST_LOST:
+        worker = self.process.worker
+        if fault is Fault.REQUEST_LOST or (worker is not None and not worker.reaches):
             raise Unreachable(fault.value)
         answer = self._answer(method, urlsplit(path).path.split("/flowruns/")[1], body)
         if fault is Fault.ANSWER_LOST:
@@ -139,6 +140,7 @@ class Runner:
         """User code is over: what is left to do is to say so."""
         self.process.executing = False
         self.process.done = True
+        self.process.over = self.process.worker is not None
         now = self.world.clock().timestamp()
         extra = [{"op": "add", "path": "/status/endTime", "value": module.timestamp(now)}]
         self.status.enter(end, str(end), str(end), "", now, extra)

@@ -31,6 +31,7 @@ from run_stage import PostedEvents
 from .laws import Laws
 from .operators import KINDS, WORKERS, Fault, Operator, Unexpected
 from .runners import Runner, nothing
+from .warm import WarmWorker
 from .world import LOST, UP, Process, World
 
 Json = dict[str, Any]
@@ -40,10 +41,25 @@ STEPS = int(os.environ.get("PENSTOCK_MODEL_STEPS", "10000"))
 STEPS_IN_A_LIFE = 100
 REST = 400  # rounds within which every run has settled once nothing more goes wrong
 
-TROUBLES = ("cancel", "pods", "nodes", "image", "exit", "runs", "crash", "children", "pauses", "suspends", "limits")
+TROUBLES = (
+    "cancel",
+    "pods",
+    "nodes",
+    "image",
+    "exit",
+    "runs",
+    "crash",
+    "children",
+    "pauses",
+    "suspends",
+    "limits",
+    "workers",
+)
 which = st.integers(0, 7)
 operator = st.integers(0, 1)
-hearing = st.sampled_from([(), ("FlowRun",), ("FlowRun",), ("Pod",), ("Job", "Pod"), ("FlowRun", "Pod"), ("Node",)])
+hearing = st.sampled_from(
+    [(), ("FlowRun",), ("FlowRun",), ("Pod",), ("Job", "Pod"), ("FlowRun", "Pod"), ("Node",), ("Lease",)]
+)
 faults = st.sampled_from([*[Fault.NONE] * 5, Fault.REQUEST_LOST, Fault.ANSWER_LOST])
 
 
@@ -55,7 +71,10 @@ class Model(RuleBasedStateMachine):
     held_at_once: Counter[int] = Counter()
 
     @initialize(
-        pool_type=st.sampled_from(["Pod", "Pod", "Job"]),
+        pool_type=st.sampled_from(["Pod", "Pod", "Job", "Process", "Process"]),
+        slots=st.integers(1, 2),
+        outside=st.sampled_from([0, 0, 2]),
+        lost=st.sampled_from(["Crash", "Retry"]),
         retries=st.integers(0, 2),
         backoff=st.sampled_from([0, 30]),
         active=st.sampled_from([None, None, 300]),
@@ -68,6 +87,9 @@ class Model(RuleBasedStateMachine):
     def begin(
         self,
         pool_type: str,
+        slots: int,
+        outside: int,
+        lost: str,
         retries: int,
         backoff: int,
         active: int | None,
@@ -90,7 +112,8 @@ class Model(RuleBasedStateMachine):
         self.troubles, self.posted, self.runners = troubles, PostedEvents(), dict[str, Runner]()
         self.unexpected = Unexpected()
         logging.getLogger("penstock_operator.controller").addHandler(self.unexpected)
-        self.world = World(pool_type, policy, shared=shared)
+        self.outside = outside = outside if pool_type == "Process" else 0
+        self.world = World(pool_type, policy, shared=shared, slots=slots, outside=outside, lost=lost)
         self.limited, self.leader = "limits" in troubles, 0
         if self.limited:
             self.world.bound(1)
@@ -209,6 +232,8 @@ class Model(RuleBasedStateMachine):
         runner = self.runner(process)
         if process.done:
             process.die(0)
+        elif process.worker is not None and not process.worker.reaches:
+            pass  # what it says is not heard, and it tries again
         elif runner.waits is not None:
             runner.does(runner.look, fault, meanwhile)
         elif not process.executing:
@@ -258,6 +283,42 @@ class Model(RuleBasedStateMachine):
         if found:
             found[number % len(found)].die(code)
 
+    # Warm workers.
+
+    @precondition(lambda self: self.world.workers)
+    @rule(number=which, fresh=st.sampled_from([True, True, False]))
+    def a_workers_agent_goes_on(self, number: int, fresh: bool) -> None:
+        """With what it hears now, or with what it has heard before."""
+        self.worker(number).goes_on(fresh=fresh)
+
+    @precondition(lambda self: self.world.workers and "workers" in self.troubles)
+    @rule(number=which, what=st.sampled_from(["agent", "executor", "cut", "cut", "back"]))
+    def a_worker_fails(self, number: int, what: str) -> None:
+        worker = self.worker(number)
+        if what == "agent":
+            worker.agent_dies()
+        elif what == "executor":
+            worker.executor_dies()
+        elif not worker.inside:
+            (worker.loses_the_network if what == "cut" else worker.has_network)()
+
+    @precondition(lambda self: self.outside)
+    @rule(number=which, who=operator, lasts=st.sampled_from([15, 30, 60, 90]))
+    def a_worker_loses_the_network_for_a_while(self, number: int, who: int, lasts: int) -> None:
+        """An operator acts meanwhile."""
+        worker = self.worker(number)
+        worker.loses_the_network()
+        for _ in range(0, lasts, 5):
+            self.world.pass_time(5)
+            self.hear(who)
+            if self.acts(who):
+                self.operators[who].work()
+        worker.has_network()
+
+    def worker(self, number: int) -> WarmWorker:
+        found = list(self.world.workers.values())
+        return found[number % len(found)]
+
     # Kubernetes.
 
     @rule(times=st.integers(1, 2))
@@ -273,7 +334,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 1, 10, 35, 130]))
     def time_passes(self, seconds: int) -> None:
-        self.world.clock.advance(seconds)
+        self.world.pass_time(seconds)
         for operator in self.operators:
             operator.controller.agenda.due.fire(self.world.clock())
 
@@ -281,7 +342,8 @@ class Model(RuleBasedStateMachine):
     @rule(reason=st.sampled_from(["ErrImagePull", "CreateContainerConfigError", "RunContainerError"]))
     def a_container_does_not_start(self, reason: str) -> None:
         for body in self.world.objects("Pod"):
-            if body["spec"].get("nodeName") and body["metadata"]["uid"] not in self.world.processes:
+            started = {**self.world.processes, **self.world.workers}
+            if body["spec"].get("nodeName") and body["metadata"]["uid"] not in started:
                 self.world.hold(body["metadata"]["name"], reason)
 
     @precondition(lambda self: "nodes" in self.troubles)
@@ -396,6 +458,8 @@ class Model(RuleBasedStateMachine):
                 done = does(body["metadata"]["name"]) or done
         for step in (self.world.orphans, self.world.garbage, self.world.pod_gc):
             done = step() or done
+        for worker in list(self.world.workers.values()):
+            done = worker.goes_on() or done
         return done
 
     def rest(self) -> None:
@@ -406,6 +470,8 @@ class Model(RuleBasedStateMachine):
         for name in self.world.nodes:
             if self.world.nodes[name] != UP:
                 self.world.node_comes(name)
+        for worker in self.world.workers.values():
+            worker.has_network()
         for _ in range(REST):
             if self.go_on():
                 continue
@@ -416,7 +482,7 @@ class Model(RuleBasedStateMachine):
             leading = [operator for number, operator in enumerate(self.operators) if self.acts(number)]
             due = [time for time in (operator.next_due() for operator in leading) if time]
             assert due, f"nobody looks at it again: {self.told()}"
-            self.world.clock.now = max(self.world.clock(), min(due))
+            self.world.pass_time(max((min(due) - self.world.clock()).total_seconds(), 0))
         raise AssertionError(f"not settled within {REST} rounds: {self.told()}")
 
     def users_let_go_on(self) -> bool:

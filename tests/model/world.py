@@ -17,6 +17,8 @@ from penstock.runner.assignment import Assignment
 from penstock_operator.cluster import FLOW_DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS, NODES, PODS, WORK_POOLS, ResourceType
 from run_stage import NAMESPACE, PARAMETERS, SOURCE, Clock, at_once
 
+from .warm import WarmWorker
+
 Json = dict[str, Any]
 Changed = Callable[[ResourceType, Json | None, Json | None], None]
 
@@ -70,9 +72,17 @@ class Process:
     executing: bool = False
     done: bool = False  # its end is written, or the run was not its to take
     given_up: bool = False
+    silent: bool = False  # its worker has lost the network, and nothing is done elsewhere before somebody looks
+    over: bool = False  # its run has the end that it wrote: a worker's place is free then
+    worker: WarmWorker | None = None
     code: int = 0
     subflows: int = 0
     extra: Json = field(default_factory=dict)
+
+    @property
+    def claims(self) -> tuple[str, int]:
+        """What its run says of who has claimed it, once it has."""
+        return self.assignment.pod_uid, self.assignment.attempt
 
     def die(self, code: int) -> None:
         """End, whatever it was doing."""
@@ -83,17 +93,27 @@ class Process:
 class World:
     """Everything but the operators and what runs in the processes."""
 
-    def __init__(self, pool_type: str, deployment: Json, *, shared: bool) -> None:
+    def __init__(
+        self, pool_type: str, deployment: Json, *, shared: bool, slots: int = 1, outside: int = 0, lost: str = "Crash"
+    ) -> None:
+        """A pool of type Process has up to two workers in pods, or so many `outside` of the cluster."""
         self.clock = Clock()
         self.cluster = ModelCluster(self.clock)
         self.processes: dict[str, Process] = {}
         self.nodes: dict[str, str] = {}
         self.given_up: set[str] = set()  # pods of nodes that were declared dead, though their process may begin later
+        self.workers: dict[str, WarmWorker] = {}  # by the uid of their pod, or by their name
+        self.slots = slots
         self.answers: dict[str, list[Json]] = {}  # all that were ever given, by uid of the run
         flow = {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:etl", "parameters": PARAMETERS}
         self.apply(FLOWS, "etl", flow)
         results = {"results": {"url": "s3://results", "shared": True}} if shared else {}
-        self.apply(WORK_POOLS, "default", {"type": pool_type, **results})
+        warm = {"max": 0 if outside else 2, "concurrency": slots, "onWorkerLost": lost, "idleSeconds": 60}
+        workers = {"worker": warm} if pool_type == "Process" else {}
+        self.apply(WORK_POOLS, "default", {"type": pool_type, **results, **workers})
+        for number in range(outside):
+            self.workers[f"laptop-{number}"] = worker = WarmWorker(self, f"laptop-{number}", slots)
+            worker.retries = lost == "Retry"
         self.apply(FLOW_DEPLOYMENTS, "etl", {"flowRef": {"name": "etl"}, "parameters": {"n": 1}, **deployment})
         for name in ("node-1", "node-2"):
             self.node_comes(name)
@@ -155,11 +175,14 @@ class World:
     def holds_pods(self, uid: str) -> bool:
         """Whether a run has a process, or a pod that could have one; but for those that were given up."""
         given_up = self.given_up | {process.uid for process in self.of_run(uid) if process.given_up}
-        pods = [body for body in self.objects("Pod") if _given(body)[labels.ENV_RUN_UID] == uid]
+        pods = [body for body in self.objects("Pod") if _given(body).get(labels.ENV_RUN_UID) == uid]
         live = [body for body in pods if body["status"]["phase"] not in ("Succeeded", "Failed")]
         nodes = {body["spec"].get("nodeName") for body in live if body["metadata"]["uid"] not in given_up}
         left = any(self.nodes.get(node) != LOST for node in nodes)
-        return left or any(process.alive and process.uid not in given_up for process in self.of_run(uid))
+        return left or any(
+            process.alive and process.uid not in given_up and not (process.over or process.silent)
+            for process in self.of_run(uid)
+        )
 
     def delete_pod(self, name: str, *, force: bool = False) -> None:
         """As kubectl deletes a pod; by force, its object goes at once and its process later."""
@@ -192,6 +215,8 @@ class World:
             return bool(up)
         if self.nodes[node] != UP:
             return False
+        if _is_worker(body):
+            return self._worker_kubelet(body)
         process = self.processes.get(uid)
         if body["metadata"].get("deletionTimestamp"):
             if process is not None and process.alive:
@@ -207,6 +232,37 @@ class World:
             self._report(name, "Failed" if process.code else "Succeeded", ended)
             return True
         return False
+
+    def _worker_kubelet(self, body: Json) -> bool:
+        name, uid, node = body["metadata"]["name"], body["metadata"]["uid"], body["spec"]["nodeName"]
+        worker = self.workers.get(uid)
+        if body["metadata"].get("deletionTimestamp"):
+            if worker is None or not worker.alive:
+                self.cluster.remove(PODS, NAMESPACE, name)
+            elif worker.stopping:
+                worker.die()
+            else:
+                worker.stop()
+            return True
+        if body["status"]["phase"] == "Pending" and worker is None:
+            self.workers[uid] = WarmWorker(self, name, self.slots, node=node, pod_uid=uid)
+            self.workers[uid].given_up = uid in self.given_up
+            self._report(name, "Running", {"running": {}})
+            return True
+        return False
+
+    def start_warm(self, worker: WarmWorker, assignment: Assignment) -> Process:
+        """A worker makes a process."""
+        uid = f"{worker.uid}/{len(self.processes)}"
+        process = Process(uid, worker.name, worker.node, assignment, worker=worker, given_up=worker.given_up)
+        self.processes[uid] = process
+        return process
+
+    def pass_time(self, seconds: float) -> None:
+        """All clocks go on."""
+        self.clock.advance(seconds)
+        for worker in self.workers.values():
+            worker.tick()
 
     def _start(self, body: Json) -> None:
         given = _given(body)
@@ -225,7 +281,16 @@ class World:
 
     def orphans(self) -> bool:
         """Kubelets end the processes whose pods are there no more, or have ended by others' word."""
+        for worker in self.workers.values():
+            pod = self.find(PODS, worker.name)
+            there = pod is not None and pod["metadata"]["uid"] == worker.uid
+            over = not there or (pod is not None and pod["status"]["phase"] == "Failed")
+            if worker.inside and worker.alive and over and self.nodes[worker.node] == UP:
+                worker.die()
+                return True
         for process in self.processes.values():
+            if process.worker is not None:
+                continue
             body = self.find(PODS, process.pod)
             mine = body is not None and body["metadata"]["uid"] == process.uid
             over = not mine or (body is not None and body["status"]["phase"] in ("Succeeded", "Failed"))
@@ -246,6 +311,11 @@ class World:
         self.cluster.remove(NODES, "", name)
         pods = [body for body in self.objects("Pod") if body["spec"].get("nodeName") == name]
         self.given_up |= {body["metadata"]["uid"] for body in pods}
+        for worker in self.workers.values():
+            if worker.node == name:
+                worker.given_up = True
+                if dead:
+                    worker.die()
         for process in self.processes.values():
             if process.node == name:
                 process.given_up = True
@@ -328,9 +398,18 @@ class World:
         self.cluster.set_status(JOBS, NAMESPACE, name, pods=count)
 
     def _give_up(self, body: Json | None) -> None:
+        worker = self.workers.get(body["metadata"]["uid"]) if body else None
+        if worker is not None:
+            worker.given_up = True
+            for each in worker.children.values():
+                each.given_up = True
         process = self.processes.get(body["metadata"]["uid"]) if body else None
         if process is not None:
             process.given_up = True
+
+
+def _is_worker(pod: Json) -> bool:
+    return bool(pod["metadata"]["labels"].get(labels.COMPONENT) == labels.WORKER)
 
 
 def _given(pod: Json) -> dict[str, str]:
