@@ -22,7 +22,7 @@ from penstock.results.urls import parse
 from penstock.settings import temporary_settings
 from penstock_cluster import control_plane as planes
 from pod_stage import Stage
-from storage_servers import S3Server
+from storage_servers import AzureServer, GoogleFront, S3Server
 
 Json = dict[str, Any]
 FLOW = "from penstock import flow\n\n@flow\ndef etl(**_):\n    return {value}\n"
@@ -44,6 +44,24 @@ def s3(tmp_path: Path) -> Iterator[S3Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["s3", "azure", "google"])
+def bucket(request: pytest.FixtureRequest, s3: S3Server) -> Iterator[tuple[str, dict[str, str]]]:
+    """An empty bucket, and the credentials for it by the names of environment variables."""
+    if request.param == "s3":
+        yield s3.bucket(), KEYS
+    elif request.param == "azure":
+        azure = AzureServer()
+        azure.start()
+        yield (
+            azure.bucket(),
+            {"AZURE_STORAGE_ACCOUNT_NAME": azure.ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": azure.KEY},
+        )
+        azure.stop()
+    else:
+        with GoogleFront(s3) as google:
+            yield google.bucket(), {"GOOGLE_SERVICE_ACCOUNT_KEY": google.account()}
 
 
 def launched(stage: Stage, code: Json, attempt: int = 1) -> Json:
@@ -102,16 +120,18 @@ def archive(value: int) -> bytes:
     return out.getvalue()
 
 
-def test_an_archive_in_s3_is_run_and_its_digest_told(stage: Stage, tmp_path: Path, s3: S3Server) -> None:
+def test_an_archive_in_a_bucket_is_run_and_its_digest_told(
+    stage: Stage, tmp_path: Path, bucket: tuple[str, dict[str, str]]
+) -> None:
     """With the credentials of its own Secret alone."""
-    bucket = parse(s3.bucket())
+    url, keys = parse(bucket[0]), bucket[1]
     packed = archive(7)
-    open_storage(bucket, KEYS).put("flows.tgz", packed)
+    open_storage(url, keys).put("flows.tgz", packed)
     secret = tmp_path / "secret"
     secret.mkdir()
-    for name, value in KEYS.items():
+    for name, value in keys.items():
         (secret / name).write_text(value)
-    run = launched(stage, {"kind": "archive", "url": str(bucket.child("flows.tgz"))})
+    run = launched(stage, {"kind": "archive", "url": str(url.child("flows.tgz"))})
     variables = {"PENSTOCK_CODE_SECRET": str(secret), "PENSTOCK_CODE_CACHE": str(tmp_path / "cache"), **JOBS}
     process = stage.start("", stage.cell.pod("run-1"), run, **variables)
     assert process.ends() == 0, process.stderr
