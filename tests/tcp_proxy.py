@@ -17,9 +17,11 @@ class TcpProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
+        self._dead: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.connections = 0
         self.refuses = False
+        self._lost = False
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -42,6 +44,17 @@ class TcpProxy:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
 
+    def lose(self) -> None:
+        """Let nothing more through, and tell nobody, as where a cable is pulled or a machine on the way has died."""
+        with self._lock:
+            self._lost = True
+            self._dead |= self._open
+
+    def find(self) -> None:
+        """Let connections that are made from now on through; those of before are never heard of again."""
+        with self._lock:
+            self._lost = False
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -52,6 +65,7 @@ class TcpProxy:
                 server = socket.create_connection(("127.0.0.1", self._target))
                 with self._lock:
                     self.connections += 1
+                    self._dead |= {client, server} if self._lost else set()
                     self._open |= {client, server}
                 for source, sink in ((client, server), (server, client)):
                     threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
@@ -59,10 +73,12 @@ class TcpProxy:
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                sink.sendall(data)
+                if source not in self._dead:
+                    sink.sendall(data)
         for each in (source, sink):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                if each not in self._dead:
+                    each.shutdown(socket.SHUT_RDWR)
         with self._lock:
             self._open.discard(source)
         source.close()

@@ -154,11 +154,11 @@ class Stage:
         self.operator, self.folder = Operator(admin, namespace), folder
         self._workers = ExitStack()
 
-    def worker(self, name: str = "laptop", *words: str, **env: str) -> WorkerProcess:
-        """A worker that is there."""
+    def worker(self, name: str = "laptop", *words: str, kubeconfig: Path | None = None, **env: str) -> WorkerProcess:
+        """A worker that is there; `kubeconfig`: another way to the API server than the administrator's."""
         folder = self.folder / f"{name}-{len(list(self.folder.glob('*')))}"
         folder.mkdir(parents=True)
-        kubeconfig, namespace = self.operator.admin.kubeconfig, self.operator.namespace
+        kubeconfig, namespace = kubeconfig or self.operator.admin.kubeconfig, self.operator.namespace
         process = WorkerProcess(kubeconfig, namespace, "warm", folder, "--name", name, *words, **env)
         self._workers.enter_context(process)
         until(lambda: self.operator.lease(name), lambda: f"the Lease of {name}: {process.said}")

@@ -6,6 +6,7 @@ The tests play the operator by hand.
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from builders import changed, good
 from cells import Cell
 from git_server import GitServer
 from penstock import flow
-from penstock.api import names
+from penstock.api import labels, names
 from penstock.code import bundle
 from penstock.results.storage import open_storage
 from penstock.results.urls import parse
@@ -81,6 +82,14 @@ def test_a_run_is_executed_in_a_process_of_the_worker_it_is_given_to(stage: Stag
     assert "user code north" in worker.text("run")
     assert "logged" in worker.text("run")
     assert {(record["run"], record["attempt"]) for record in worker.lines("run")} == {("run", 1)}
+
+
+def test_a_worker_says_which_modules_it_has_imported(stage: Stage) -> None:
+    worker = stage.worker("laptop", "--preload", "wave", "--preload", "no_such_module")
+    lease = stage.operator.lease("laptop")
+    assert lease is not None
+    assert json.loads(lease["metadata"]["annotations"][labels.WORKER_FACTS])["preloaded"] == ["wave"], worker.said
+    assert "no_such_module cannot be preloaded" in worker.said
 
 
 def code(body: str) -> str:

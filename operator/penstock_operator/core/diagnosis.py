@@ -15,7 +15,7 @@ PULL_REASONS = frozenset(
 )
 START_REASONS = frozenset({"RunContainerError", "StartError", "ContainerCannotRun", "CreateContainerError"})
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "PreCreateHookError", "PostStartHookError"})
-PROCESS_REASONS = frozenset({reasons.START_FAILED, reasons.INVALID_CODE, reasons.WORKER_STOPPED})
+PROCESS_REASONS = frozenset({reasons.START_FAILED, reasons.INVALID_CODE, reasons.WORKER_STOPPED, reasons.WORKER_LOST})
 """What a worker may say of a process that ended, beside that memory ran out."""
 
 

@@ -42,6 +42,8 @@ LINGER = 5.0  # seconds in which a process ends by itself after its run has
 ECHO = 0.3  # seconds in which a run's own last word should have come back, before it is asked for
 LAST_WORDS = 10.0  # seconds at the end in which the ends of runs are told
 POOL_EVERY = 6  # renewals between two looks at the pool
+TOUCH_SECONDS = RENEW_SECONDS / 2  # after which a renewal counts as lost, and is tried on another connection
+RETRY_SECONDS = 1.0
 SOURCES = 64  # files of flows that are kept
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -102,7 +104,7 @@ class Agent:
             if not self._stopping.is_set():
                 await self._read_pool()
                 await self._begin()
-                self._spawn(self._follow_runs())
+                self._following = self._spawn(self._follow_runs())
                 self._spawn(self._renew())
                 await self._stopping.wait()
             await self._drain()
@@ -145,6 +147,7 @@ class Agent:
     async def _heard(self, message: Message) -> None:
         said = message["said"]
         if said == "hello":
+            self._is(preloaded=message["preloaded"])
             there = {known["id"]: known for known in message["running"]}
             for id_ in [id_ for id_ in self._processes if id_ not in there]:
                 await self._ended(self._processes[id_], {"why": "executor"})
@@ -156,6 +159,10 @@ class Agent:
             await self._ended(self._processes[message["id"]], message)
         elif said == "refused" and message["id"] in self._processes:
             await self._ended(self._processes[message["id"]], {"why": "refused", "message": message["message"]})
+
+    def _is(self, **facts: Any) -> None:
+        """What the worker says of itself from its next Lease on."""
+        self._worker = replace(self._worker, facts=self._worker.facts.model_copy(update=facts))
 
     async def _found(self, known: Message) -> None:
         """A process of an agent before this one: speak for it; whether it should be there, its run says."""
@@ -285,8 +292,6 @@ class Agent:
 
     async def _report(self, process: Process, message: Message) -> None:
         """Tell how a process ended, where its run has no end and is still this worker's. It is tried until it is."""
-        if message.get("why") == "no contact":
-            return  # the worker is another one when it is back, which says the same
         with suppress(TimeoutError):
             async with asyncio.timeout(ECHO), self._changed:
                 await self._changed.wait_for(lambda: self._told(process))
@@ -363,35 +368,54 @@ class Agent:
         """What the pool says of runs whose worker falls silent; a worker in a pod is its pod, whatever its contact."""
         path = f"/apis/{labels.API_VERSION}/namespaces/{self._worker.namespace}/workpools/{self._worker.pool}"
         if self._worker.facts.pod is None:
-            with suppress(Unreachable, Refused):
-                pool = await self._upstream.json("GET", path)
+            with suppress(Unreachable, Refused, TimeoutError):
+                async with asyncio.timeout(TOUCH_SECONDS):
+                    pool = await self._upstream.json("GET", path)
                 again = (pool["spec"].get("worker") or {}).get("onWorkerLost") == "Retry"
                 self._within = OUT_OF_CONTACT if again else 0.0
 
     async def _renew(self) -> None:
         for turn in count(1):
             await asyncio.sleep(RENEW_SECONDS)
-            if turn % POOL_EVERY == 0:
-                await self._read_pool()
-            try:
-                found = await self._touch()
-            except Unreachable as error:
-                self._tell(f"the Lease of this worker is not renewed: {error}")
-                continue
-            except Refused as error:
-                if error.status not in (404, 409, 422):
-                    self._tell(f"the Lease of this worker is not renewed: {error}")
-                    continue
-                found = None
+            found = await self._touch_until_answered()
             silent = time.monotonic() - self._contact
             if found is None or (self._within and silent > self._within):
                 await self._become_another(silent)
                 continue
             self._in_contact()
+            if turn % POOL_EVERY == 0:
+                await self._read_pool()
             if lease.draining(found) and self._worker.facts.pod is None and not self._stopping.is_set():
                 self._tell("this worker is to end when its last run has")
                 self._grace = float("inf")
                 self.stop()
+
+    async def _touch_until_answered(self) -> Body | None:
+        """The Lease, renewed; None where it is not this worker's any more.
+
+        Where an answer stays out, no connection of before is trusted: one that is dead looks like one that waits.
+        """
+        for tries in count():
+            try:
+                async with asyncio.timeout(TOUCH_SECONDS):
+                    found = await self._touch()
+            except (Unreachable, TimeoutError) as error:
+                why = str(error) or f"no answer within {TOUCH_SECONDS:g} s"
+            except Refused as error:
+                if error.status in (404, 409, 422):
+                    found = None
+                    break
+                why = str(error)
+            else:
+                break
+            if tries % 10 == 0:
+                self._tell(f"the Lease of this worker is not renewed: {why}")
+            self._upstream.distrust()
+            await asyncio.sleep(RETRY_SECONDS)
+        if tries:
+            self._following.cancel()
+            self._following = self._spawn(self._follow_runs())
+        return found
 
     async def _touch(self, *, drain: bool = False) -> Body:
         path = f"{self._worker.path}/{self._worker.lease}"
@@ -413,7 +437,7 @@ class Agent:
                 self._say({"do": "end", "id": process.id, "grace": GRACE / 4})
             async with self._changed:
                 await self._changed.wait_for(lambda: not self._processes)
-            self._worker = replace(self._worker, facts=self._worker.facts.model_copy(update={"uid": new_uid()}))
+            self._is(uid=new_uid())
             self._over.clear()
         try:
             await self._begin()
@@ -468,10 +492,11 @@ class Agent:
         for task in tasks:
             task.cancel()
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(coroutine, name=coroutine.__name__)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -504,6 +529,7 @@ def _exited(process: Process, message: Message) -> Body:
         "executor": (reasons.EXITED, "the executor of its worker ended, and its process with it"),
         "lost": (reasons.EXITED, "its process is gone: the worker was restarted"),
         "stopped": (reasons.WORKER_STOPPED, "its worker was stopped"),
+        "no contact": (reasons.WORKER_LOST, "its worker was out of contact for too long, and has ended it"),
     }.get(why, (reasons.EXITED, f"its process ended with {_said(code)} and no final state"))
     found = {"attempt": process.attempt, "reason": reason, "message": cut(text), "time": _time()}
     return found if code is None else {**found, "exitCode": code}
@@ -546,11 +572,9 @@ def in_pod() -> tuple[Worker, Path, float]:
     if missing:
         raise WorkerRefused(f"{', '.join(missing)} not set: the operator sets them in the pods of workers")
     name, pool, folder, namespace, pod, uid = (os.environ[name] for name in names)
-    preloaded = [module for module in os.environ.get(labels.ENV_WORKER_PRELOAD, "").split(",") if module]
     facts = WorkerFacts(
         uid=uid,
         slots=int(os.environ.get(labels.ENV_WORKER_SLOTS) or 1),
-        preloaded=preloaded,
         version=version(),
         pod=WorkerPod(name=pod, uid=uid),
     )

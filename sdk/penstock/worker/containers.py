@@ -83,7 +83,7 @@ class Containers:
         """Serve the agent until it is gone, and everything has ended."""
         self._agent, lines = writer, Lines()
         await self.sweep()
-        self._say({"said": "hello", "running": []})
+        self._say({"said": "hello", "running": [], "preloaded": []})
         watch = asyncio.create_task(self._watch_clock())
         try:
             while data := await reader.read(65_536):

@@ -86,9 +86,17 @@ class Process:
 class Executor:
     """The loop. Where the agent says within which time it is in contact, every process is ended when it is not."""
 
-    def __init__(self, *, listener: socket.socket | None, agent: socket.socket | None, main: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        listener: socket.socket | None,
+        agent: socket.socket | None,
+        main: Callable[[], int],
+        preloaded: Sequence[str] = (),
+    ) -> None:
+        """`preloaded`: what it says of itself; `main` is what a process does once it is one."""
         self._select = selectors.PollSelector()
-        self._listener, self._main = listener, main
+        self._listener, self._main, self._preloaded = listener, main, list(preloaded)
         self._agent: socket.socket | None = None
         self._contact, self._heard_at = 0.0, clock()
         self._processes: dict[str, Process] = {}
@@ -133,7 +141,7 @@ class Executor:
         self._heard_at = clock()
         self._select.register(agent, selectors.EVENT_READ, self._on_message)
         running = [{"id": p.id, "run": p.run, "uid": p.uid, "attempt": p.attempt} for p in self._processes.values()]
-        self._say({"said": "hello", "running": running})
+        self._say({"said": "hello", "running": running, "preloaded": self._preloaded})
 
     def _drop_agent(self) -> None:
         if self._agent is not None:
@@ -379,12 +387,17 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def preload(modules: Sequence[str]) -> None:
-    """Import what every run would; what cannot be imported is told, and left to the runs that need it."""
+def preload(modules: Sequence[str]) -> list[str]:
+    """Import what every run would, and those of `modules` that are returned.
+
+    What cannot be imported is told, and left to the runs that need it.
+    """
+    failed = set()
     for name in (*PRELOADED, *modules):
         try:
             importlib.import_module(name)
         except Exception as error:
+            failed.add(name)
             _tell(f"module {name} cannot be preloaded: {type(error).__name__}: {error}")
     if threading.active_count() > 1 or _threads() > 1:
         _tell(
@@ -393,6 +406,7 @@ def preload(modules: Sequence[str]) -> None:
         )
     gc.collect()
     gc.freeze()  # or the first collection in a child would copy every page
+    return [name for name in modules if name not in failed]
 
 
 def _threads() -> int:
@@ -428,12 +442,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(f"{labels.ENV_WORKER_DIR} is not set: the operator sets it in the pods of workers")
         return 2
     leftovers.adopt()
-    preload([name for name in os.environ.get(labels.ENV_WORKER_PRELOAD, "").split(",") if name])
+    preloaded = preload([name for name in os.environ.get(labels.ENV_WORKER_PRELOAD, "").split(",") if name])
     from ..runner.__main__ import main as runner
 
     agent = None if given.agent is None else socket.socket(fileno=given.agent)
     listener = None if agent is not None else _listen(f"{folder}/executor")
-    Executor(listener=listener, agent=agent, main=runner).run()
+    Executor(listener=listener, agent=agent, main=runner, preloaded=preloaded).run()
     return 0
 
 

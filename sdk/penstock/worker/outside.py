@@ -137,7 +137,7 @@ async def work(
     upstream = Upstream(access)
     await check_pool(upstream, namespace, pool)
     type_: WorkerType = "process" if containers is None else "docker"
-    facts = WorkerFacts(uid=new_uid(), slots=slots, preloaded=list(preload), version=version(), type=type_)
+    facts = WorkerFacts(uid=new_uid(), slots=slots, version=version(), type=type_)
     worker = Worker(name or default_name(), namespace, pool, facts)
     folder = Path(tempfile.mkdtemp(prefix="penstock-"))
     executor = Executor(folder, preload, show, containers)

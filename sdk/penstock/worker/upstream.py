@@ -49,6 +49,10 @@ class Upstream:
 
     async def close(self) -> None:
         """Let go of the connections."""
+        self.distrust()
+
+    def distrust(self) -> None:
+        """Use none of the connections again that are idle now: they may be dead, which nobody says."""
         if self._server is not None:
             self._server.close()
 

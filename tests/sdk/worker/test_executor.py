@@ -247,7 +247,7 @@ def test_the_next_agent_finds_the_processes_of_the_last(tmp_path: Path) -> None:
                     heard += lines.feed(agent.recv(65_536))
                 if turn:
                     running = [{"id": "uid.1", "run": "run", "uid": "uid", "attempt": 1}]
-                    assert heard[0] == {"said": "hello", "running": running}
+                    assert heard[0] == {"said": "hello", "running": running, "preloaded": []}
                     break
                 about = {"id": "uid.1", "run": "run", "uid": "uid", "attempt": 1, "folder": str(tmp_path)}
                 agent.sendall(encoded({"do": "start", "env": {"DO": "time.sleep(100)"}, **about}))
