@@ -15,7 +15,7 @@ from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 PATIENCE = 60.0
 """Seconds for which a run may be passed over by runs after it before slots are kept free for it."""
@@ -43,6 +43,7 @@ class Order(NamedTuple):
 
 
 Line = tuple[Limit, ...]
+Entry = TypeVar("Entry", Order, tuple[Order, Line])
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,19 +221,29 @@ class Books:
             head = self.lines[line][0]
             patience = self.patience.get(head.uid)
             if patience is None:
-                patience = self.patience[head.uid] = Patience(now)
+                self.patience[head.uid] = Patience(now, {stop.limit})
                 heapq.heappush(self._ripening, (now + PATIENCE, head.uid))
-            patience.turned_away.add(stop.limit)
+            else:
+                patience.turned_away.add(stop.limit)
             before = self.stands.get(line)
-            if before == stop:
-                continue
-            woken = set(self.woken)
-            self._step_aside(line, head)
-            self.woken = woken | {limit for limit in (before.reserves if before else ()) if limit not in stop.reserves}
+            if before is not None:
+                if before == stop:
+                    continue
+                woken = set(self.woken)
+                self._step_aside(line, head)
+                self.woken = woken | {limit for limit in before.reserves if limit not in stop.reserves}
             self.stands[line] = stop
-            insort(self.standing[stop.limit], (head, line))
+            _put(self.standing[stop.limit], (head, line))
             for limit in stop.reserves:
-                insort(self.reserved[limit], head)
+                _put(self.reserved[limit], head)
+
+
+def _put(ordered: list[Entry], entry: Entry) -> None:
+    """`insort`, for entries that mostly come in order."""
+    if not ordered or ordered[-1] < entry:
+        ordered.append(entry)
+    else:
+        insort(ordered, entry)
 
 
 def admit(books: Books, now: float) -> Verdict:
@@ -244,12 +255,15 @@ def admit(books: Books, now: float) -> Verdict:
     """
     admitted: list[Waiting] = []
     stops: dict[Line, Stop] = {}
+    stopped_at: dict[Limit, Stop] = {}  # the stops that keep nothing, of which thousands of lines may have the same
+    closed: set[Limit] = set()  # that have no room for anybody, nor will have in this pass
     taken: Counter[Limit] = Counter()
     kept: Counter[Limit] = Counter()  # by heads that were looked at, so by earlier ones than those that follow
     lifted: dict[Limit, list[Order]] = defaultdict(list)  # what those have had kept before
-    position: Counter[Line] = Counter()
-    heap: list[tuple[Order, int, Line, Limit | None, int]] = []
+    position: dict[Line, int] = {}  # of the next of a line, where some were admitted
     ways = itertools.count()
+    heap: list[tuple[Order, int, Line, Limit | None, int]] = []
+    stirring = sorted(((books.lines[line][0], line) for line in books.stirring), reverse=True)  # the first at the end
 
     def look_at(order: Order, line: Line, limit: Limit | None = None, index: int = 0) -> None:
         heapq.heappush(heap, (order, next(ways), line, limit, index))
@@ -258,8 +272,11 @@ def admit(books: Books, now: float) -> Verdict:
         size = books.bounds.get(limit)
         if size is None:
             return True
+        if limit in closed:
+            return False
         free = size - len(books.holders.get(limit, ())) - taken[limit]
         if free <= 0:
+            closed.add(limit)
             return False
         earlier = bisect_left(books.reserved.get(limit, ()), order) - bisect_left(lifted.get(limit, ()), order)
         return free > earlier + kept[limit]
@@ -271,31 +288,37 @@ def admit(books: Books, now: float) -> Verdict:
 
     for limit in books.woken:
         next_at(limit, 0)
-    for line in books.stirring:
-        look_at(books.lines[line][0], line)
-    while heap:
-        order, _, line, stands_at, index = heapq.heappop(heap)
+    while heap or stirring:
+        if stirring and (not heap or stirring[-1][0] <= heap[0][0]):
+            (order, line), stands_at, index = stirring.pop(), None, 0
+        else:
+            order, _, line, stands_at, index = heapq.heappop(heap)
         if stands_at is not None:
             if not room(stands_at, order):
                 continue  # nor is there any for those that stand behind it
             next_at(stands_at, index + 1)
-        orders, at = books.lines[line], position[line]
+        orders, at = books.lines[line], position.get(line, 0)
         if line in stops or at >= len(orders) or orders[at] != order:
             continue  # it came by two ways
         before = books.stands.get(line) if at == 0 else None
         for limit in before.reserves if before else ():
             insort(lifted[limit], order)
-        full = next((limit for limit in line if not room(limit, order)), None)
-        if full is None:
+        for full in line:
+            if not room(full, order):
+                break
+        else:
             admitted.append(books.waiting[order.uid])
             taken.update(line)
-            position[line] += 1
+            position[line] = at + 1
             if at + 1 < len(orders):
                 look_at(orders[at + 1], line)
             continue
         reserves = _reserves(books, line, order, full, now)
-        kept.update(reserves)
-        stops[line] = Stop(full, reserves)
+        if reserves:
+            kept.update(reserves)
+            stops[line] = Stop(full, reserves)
+        else:
+            stops[line] = stopped_at.get(full) or stopped_at.setdefault(full, Stop(full))
     return Verdict(tuple(admitted), stops)
 
 
