@@ -19,6 +19,15 @@ class Bodies(MutableMapping[Ref, Body]):
 
     def __init__(self) -> None:
         self._packed: dict[Ref, bytes] = {}
+        self._versions: dict[Ref, int] = {}
+
+    def version(self, ref: Ref) -> int:
+        """The resourceVersion up to which an object was taken in, 0 for none; unlike the object, it costs nothing."""
+        return self._versions.get(ref, 0)
+
+    def taken_in(self, ref: Ref, version: int) -> None:
+        """All that is to be known of an object as it was put is known."""
+        self._versions[ref] = version
 
     def __getitem__(self, ref: Ref) -> Body:
         body: Body = orjson.loads(self._packed[ref])
@@ -29,12 +38,19 @@ class Bodies(MutableMapping[Ref, Body]):
 
     def __delitem__(self, ref: Ref) -> None:
         del self._packed[ref]
+        self._versions.pop(ref, None)
 
     def __iter__(self) -> Iterator[Ref]:
         return iter(self._packed)
 
     def __len__(self) -> int:
         return len(self._packed)
+
+    def take(self, ref: Ref) -> Body | None:
+        """The object, which is forgotten; None where there is none. It is read once, where `pop` reads it twice."""
+        packed = self._packed.pop(ref, None)
+        self._versions.pop(ref, None)
+        return None if packed is None else orjson.loads(packed)
 
     def __contains__(self, ref: object) -> bool:
         return ref in self._packed

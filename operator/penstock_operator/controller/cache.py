@@ -98,9 +98,12 @@ class ObjectCache:
     def put(self, kind: str, body: Body) -> bool:
         """Take over what a watch, a read or a write told; False when something newer is known."""
         ref = (body["metadata"].get("namespace") or "", body["metadata"]["name"])
-        if not newer(body, self._objects[kind].get(ref)):
+        version, known = int(body["metadata"]["resourceVersion"]), self._objects[kind].version(ref)
+        if version < known:
             return False
-        if int(body["metadata"]["resourceVersion"]) <= self._gone[kind].get(ref, 0):
+        if version == known:
+            return True  # the echo of a write
+        if version <= self._gone[kind].get(ref, 0):
             return False  # an answer that comes after the news that the object is gone
         self.drop(kind, ref)
         if kind == "Node":
@@ -123,6 +126,7 @@ class ObjectCache:
             self._worker_of[ref] = worker
         if kind == "FlowRun":
             self._note_claims(ref, claimants.claimant(body))
+        self._objects[kind].taken_in(ref, version)
         return True
 
     def drop(self, kind: str, ref: Ref, version: str | None = None, *, departed: bool = False) -> Body | None:
@@ -130,16 +134,15 @@ class ObjectCache:
 
         Of a pod that has departed its last words are kept for a while: they say why.
         """
-        known = self._objects[kind].get(ref)
         if version:
-            if known and int(known["metadata"]["resourceVersion"]) > int(version):
+            if self._objects[kind].version(ref) > int(version):
                 return None
             gone = self._gone[kind]
             gone.pop(ref, None)  # so that the oldest comes first
             gone[ref] = int(version)
             if len(gone) > REMEMBERED_GONE:
                 gone.pop(next(iter(gone)))
-        body = self._objects[kind].pop(ref, None)
+        body = self._objects[kind].take(ref)
         if kind == "FlowRun" and version:
             self._bury_claims(ref)
         if kind == "Pod" and body and (version or departed):

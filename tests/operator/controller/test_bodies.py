@@ -34,3 +34,14 @@ def test_what_is_taken_out_is_gone() -> None:
     assert len(bodies) == 0
     with pytest.raises(KeyError):
         bodies[REF]
+
+
+def test_the_version_of_a_body_is_known_while_it_is_there() -> None:
+    bodies = Bodies()
+    bodies[REF] = BODY
+    assert bodies.version(REF) == 0, "it was not taken in as a whole"
+    bodies.taken_in(REF, 7)
+    assert bodies.version(REF) == 7
+    assert bodies.take(REF) == BODY
+    assert bodies.version(REF) == 0
+    assert bodies.take(REF) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -52,6 +53,15 @@ def test_an_answer_of_ones_own_stands_until_the_watch_has_caught_up() -> None:
     assert cache.put("Pod", body(8))
     assert cache.put("Pod", body(9))
     assert cache.get("Pod", Key("team", "x")) == body(9)
+
+
+def test_what_could_not_be_taken_in_is_no_echo() -> None:
+    """A relist tells of it with the same version again, and it is as broken as before."""
+    cache = ObjectCache()
+    run = {**body(5), "kind": "FlowRun", "status": "none"}
+    for _ in range(2):
+        with pytest.raises(AttributeError):
+            cache.put("FlowRun", copy.deepcopy(run))
 
 
 @pytest.mark.parametrize(
