@@ -340,7 +340,7 @@ class Controller:
             await self.logs.close()
 
     async def _keep_counts(self) -> None:
-        counts = Counts(self._cluster, self.slots)
+        counts = Counts(self._cluster, self.slots, self.cache)
         while True:
             await asyncio.sleep(COUNT)
             await counts.write()

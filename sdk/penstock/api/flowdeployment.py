@@ -254,7 +254,7 @@ class FlowDeploymentStatus(Model):
     ) = None
     """Newest slot handled, by schedule."""
     active: Count | None = None
-    """Runs that are not terminal."""
+    """Runs that hold slots: pending, running, paused or being cancelled. Written within some ten seconds."""
     revision: Annotated[str, Field(max_length=253)] | None = None
     """ControllerRevision of this generation."""
 
