@@ -284,6 +284,19 @@ def test_code_that_cannot_be_fetched_is_told_of(stage: Stage) -> None:
     assert "not found" in exited["message"]
 
 
+def test_code_that_is_not_where_it_should_be_costs_its_run_and_not_the_worker(stage: Stage) -> None:
+    operator, worker = stage.operator, stage.worker()
+    operator.run("run", HELLO)
+    meta = {"name": "other", "namespace": operator.namespace}
+    operator.admin.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"another.py": ""}})
+    operator._status("run", {"resolved": {"code": {"configMap": "other"}}})
+    operator.assign("run", "laptop")
+    exited = until(lambda: operator.exited("run"), lambda: worker.said)
+    assert exited["reason"] == "StartFailed"
+    assert "ConfigMap other has no flow.py" in exited["message"]
+    assert worker.process.poll() is None
+
+
 def test_a_bundle_is_opened_in_a_worker(stage: Stage) -> None:
     @flow
     def packed(**_: object) -> str:

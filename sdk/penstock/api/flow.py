@@ -24,7 +24,6 @@ from .schema import (
     Rule,
     Seconds,
     SecondsOrZero,
-    Time,
     Url,
     Word,
     exactly_one,
@@ -197,26 +196,15 @@ class FlowSpec(Model):
     blocks: Annotated[list[Word], Field(max_length=64)] | None = None
     """Names of the Blocks that the flow reads; mounted by the operator."""
     retries: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Retries of the whole function in the same process."""
+    """Retries of the whole function in the same process, as the code says; for readers, since the code decides."""
     retry_delay_seconds: SecondsOrZero | None = None
-    """Seconds between them."""
+    """Seconds between them, as the code says; for readers."""
     timeout_seconds: Seconds | None = None
-    """Ends a try of the flow as Failed, TimedOut."""
+    """What ends a try of the flow as Failed, TimedOut, as the code says; for readers."""
     results: ResultDefaults | None = None
     """Result persistence."""
     logging: LoggingDefaults | None = None
-    """Logging."""
-
-
-class LastRun(Model):
-    """The run that ended last."""
-
-    name: Annotated[str, Field(max_length=253)]
-    """Name of the FlowRun."""
-    state: Annotated[str, Field(max_length=64)]
-    """Its terminal state."""
-    time: Time
-    """When it ended."""
+    """Logging, as the code says; for readers."""
 
 
 class FlowStatus(Model):
@@ -228,10 +216,6 @@ class FlowStatus(Model):
     """Ready: its code can be delivered."""
     code_digest: Digest | None = None
     """Content digest of the code."""
-    last_run: LastRun | None = None
-    """The run that ended last."""
-    active: Count | None = None
-    """Runs that are not terminal."""
 
 
 class Flow(Resource):
@@ -245,7 +229,6 @@ class Flow(Resource):
             Column("Entrypoint", ".spec.entrypoint"),
             *READY_COLUMNS,
             Column("Version", ".spec.version", priority=1),
-            Column("Last-Run", ".status.lastRun.state", description="State of the run that ended last"),
             AGE,
         ),
     )

@@ -208,7 +208,7 @@ class FlowDeploymentSpec(Model):
     tags: Tags | None = None
     """Tags of its runs."""
     labels: StringMap | None = None
-    """Labels of its runs; keys of penstock.dev are reserved."""
+    """Labels by which queues select its runs, beside those of the runs; keys of penstock.dev are reserved."""
     suspend: bool | None = None
     """Makes and starts no runs while true."""
 

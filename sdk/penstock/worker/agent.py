@@ -267,8 +267,10 @@ class Agent:
         if name not in self._sources:
             path = f"/api/v1/namespaces/{self._worker.namespace}/configmaps/{name}"
             found = await _patiently(lambda: self._upstream.json("GET", path))
-            text = (found.get("data") or {}).get(file.key)
-            self._sources[name] = text.encode() if text is not None else b64decode(found["binaryData"][file.key])
+            text, packed = ((found.get(field) or {}).get(file.key) for field in ("data", "binaryData"))
+            if text is None and packed is None:
+                raise FileNotFoundError(f"ConfigMap {name} has no {file.key}")  # somebody has made another of its name
+            self._sources[name] = text.encode() if text is not None else b64decode(packed or "")
             if len(self._sources) > SOURCES:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(name)
