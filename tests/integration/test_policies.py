@@ -121,6 +121,7 @@ def test_a_pod_claims_for_itself_and_keeps_the_claim(claim: Json | None, cell: C
         {"settled": True, "state": builders.run_state("Completed", 4)},
         {"observedSeq": 3},
         {"grants": {"attempt": 1, "number": 1, "grants": []}},
+        {"admitted": {"queue": "other"}},
         {"observedGeneration": 2},
         {"infraRetries": 0},
         {"acceptedTime": "2026-01-01T00:00:00Z"},
@@ -144,6 +145,28 @@ def test_what_is_the_operators_a_pod_does_not_write(status: Json, cell: Cell) ->
         cell.write(pod, status)
     assert refusal.value.code == 403
     cell.status("run", status)
+
+
+@pytest.mark.parametrize("state", ["Scheduled", "Pending"])
+def test_a_pod_gives_its_run_no_attempts(state: str, cell: Cell) -> None:
+    cell.run()
+    pod = cell.pod("run-1")
+    cell.claim(pod)
+    with pytest.raises(Refused, match="Scheduled and Pending are the operator's to write") as refusal:
+        cell.write(pod, {"state": builders.run_state(state, 4)})
+    assert refusal.value.code == 403
+
+
+def test_a_pod_tells_of_an_answer_and_leaves_other_conditions_alone(cell: Cell) -> None:
+    cell.run()
+    pod, told = cell.pod("run-1"), {"status": "False", "reason": "Said", "lastTransitionTime": "2026-01-01T06:00:00Z"}
+    cell.claim(pod)
+    cell.status("run", {"conditions": [{"type": "NodeLost", **told}]})
+    answered = {"type": "Answered", **told}
+    cell.write(pod, {"conditions": [{"type": "NodeLost", **told}, answered]})
+    for conditions in ([answered], [{"type": "NodeLost", **told, "status": "True"}, answered]):
+        with pytest.raises(Refused, match="all but Answered are the operator's to write"):
+            cell.write(pod, {"conditions": conditions})
 
 
 def test_the_operators_own_pod_writes_every_run(cell: Cell) -> None:

@@ -30,6 +30,7 @@ FORBIDDEN: list[tuple[str, str, Json, str]] = [
     ("make a run an orphan", "FlowRun", {"parent": None}, "parent is immutable"),
     ("move a run into its parent", "FlowRun", {"infrastructure": "Parent"}, "infrastructure is immutable"),
     ("run another task", "FlowRun", {"task": {"entrypoint": "flow:other"}}, "task is immutable"),
+    ("give a run another pod", "FlowRun", {"pod": {"image": "registry.example/other:1"}}, "pod is immutable"),
     ("change the type of a pool", "WorkPool", {"type": "Job", "worker": None}, "type is immutable"),
     ("move a queue to another pool", "WorkQueue", {"workPoolRef": {"name": "gpu"}}, "workPoolRef is immutable"),
     ("backfill another deployment", "Backfill", {"deploymentRef": {"name": "x"}}, "deploymentRef is immutable"),

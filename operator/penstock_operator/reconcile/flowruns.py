@@ -386,6 +386,9 @@ class FlowRuns:
         if pool is None or (deployment is None and "deployment" in run.resolved):
             return None
         kept = {"spec": deployment} if deployment is not None else None
+        refused = self._overrides_refused(run, deployment, pool)
+        if refused:
+            return References(resolve.Refused(reasons.INVALID_OVERRIDES, refused), deployment, pool)
         return References(resolve.Resolution(run.resolved, {"spec": pool}, kept, (), {}), deployment, pool)
 
     async def _apply(self, run: RunView, decision: Decision, *, confirmed: bool) -> Requeue | None:
@@ -453,6 +456,9 @@ class FlowRuns:
             if spec is None and what in run.resolved:
                 message = f"ControllerRevision {run.resolved[what]['revision']}, which it was launched with, is deleted"
                 return await self._refused(run, reasons.POD_INVALID, message)
+        refused = self._overrides_refused(run, deployment, pool)
+        if refused:
+            return await self._refused(run, reasons.POD_INVALID, refused)
         overrides = [(deployment or {}).get("pod") or {}, self._inherited(run), run.spec.get("pod") or {}]
         blocks: dict[str, Body] = {}
         for reference in run.resolved.get("blocks") or ():
@@ -480,6 +486,13 @@ class FlowRuns:
             return await self._refused(run, reasons.POD_INVALID, error.message)
         self._cache.remember({**created, "kind": resource.kind})
         return None
+
+    def _overrides_refused(self, run: RunView, deployment: Body | None, pool: Body | None) -> str | None:
+        """Which overrides the pool that the run was resolved with does not allow: a spec may have come by another way
+        than that of the rules which keep it as it was."""
+        kept = {"metadata": {"name": run.resolved["pool"]["name"]}, "spec": pool or {}}
+        layers = ((deployment or {}).get("pod") or {}, self._inherited(run), run.spec.get("pod") or {})
+        return resolve.overrides_refused(kept, *layers)
 
     def _inherited(self, run: RunView) -> Body:
         """The pod overrides of the run that a task in a pod of its own is of."""

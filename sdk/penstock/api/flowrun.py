@@ -81,6 +81,7 @@ class FlowRunSpec(Model):
             "infrastructure",
             "task",
             "retryOf",
+            "pod",
         ),
         Rule(
             "!has(self.retryOf) || !(has(self.task) || has(self.infrastructure) && self.infrastructure == 'Parent')",

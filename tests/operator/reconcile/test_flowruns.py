@@ -603,6 +603,28 @@ def test_a_retry_whose_revision_is_deleted_is_resolved_anew_and_says_so(kind: st
     assert stage.run()["parameters"] == {"n": 1}
 
 
+def test_overrides_that_came_after_the_first_attempt_are_held_to_the_pool() -> None:
+    """No rule of the API has refused the edit; the next attempt is not launched with it."""
+    stage = running(deployment={"infraRetries": {"limit": 3}})
+    stage.edit("FlowRun", "run", pod={"priorityClassName": "system-cluster-critical"})
+    stage.end_pod(code=137)
+    stage.reconcile()
+    stage.reconcile()
+    assert stage.state() == ("Failed", "InvalidOverrides")
+    assert "pod.priorityClassName: WorkPool default does not allow it" in stage.run()["state"]["message"]
+    assert stage.names("Pod") == ["run-1"]
+
+
+def test_overrides_that_came_after_the_launch_are_not_in_a_pod_that_is_made_again() -> None:
+    stage = launched()
+    stage.edit("FlowRun", "run", pod={"priorityClassName": "system-cluster-critical"})
+    stage.remove("Pod", "run-1")
+    stage.reconcile()
+    stage.reconcile()
+    assert (stage.names("Pod"), stage.state()) == ([], ("Crashed", "PodInvalid"))
+    assert "pod.priorityClassName" in stage.run()["state"]["message"]
+
+
 def test_large_parameters_are_read_when_they_are_needed_and_not_kept() -> None:
     """Not when the run is looked at later; and again where an attempt has to be resolved anew."""
     stage = Stage(deployment={"infraRetries": {"limit": 1}})
