@@ -790,7 +790,8 @@ def test_a_run_whose_deletion_waits_for_a_finalizer_gets_no_pod() -> None:
 def test_the_pod_of_a_run_whose_deletion_waits_for_a_finalizer_is_deleted() -> None:
     stage = running()
     meta = stage.cluster.objects[(FLOW_RUNS.plural, NAMESPACE, "run")]["metadata"]
-    meta.update(deletionTimestamp=stage.now(), finalizers=["example.com/kept"])
+    asked = {"deletionTimestamp": stage.now(), "resourceVersion": "999"}
+    meta.update(asked, finalizers=["example.com/kept"])
     stage.reconcile()
     assert stage.taken() == ["delete Pod run-1"]
 
