@@ -123,7 +123,7 @@ def ended(pod: PodView) -> Diagnosis:
             f"the kubelet evicted the pod: {_sentence(pod.status.get('message'))} Raise its requests for what ran out.",
         )
     if pod.status.get("reason") == "NodeLost":
-        return Diagnosis(reasons.NODE_LOST, f"node {pod.node} was lost. infraRetries would start the run elsewhere.")
+        return Diagnosis(reasons.NODE_LOST, f"node {pod.node} was lost")
     if why == "OOMKilled":
         limit = _limit(pod)
         return Diagnosis(

@@ -34,11 +34,18 @@ class InfraRetries:
             return False
         if self.free(why):
             return True
-        return (
-            used < self.limit
-            and (self.reasons is None or why.reason in self.reasons)
-            and (self.exit_codes is None or why.exit_code in self.exit_codes)
-        )
+        return used < self.limit and self.excludes(why) is None
+
+    def excludes(self, why: Diagnosis) -> str | None:
+        """Which rule allows no attempt after one that ended so, however much of the budget is left; None for none."""
+        if why.reason in (reasons.PREEMPTED, reasons.EVICTED) and self.on_preemption == "Fail":
+            return "no other attempt: infraRetries.onPreemption is Fail"
+        if self.reasons is not None and why.reason not in self.reasons:
+            return f"no other attempt: infraRetries.reasons does not list {why.reason}"
+        if self.exit_codes is not None and why.exit_code not in self.exit_codes:
+            code = "the end has no exit code" if why.exit_code is None else f"they do not list {why.exit_code}"
+            return f"no other attempt: infraRetries.exitCodes are set, and {code}"
+        return None
 
     def free(self, why: Diagnosis) -> bool:
         """Whether that attempt costs nothing of the budget."""

@@ -506,9 +506,12 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
     deadline = start + timedelta(seconds=limit) if limit else None
     exceeded = deadline is not None and now >= deadline
     if running:
+        if exceeded:
+            # Written down, since the pod takes it along: of one that is gone nobody could say who has ended it.
+            overdue = Condition(reasons.POD_READY, False, reasons.ACTIVE_DEADLINE_EXCEEDED, _overdue(limit))
+            return Decision(Change(conditions=(overdue,)), delete=attempt.doomed())
         conditions = _mended(run.condition(reasons.POD_READY), replace(attempt, pods=mine))
-        doomed = attempt.doomed() if exceeded else ()
-        return Decision(Change(conditions=conditions), delete=doomed, due=None if exceeded else deadline)
+        return Decision(Change(conditions=conditions), due=deadline)
     if attempt.live:  # a second pod of the Job, which lost the claim
         return Decision(delete=attempt.doomed())
     if not attempt.over and attempt.job is not None and attempt.job.suspended:
@@ -517,16 +520,22 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
         return Decision()
     if not confirmed:
         return Decision(confirm=True)
-    # A pod that ended by itself is told as it ended, however late that is seen.
-    if exceeded and not any(not pod.deleting for pod in mine):
-        message = f"the run was active for longer than activeDeadlineSeconds ({limit})"
-        return Decision(_end(run, Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, message, StateName.TIMED_OUT), now))
+    # A pod that ended by itself, or was gone before its deadline, is told as it ended, however late that is seen.
+    told = run.condition(reasons.POD_READY) or {}
+    ended_by_deadline = (told.get("status"), told.get("reason")) == ("False", reasons.ACTIVE_DEADLINE_EXCEEDED)
+    if ended_by_deadline and all(pod.deleting for pod in mine):
+        entry = Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, _overdue(limit), StateName.TIMED_OUT)
+        return Decision(_end(run, entry, now))
     if mine:
         return _lost(run, _how_it_ended(run, replace(attempt, pods=mine), claimed=True), policy, now)
     silent = nodes.told_lost(run)
     if silent:
         return _lost(run, Diagnosis(reasons.NODE_LOST, f"its pod is deleted: {silent['message']}"), policy, now)
     return _lost(run, _how_it_vanished(run, attempt), policy, now)
+
+
+def _overdue(limit: int | None) -> str:
+    return f"the run was active for longer than activeDeadlineSeconds ({limit})"
 
 
 def _preempted(attempt: Attempt, job: JobView) -> Decision:
@@ -579,7 +588,10 @@ def _lost(run: RunView, why: Diagnosis, policy: Policy, now: datetime) -> Decisi
     """The attempt is gone without an end: another one where the budget allows, Crashed otherwise."""
     retries, used = policy.infra_retries, int(run.status.get("infraRetries") or 0)
     if not retries.allows(why, used):
-        spent = f" (after {used} of {retries.limit} infrastructure retries)" if retries.limit else ""
+        spent = ""
+        if retries.limit:
+            excluded = retries.excludes(why)
+            spent = f" ({excluded})" if excluded else f" (after {used} of {retries.limit} infrastructure retries)"
         return Decision(_end(run, Entry(S.CRASHED, why.reason, why.message + spent), now))
     entry = Entry(S.SCHEDULED, why.reason, f"attempt {run.attempt} was lost: {why.message}", StateName.AWAITING_RETRY)
     fields = {} if retries.free(why) else {"infraRetries": used + 1}

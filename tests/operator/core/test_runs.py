@@ -610,6 +610,8 @@ NEVER_CLAIMED = {
     ),
 }
 
+OVERDUE_POD = (reasons.POD_READY, False, reasons.ACTIVE_DEADLINE_EXCEEDED)
+
 UNDER_WAY = {
     "its pod runs": Case(running(), (run_pod(),)),
     "its pod runs within its deadline": Case(running(), (run_pod(),), policy=Policy(active_deadline=60), due=60),
@@ -626,12 +628,30 @@ UNDER_WAY = {
         running(), (exited(), run_pod(uid="second")), run_job(), delete=(JOB,)
     ),
     "its pod has ended, and its Job has yet to notice": Case(running(), (exited(),), run_job()),
-    "its deadline has passed": Case(running(), (run_pod(),), policy=Policy(active_deadline=60), at=60, delete=(POD,)),
+    "its deadline has passed": Case(
+        running(),
+        (run_pod(),),
+        policy=Policy(active_deadline=60),
+        at=60,
+        delete=(POD,),
+        conditions=(OVERDUE_POD,),
+    ),
     "the Job of a run whose deadline has passed is deleted, not its pod": Case(
-        running(), (run_pod(),), run_job(), policy=Policy(active_deadline=60), at=60, delete=(JOB,)
+        running(),
+        (run_pod(),),
+        run_job(),
+        policy=Policy(active_deadline=60),
+        at=60,
+        delete=(JOB,),
+        conditions=(OVERDUE_POD,),
     ),
     "its deadline has passed, and its pod is being deleted": Case(
-        running(), (run_pod(deleting=True),), policy=Policy(active_deadline=40), at=40, due=STUCK
+        running(),
+        (run_pod(deleting=True),),
+        policy=Policy(active_deadline=40),
+        at=40,
+        due=STUCK,
+        conditions=(OVERDUE_POD,),
     ),
     "the deadline counts from the claim where no start is told": Case(
         flow_run("Running", pod=CLAIM), (run_pod(),), policy=Policy(active_deadline=60), due=60
@@ -780,7 +800,7 @@ LOST = {
         flow_run("Paused", pod=CLAIM), (exited(),), states=(("Crashed", reasons.EXITED),), fields=ENDED
     ),
     "its pod was ended by its deadline": Case(
-        running(),
+        running(**told(reasons.ACTIVE_DEADLINE_EXCEEDED)),
         (exited(143, deleting=True),),
         policy=replace(RETRY, active_deadline=60),
         at=70,
@@ -788,8 +808,23 @@ LOST = {
         fields={"endTime": "2026-01-01T06:01:10.000000Z", "duration": "1m10s"},
         says=("activeDeadlineSeconds (60)",),
     ),
-    "its pod was ended by its deadline and is gone": Case(
+    "its pod was gone before its deadline, and nobody was there to see it": Case(
         running(),
+        policy=Policy(active_deadline=60),
+        at=9999,
+        states=(("Crashed", reasons.POD_DELETED),),
+        fields={"endTime": "2026-01-01T08:46:39.000000Z", "duration": "2h46m"},
+    ),
+    "a rule excludes the cause": Case(
+        running(),
+        (exited(3),),
+        policy=Policy(infra_retries=InfraRetries(3, reasons=(reasons.NODE_LOST,))),
+        states=(("Crashed", reasons.EXITED),),
+        fields=ENDED | {"duration": "5s"},
+        says=("exit code 3", "infraRetries.reasons does not list ContainerExited"),
+    ),
+    "its pod was ended by its deadline and is gone": Case(
+        running(**told(reasons.ACTIVE_DEADLINE_EXCEEDED)),
         policy=replace(RETRY, active_deadline=60),
         at=70,
         states=((StateName.TIMED_OUT, reasons.ACTIVE_DEADLINE_EXCEEDED),),
