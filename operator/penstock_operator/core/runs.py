@@ -8,7 +8,7 @@ the attempt is gone.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 from penstock.api import reasons
@@ -288,10 +288,10 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
     # The slots of a backfill lie in the past by intent.
     late = None if run.backfill else policy.starting_deadline
     wanted = (None if run.backfill else scheduled) or parse_time(run.metadata.get("creationTimestamp"))
-    if late and wanted and run.attempt == 0 and now >= wanted + timedelta(seconds=late):
+    if late and wanted and run.attempt == 0 and now >= _after(wanted, late):
         message = f"not started within startingDeadlineSeconds ({late}) of {format_time(wanted)}"
         return Decision(_end(run, Entry(S.FAILED, reasons.STARTING_DEADLINE_EXCEEDED, message), now))
-    give_up = wanted + timedelta(seconds=late) if late and wanted and run.attempt == 0 else None
+    give_up = _after(wanted, late) if late and wanted and run.attempt == 0 else None
     if run.suspend:
         return Decision(Change(pauses.held(run)), due=give_up)
     if isinstance(outcome, Refused):
@@ -301,7 +301,7 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
     if isinstance(outcome, Waiting) and outcome.slot:
         return Decision(Change(_awaiting_slot(run, outcome)), due=give_up, awaits_slot=True)
     if isinstance(outcome, Waiting):
-        late_at = (wanted or now) + timedelta(seconds=policy.late_after) if run.attempt == 0 else None
+        late_at = _after(wanted or now, policy.late_after) if run.attempt == 0 else None
         late = late_at is not None and now >= late_at
         condition = Condition(reasons.RESOLVED, False, outcome.reason, outcome.message)
         return Decision(
@@ -335,6 +335,14 @@ def _start(run: RunView, outcome: Outcome | None, policy: Policy, now: datetime)
         (*accepted, pending), fields, remove=("pod", *_claims(run)), conditions=(*resolved, *_pod_condition_reset(run))
     )
     return Decision(change, create=not warm, launches=outcome)
+
+
+def _after(time: datetime, seconds: float) -> datetime:
+    """So long after a time that a user has chosen: the end of all times where it is later than that."""
+    try:
+        return time + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def assigned(decision: Decision, worker: Body) -> Decision:

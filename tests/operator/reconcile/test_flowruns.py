@@ -532,6 +532,16 @@ def test_parameters_that_do_not_fit_end_the_run_before_anything_is_made() -> Non
     assert stage.run()["settled"] is True
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_run_at_the_end_of_all_times_is_accepted(missing: bool) -> None:
+    stage = Stage()
+    if missing:
+        stage.remove("Flow", "etl")
+    stage.submit(scheduledTime="9999-12-31T23:59:59Z", startingDeadlineSeconds=60)
+    stage.reconcile()
+    assert stage.state() == ("Scheduled", "FlowNotFound" if missing else "NotDue")
+
+
 def test_a_run_that_is_not_due_waits_for_its_time() -> None:
     stage = Stage()
     stage.submit(scheduledTime="2026-01-01T07:00:00Z")
