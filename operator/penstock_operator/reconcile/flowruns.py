@@ -49,7 +49,8 @@ from .strays import Strays
 
 logger = logging.getLogger(__name__)
 
-RETRY_CREATE = timedelta(seconds=10)  # after a quota or an admission policy refused the pod
+RETRY_CREATE = timedelta(seconds=10)  # after a quota, a policy or a webhook that is down kept the pod from being made
+WEBHOOK_DOWN = "failed calling webhook"  # how the API server begins to say that an admission webhook does not answer
 PASSES = 4  # decisions in one go before the key is queued again
 
 
@@ -477,7 +478,10 @@ class FlowRuns:
             created = await self._cluster.create(resource, run.namespace, manifest)
         except AlreadyExists:
             return await self._taken(run, resource, launch.name)
-        except Forbidden as error:
+        except (Forbidden, Unavailable) as error:
+            # A webhook is asked before anything is stored: no other 500 says as surely that there is no pod.
+            if isinstance(error, Unavailable) and WEBHOOK_DOWN not in error.message:
+                raise
             now = self._clock()
             self._forbidden = {uid: time for uid, time in self._forbidden.items() if time > now}
             self._forbidden[run.uid] = now + RETRY_CREATE

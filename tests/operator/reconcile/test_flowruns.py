@@ -400,6 +400,22 @@ def test_a_refusal_that_is_worded_anew_each_time_is_not_answered_with_a_write_ea
     assert asked == ["run-1", "run-1"]
 
 
+def test_a_webhook_that_is_down_is_told_of_in_the_servers_words_and_asked_again() -> None:
+    """Its words also say why the run is given up, where the webhook stays away."""
+    said = 'failed calling webhook "mutate.example.com": connection refused'
+    stage = Stage(deployment={"pendingDeadlineSeconds": 60})
+    stage.submit()
+    stage.before = refuse("Pod", Unavailable(500, "InternalError", said))
+    asked = stage.reconcile()
+    assert asked is not None
+    assert asked.at == stage.clock() + timedelta(seconds=10)
+    assert stage.condition("PodReady") == ("False", "PodCreateForbidden")
+    stage.clock.advance(61)
+    stage.reconcile()
+    assert stage.state() == ("Crashed", "PodCreateForbidden")
+    assert said in stage.run()["state"]["message"]
+
+
 def test_a_pod_that_is_refused_until_the_pending_deadline_crashes_the_run() -> None:
     stage = Stage(deployment={"pendingDeadlineSeconds": 4})
     stage.submit()
