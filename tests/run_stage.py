@@ -222,6 +222,12 @@ class Stage:
         phase = "Failed" if code else "Succeeded"
         self.cluster.set_status(PODS, NAMESPACE, name, phase=phase, containerStatuses=ended)
 
+    def end_flow(self, name: str = "run-1", code: int = 0, reason: str = "") -> None:
+        """The pod's container of user code ends, and another one goes on."""
+        ended = _container(terminated={"exitCode": code, "reason": reason or ("Error" if code else "Completed")})
+        other = {"name": "proxy", "image": "registry.example/proxy:1", "state": {"running": {}}}
+        self.cluster.set_status(PODS, NAMESPACE, name, phase="Running", containerStatuses=[ended, other])
+
     def make_pod_of_job(self, name: str = "run-1", suffix: str = "abcde") -> str:
         """The Job controller makes the Job's pod."""
         job = self.get("Job", name)

@@ -7,6 +7,7 @@ the attempt is gone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -33,6 +34,7 @@ GIVE_UP_AFTER = {
     reasons.CONTAINER_CONFIG_ERROR: 60,
     reasons.POD_INVALID: 0,
 }
+ENDED_BY_ITSELF = (reasons.EXITED, reasons.OOM_KILLED, reasons.POD_FAILED, reasons.NEVER_CLAIMED)
 CHILDREN_DUE = 10  # seconds after which unfinished subflows of a lost attempt are looked for again
 FREE_LOSSES = 3  # attempts that a worker may take with it before they started, at no cost
 LINGER = 30  # seconds a pod may outlive the state that ended its attempt, such as its own runner's last
@@ -424,6 +426,12 @@ def _await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, 
     known = run.condition(reasons.POD_READY)
     cause = next((found for pod in attempt.live if (found := diagnosis.starting(pod))), attempt.told)
     ended = attempt.over and not attempt.absent
+    alone = _ended_beside_others(run, attempt, attempt.live, claimed=False)
+    if alone is not None:
+        return alone
+    how = _told_ended(run)
+    if how is not None and not attempt.live and (attempt.over or attempt.absent):
+        return _lost(run, how, policy, now) if confirmed else Decision(confirm=True)
     # A pod that is being deleted, or is absent, says nothing more: what was last known of it stays the cause.
     if cause is None and all(pod.deleting for pod in attempt.pods) and known and known["status"] == "False":
         cause = Diagnosis(known["reason"], known.get("message") or "")
@@ -513,6 +521,9 @@ def _watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, con
     start = pauses.active_since(run) or run.entered or now
     deadline = start + timedelta(seconds=limit) if limit else None
     exceeded = deadline is not None and now >= deadline
+    alone = _ended_beside_others(run, attempt, mine, claimed=True)
+    if alone is not None:
+        return alone
     if running:
         if exceeded:
             # Written down, since the pod takes it along: of one that is gone nobody could say who has ended it.
@@ -546,6 +557,30 @@ def _overdue(limit: int | None) -> str:
     return f"the run was active for longer than activeDeadlineSeconds ({limit})"
 
 
+def _ended_beside_others(run: RunView, attempt: Attempt, pods: Iterable[PodView], *, claimed: bool) -> Decision | None:
+    """User code is over, and other containers keep the pod alive (a proxy, an agent): it is deleted.
+
+    How it ended is told first, for the pod may be the only one that knows.
+    """
+    pod = next((pod for pod in pods if not attempt.gone(pod) and not pod.deleting and pod.flow_ended), None)
+    if pod is None:
+        return None
+    how = _told_ended(run)
+    if how is None:
+        how = diagnosis.ended(pod) if claimed else diagnosis.never_claimed(diagnosis.ended(pod))
+    return Decision(
+        Change(conditions=(Condition(reasons.POD_READY, False, how.reason, how.message),)), delete=attempt.doomed()
+    )
+
+
+def _told_ended(run: RunView, pod: PodView | None = None) -> Diagnosis | None:
+    """How user code ended, where that was told before its pod was deleted."""
+    known = run.condition(reasons.POD_READY)
+    if known is None or known["status"] != "False" or known["reason"] not in ENDED_BY_ITSELF:
+        return None
+    return Diagnosis(known["reason"], known.get("message") or "", diagnosis.ended(pod).exit_code if pod else None)
+
+
 def _preempted(attempt: Attempt, job: JobView) -> Decision:
     """Its Job was suspended under its pod, as Kueue does to make room: let go on, it would start code a second time."""
     who = f"Kueue (LocalQueue {job.kueue})" if job.kueue else "somebody"
@@ -560,6 +595,9 @@ def _how_it_vanished(run: RunView, attempt: Attempt) -> Diagnosis:
     if admission and (admission["status"], admission["reason"]) == ("False", reasons.PREEMPTED):
         return Diagnosis(reasons.PREEMPTED, admission["message"])
     pod = attempt.departed
+    told = _told_ended(run, pod)
+    if told is not None:
+        return told
     if pod is not None and (pod.gone or diagnosis.disrupted(pod)):
         return _of_pod(run, attempt, pod)
     name = (run.status.get("pod") or {}).get("name")
@@ -586,6 +624,9 @@ def _of_pod(run: RunView, attempt: Attempt, pod: PodView) -> Diagnosis:
     if pod.node in attempt.lost_nodes and not pod.gone:
         return Diagnosis(reasons.NODE_LOST, f"node {pod.node} was deleted or taken out of service")
     how = diagnosis.ended(pod)
+    told = _told_ended(run, pod)
+    if told is not None:
+        return told
     if pod.deleting and how.reason in (reasons.EXITED, reasons.POD_FAILED):
         message = f"pod {pod.name} was deleted while the run was going on ({how.message})"
         return _deleted(run, attempt, message, how.exit_code)

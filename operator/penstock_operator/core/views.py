@@ -196,6 +196,11 @@ class PodView:
         return self.phase in ("Succeeded", "Failed")
 
     @property
+    def flow_ended(self) -> bool:
+        """Whether the container of user code has ended, which is never started again; others may go on."""
+        return "terminated" in (self.container().get("state") or {})
+
+    @property
     def node(self) -> str | None:
         return (self.body.get("spec") or {}).get("nodeName")
 

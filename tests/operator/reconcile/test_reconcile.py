@@ -94,6 +94,34 @@ def vanishing_pod(stage: Stage) -> bool:
     return kubelet(stage)
 
 
+def beside_a_proxy(claims: bool, code: int = 137, reason: str = "OOMKilled") -> Act:
+    """User code ends, and a second container of its first pod goes on until that is deleted."""
+
+    def act(stage: Stage) -> bool:
+        if stage.names("Job"):
+            jobs_ = [job for job in stage.cluster.kinds("Job") if not job["metadata"].get("deletionTimestamp")]
+            made = {pod["metadata"]["ownerReferences"][0]["uid"] for pod in stage.cluster.kinds("Pod")}
+            if any(job["metadata"]["uid"] not in made for job in jobs_):
+                return job_controller(stage)
+        for pod in stage.cluster.kinds("Pod"):
+            meta, status = pod["metadata"], pod["status"]
+            if meta.get("deletionTimestamp"):
+                stage.remove("Pod", meta["name"])
+                return True
+            if meta["labels"]["penstock.dev/attempt"] != "1" or status["phase"] == "Pending":
+                continue
+            if claims and stage.run()["state"]["type"] == "Pending":
+                stage.claim(meta["name"])
+                return True
+            if len(status["containerStatuses"]) == 1:
+                stage.end_flow(meta["name"], code, reason)
+                return True
+            return False
+        return kubelet(stage)
+
+    return act
+
+
 def lingering_pod(stage: Stage) -> bool:
     """The runner has reported its end, and the process stays until it is deleted."""
     status, pod = stage.run(), stage.get("Pod", "run-1")
@@ -195,6 +223,16 @@ LIVES = {
     "it is cancelled before anybody looked": Life(("Cancelled", "CancelRequested"), attempts=0, run={"cancel": True}),
     "its image cannot be pulled": Life(("Crashed", "ImagePullFailed"), no_image),
     "its pod is deleted": Life(("Crashed", "PodDeleted"), vanishing_pod),
+    "its container is killed beside another": Life(("Crashed", "OOMKilled"), beside_a_proxy(True)),
+    "its container ends beside another before it claimed": Life(
+        ("Crashed", "NeverClaimed"), beside_a_proxy(False, 3, "Error")
+    ),
+    "the container of its Job's pod is killed beside another": Life(
+        ("Crashed", "OOMKilled"), beside_a_proxy(True), stage={"pool_type": "Job"}
+    ),
+    "its container is killed beside another, and another attempt completes": Life(
+        ("Completed", "Completed"), beside_a_proxy(True), attempts=2, stage=RETRIED
+    ),
     "its pod lingers": Life(("Completed", "Completed"), lingering_pod),
     "its deployment comes late": Life(("Completed", "Completed"), late_deployment, without="FlowDeployment"),
     "its parameters do not fit": Life(("Failed", "InvalidParameters"), attempts=0, run={"parameters": {"n": "x"}}),
