@@ -44,6 +44,7 @@ class PodmanService:
         self._process = subprocess.Popen(
             [*self._words, "system", "service", "--time", "0", f"unix://{self.socket}"],
             env=self._environment,
+            cwd=self.folder,  # where conmon leaves a file of an OOM kill
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + SECONDS

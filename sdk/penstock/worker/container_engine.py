@@ -63,7 +63,8 @@ class Engine:
     """The engine behind a unix socket. All methods raise EngineError."""
 
     def __init__(self, path: str) -> None:
-        transport = httpx.AsyncHTTPTransport(uds=path)
+        # Each container holds two connections for as long as it lives: there must be room for one that ends it.
+        transport = httpx.AsyncHTTPTransport(uds=path, limits=httpx.Limits(max_connections=None))
         self._path = path
         self._http = httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=SECONDS, trust_env=False)
 

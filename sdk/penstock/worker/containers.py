@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -58,7 +58,8 @@ class Container:
         self.run, self.uid, self.attempt = message["run"], message["uid"], message["attempt"]
         self.engine_id = ""
         self.kill_at: float | None = None
-        self.killed = False
+        self.pulling: asyncio.Task[None] | None = None
+        self.killing: asyncio.Task[None] | None = None
         self.why = ""
         self.lives: set[asyncio.StreamWriter] = set()
 
@@ -66,6 +67,11 @@ class Container:
     def name(self) -> str:
         """For people; an attempt has one container on a machine."""
         return f"penstock-{self.run[:40]}-{self.attempt}-{names.digest(self.uid, str(self.attempt))}"
+
+    def let_go(self) -> None:
+        """Close what it watches, upon which it ends by itself."""
+        for writer in self.lives:
+            writer.close()
 
 
 class Containers:
@@ -99,7 +105,7 @@ class Containers:
     async def sweep(self) -> None:
         """Remove what executors have left behind that are gone, of this worker or of others on this machine."""
         for id_, owner in await self._engine.labelled(OWNER):
-            if not _is_alive(owner):
+            if _is_gone(owner):
                 _tell(f"container {id_[:12]} is removed: its worker is gone")
                 await self._engine.remove(id_)
 
@@ -126,6 +132,8 @@ class Containers:
         """SIGTERM now, SIGKILL later; a second call can only make it sooner."""
         container.why = container.why or why
         at = clock() + grace
+        if container.kill_at is None and container.pulling is not None:
+            container.pulling.cancel()
         if container.kill_at is None and container.engine_id:
             self._spawn_kill(container, "SIGTERM")
         container.kill_at = at if container.kill_at is None else min(at, container.kill_at)
@@ -135,9 +143,9 @@ class Containers:
             with suppress(EngineError):
                 await self._engine.kill(container.engine_id, name)
 
-        task = asyncio.create_task(kill())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        container.killing = asyncio.create_task(kill())
+        self._tasks.add(container.killing)
+        container.killing.add_done_callback(self._tasks.discard)
 
     async def _watch_clock(self) -> None:
         while True:
@@ -150,19 +158,29 @@ class Containers:
                     self._end(container, self._within / 4, "no contact")
             for container in self._containers.values():
                 late = container.kill_at is not None and at >= container.kill_at
-                if late and container.engine_id and not container.killed:
-                    container.killed = True
-                    self._spawn_kill(container, "SIGKILL")
+                if late and container.engine_id and (container.killing is None or container.killing.done()):
+                    self._spawn_kill(container, "SIGKILL")  # again, until it is gone
+                    container.let_go()
 
     # One container.
 
     async def _live(self, container: Container, message: Message) -> None:
-        life = await asyncio.start_unix_server(lambda r, w: self._hold(container, r, w), f"{container.folder}/life")
+        life: asyncio.Server | None = None
         code, started = None, False
         try:
+            life = await asyncio.start_unix_server(lambda r, w: self._hold(container, r, w), f"{container.folder}/life")
             if self._quitting:
                 raise EngineError("the executor is ending")
-            container.engine_id = await self._make(container, message)
+            image = message.get("image") or self._options.image
+            if not image:
+                raise EngineError(
+                    "the run names no image: set one on its flow, deployment or pool, or start the worker with --image"
+                )
+            container.pulling = asyncio.create_task(self._engine.have_image(image, self._options.pull))
+            with suppress(asyncio.CancelledError):
+                await container.pulling
+            if container.kill_at is None:
+                container.engine_id = await self._make(container, image, message["env"])
             if container.kill_at is not None:  # meanwhile
                 code = KILLED
             else:
@@ -173,13 +191,15 @@ class Containers:
         except (EngineError, OSError) as error:
             if started:
                 _tell(f"run {container.run}: {error}")
+                container.let_go()  # the engine cannot be asked to end it, and somebody may have the run next
+                await asyncio.sleep(contained.LAST_SECONDS + 1)
                 code = KILLED
             else:
                 self._say({"said": "refused", "id": container.id, "message": str(error)})
         finally:
-            life.close()
-            for writer in container.lives:  # which ends what the engine cannot be asked to end
-                writer.close()
+            if life is not None:
+                life.close()
+            container.let_go()
             if container.engine_id:
                 with suppress(EngineError):
                     await self._engine.remove(container.engine_id)
@@ -188,14 +208,15 @@ class Containers:
             _write(ended(container.run, container.uid, container.attempt, code, time.time()))
             self._say({"said": "ended", "id": container.id, "exitCode": code, "why": container.why})
 
-    async def _make(self, container: Container, message: Message) -> str:
-        image = message.get("image") or self._options.image
-        if not image:
-            raise EngineError("the run names no image: set one on its flow, deployment or pool, or start with --image")
-        await self._engine.have_image(image, self._options.pull)
-        env = {**message["env"], contained.ENV_LIFE: f"{container.folder}/life"}
+    async def _make(self, container: Container, image: str, told: Mapping[str, str]) -> str:
+        env = {**told, contained.ENV_LIFE: f"{container.folder}/life"}
         binds = [f"{container.folder}:{container.folder}", *self._options.volumes]
-        host: dict[str, Any] = {"Binds": binds, "LogConfig": {"Type": "json-file"}}
+        host: dict[str, Any] = {
+            "Binds": binds,
+            "LogConfig": {"Type": "json-file"},
+            "CapDrop": ["ALL"],  # as pods of runs have none
+            "SecurityOpt": ["no-new-privileges"],
+        }
         if self._options.network:
             host["NetworkMode"] = self._options.network
         if self._options.memory:
@@ -266,13 +287,21 @@ class Containers:
 
 
 def owner() -> str:
-    """This process, so that it can be told from one that has its pid later."""
-    return f"{os.getpid()}.{_started(os.getpid())}"
+    """This process, so that it can be told from one that has its pid later, or in another namespace of pids."""
+    return f"{_pid_namespace()}.{os.getpid()}.{_started(os.getpid())}"
 
 
-def _is_alive(owner: str) -> bool:
-    pid, _, started = owner.partition(".")
-    return pid.isdigit() and _started(int(pid)) == started
+def _is_gone(owner: str) -> bool:
+    """Whether the process is no more; what cannot be seen from here is left alone."""
+    namespace, _, rest = owner.partition(".")
+    pid, _, started = rest.partition(".")
+    return namespace == _pid_namespace() and pid.isdigit() and _started(int(pid)) != started
+
+
+def _pid_namespace() -> str:
+    with suppress(OSError):
+        return "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))  # noqa: PTH115
+    return "0"
 
 
 def _started(pid: int) -> str:
@@ -312,7 +341,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--options", required=True, help="How containers are made, as JSON.")
     parser.add_argument("--agent", type=int, required=True, help="File descriptor of the agent's socket.")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # it ends when its agent has, which gives the runs their time
+        signal.signal(number, signal.SIG_IGN)
     try:
         asyncio.run(_serve(socket.socket(fileno=given.agent), Options(**json.loads(given.options))))
     except EngineError as error:
