@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ class Scene:
     """Pods, their logs and an archive."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.versions = count(1)
         self.clock = Clock()
         self.cluster = MemoryCluster(self.clock)
         self.url = f"memory://{uuid.uuid4().hex}"
@@ -70,7 +72,8 @@ class Scene:
         more.setdefault("container", ENDED if phase in ("Succeeded", "Failed") else {"running": {}})
         spec = {"env": [{"name": labels.ENV_RUN_UID, "value": UID}]}
         body = builders.run_pod(phase, attempt=attempt, uid=f"pod-{attempt}", spec=spec, **more)
-        body["metadata"] |= {"annotations": {labels.LOGS_ARCHIVE: url or self.url}, "resourceVersion": "1"}
+        version = str(next(self.versions))
+        body["metadata"] |= {"annotations": {labels.LOGS_ARCHIVE: url or self.url}, "resourceVersion": version}
         self.cache.put("Pod", body)
         return body
 
