@@ -64,8 +64,9 @@ model: venv ## The model of a run's life: 100,000 steps of misfortune (STEPS=n f
 	PENSTOCK_MODEL_STEPS=$(or $(STEPS),100000) $(BIN)/python -m pytest tests/model -s
 
 .PHONY: chaos
-chaos: install ## Hundreds of runs while the node's parts are killed and cut off (SEED=n RUNS=n GAP=seconds)
+chaos: install ## Hundreds of runs while the node's parts are killed and cut off (SEED=n RUNS=n GAP=seconds SECONDS=n)
 	PENSTOCK_CHAOS_SEED=$(SEED) PENSTOCK_CHAOS_RUNS=$(or $(RUNS),300) PENSTOCK_CHAOS_GAP=$(or $(GAP),7) \
+	  PENSTOCK_CHAOS_SECONDS=$(or $(SECONDS),3600) \
 	  $(BIN)/python -m pytest tests/chaos -s
 
 .PHONY: check

@@ -1,7 +1,8 @@
 """Runs of every sort on a real node whose parts are killed and cut off: afterwards all that must hold does.
 
 `PENSTOCK_CHAOS_SEED` repeats what was done and when; `PENSTOCK_CHAOS_RUNS` and `PENSTOCK_CHAOS_GAP` say how many runs
-are made and how many seconds lie between two faults. `make chaos` makes hundreds of runs.
+are made and how many seconds lie between two faults, `PENSTOCK_CHAOS_SECONDS` for how long runs are made at most.
+`make chaos` makes hundreds of runs.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ NAMESPACE = "penstock-chaos"
 SEED = int(os.environ.get("PENSTOCK_CHAOS_SEED") or random.randrange(1_000_000))
 RUNS = int(os.environ.get("PENSTOCK_CHAOS_RUNS", "24"))
 GAP = float(os.environ.get("PENSTOCK_CHAOS_GAP", "7"))
+SECONDS = float(os.environ.get("PENSTOCK_CHAOS_SECONDS", "3600"))  # after which no more runs are made
 AT_ONCE = 7  # runs that are not settled: more than the limits let through, and no more than two cores bear
 CALM = 420.0  # seconds within which all has settled once nothing more is broken
 
@@ -114,15 +116,20 @@ class Chaos:
         self.persist(lambda: self.admin.merge("FlowRun", NAMESPACE, name, {"spec": spec}))
 
     def play(self, wanted: list[Submission]) -> None:
-        """Make the runs, a few at a time, while faults happen, until the last is made and all are settled."""
+        """Make the runs, a few at a time, while faults happen, until the last is made and all are settled.
+
+        What is left of `wanted` was made.
+        """
         by_name, left = {one.name: one for one in wanted}, list(wanted)
-        faults = plan(SEED, 3600, GAP)
+        faults = plan(SEED, SECONDS + 60, GAP)
         calm = None
         while True:
             runs = self.runs()
             live = [body for body in runs if not (body.get("status") or {}).get("settled")]
             self.cancel_those_that_are_due(by_name, runs)
             self.stop_and_answer(by_name, runs)
+            if left and time.monotonic() - self.start > SECONDS:
+                del wanted[-len(left) :], left[:]
             for _ in range(min(AT_ONCE - len(live), len(left))):
                 self.submit(left.pop(0))
             if left and faults[0].at <= time.monotonic() - self.start:
