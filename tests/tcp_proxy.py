@@ -10,11 +10,11 @@ from typing import Self
 
 
 class TcpProxy:
-    """Passes bytes to 127.0.0.1:`port` and back, while its block lasts."""
+    """Passes bytes to 127.0.0.1:`port` and back, while its block lasts; from a socket of loopback, or the one given."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, listener: socket.socket | None = None) -> None:
         self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
         self._dead: set[socket.socket] = set()

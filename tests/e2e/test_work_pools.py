@@ -69,3 +69,43 @@ def test_a_pool_has_as_many_runs_at_once_as_it_allows_and_the_urgent_ones_first(
         "workpool", "two", lambda pool: (pool["status"].get("queued"), pool["status"].get("active")) == (0, 0)
     )
     penstock.wait("workqueue", "urgent", lambda found: found["status"]["conditions"][0]["status"] == "True")
+
+
+def test_a_run_too_many_of_a_deployment_waits_is_refused_or_takes_the_place(penstock: Penstock) -> None:
+    policies = ("Queue", "Forbid", "Replace")
+    penstock.apply(
+        body("Flow", "lone", {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:work"}),
+        *(
+            body(
+                "FlowDeployment",
+                f"lone-{policy.lower()}",
+                {"flowRef": {"name": "lone"}, "concurrency": {"limit": 1, "policy": policy}},
+            )
+            for policy in policies
+        ),
+    )
+
+    def start(which: str, seconds: float) -> list[str]:
+        names = [f"lone-{policy.lower()}-{which}" for policy in policies]
+        specs = [{"deploymentRef": {"name": name.removesuffix(f"-{which}")}} for name in names]
+        runs = [{**spec, "parameters": {"seconds": seconds}} for spec in specs]
+        penstock.apply(*(body("FlowRun", name, spec) for name, spec in zip(names, runs, strict=True)))
+        return names
+
+    for name in start("first", 600.0):
+        penstock.wait("flowrun", name, lambda run: run.get("status", {}).get("state", {}).get("type") == "Running")
+    queued, forbidden, replacing = start("second", 0.0)
+
+    assert penstock.settled(forbidden)["status"]["state"]["reason"] == "ConcurrencyForbidden"
+    ended = {run: penstock.settled(run)["status"] for run in ("lone-replace-first", replacing)}
+    assert ended["lone-replace-first"]["state"]["type"] == "Cancelled"
+    assert ended["lone-replace-first"]["state"]["reason"] == "Replaced"
+    assert ended[replacing]["state"]["type"] == "Completed"
+    launched = next(entry["time"] for entry in ended[replacing]["history"] if entry["type"] == "Pending")
+    assert launched >= ended["lone-replace-first"]["state"]["time"], "its pod was gone before"
+
+    waits = {"AwaitingConcurrencySlot"}
+    penstock.wait("flowrun", queued, lambda run: run.get("status", {}).get("state", {}).get("name") in waits)
+    penstock.cli("cancel", "lone-queue-first", "lone-forbid-first")
+    assert penstock.settled(queued)["status"]["state"]["type"] == "Completed"
+    assert penstock.settled("lone-forbid-first")["status"]["state"]["type"] == "Cancelled"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,21 +13,7 @@ import pytest
 from penstock.code.requirements import blamed, explained, installed, key
 from penstock.errors import RequirementsFailed
 from penstock.settings import temporary_settings
-
-
-def wheel(folder: Path, name: str, version: str, *needs: str) -> None:
-    """A wheel with one module, whose VERSION is its own."""
-    info = f"{name}-{version}.dist-info"
-    needed = "".join(f"Requires-Dist: {line}\n" for line in needs)
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},,\n" for path in (*files, f"{info}/RECORD"))
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for path, text in {**files, f"{info}/RECORD": record}.items():
-            archive.writestr(path, text)
+from wheels import wheel
 
 
 @pytest.fixture(autouse=True)
