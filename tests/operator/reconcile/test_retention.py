@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 import builders
 from memory_cluster import MemoryCluster, Write
@@ -34,13 +38,18 @@ class Shaky:
 
     def __init__(self, storage: Storage) -> None:
         self.storage, self.away, self.asked = storage, False, 0
+        self.before: Callable[[], None] = lambda: None
+        self.after: Callable[[], None] = lambda: None
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any) -> Any:
             self.asked += 1
+            self.before()
             if self.away:
                 raise StorageUnavailable("connection refused")
-            return getattr(self.storage, name)(*args)
+            answer = getattr(self.storage, name)(*args)
+            self.after()
+            return answer
 
         return call
 
@@ -71,6 +80,13 @@ class Scene:
         stored = self.cluster.set_status(FLOW_RUNS, TEAM, name, **body["status"])
         self.runs.put(stored)
         return stored
+
+    def hear(self) -> None:
+        """What the informers of a new process list."""
+        for body in self.cluster.kinds("FlowDeployment"):
+            self.cache.put("FlowDeployment", body)
+        for body in self.cluster.kinds("FlowRun"):
+            self.runs.put(body)
 
     def deployment(self, **spec: Any) -> None:
         body = {"metadata": {"name": "etl"}, "spec": {"flowRef": {"name": "etl"}, **spec}}
@@ -273,3 +289,43 @@ def test_the_event_of_an_archive_out_of_reach_is_short() -> None:
     body = module._not_archived(scene.runs.of(TEAM)[0], "é" * 2000, datetime(2026, 1, 1, tzinfo=UTC))
     assert len(body["note"].encode()) <= 1024
     assert body["regarding"]["uid"] == run["metadata"]["uid"]
+
+
+class Killed(BaseException):
+    """The operator's process ends here; nothing catches it."""
+
+
+def lived(number: int | None, *, after: bool) -> tuple[Scene, int]:
+    """A namespace at peace, and how often a server was asked for something; at that `number` the operator is killed."""
+    scene, counted = Scene(archived=True), itertools.count()
+    scene.deployment(historyLimits={"successful": 1, "failed": 0}, ttlSecondsAfterFinished=7200)
+    for at, name in enumerate("abcd"):
+        scene.ended(name, ago=1000 - at, state="Failed" if name == "c" else "Completed", deploymentRef={"name": "etl"})
+
+    def ask(_: object = None) -> None:
+        if next(counted) == number:
+            raise Killed
+
+    hook = "after" if after else "before"
+    setattr(scene.place, hook, ask)
+    setattr(scene.cluster, hook, ask)
+    for _ in range(12):
+        try:
+            scene.look()
+        except Killed:
+            scene.restart(OPEN)
+            scene.hear()
+        scene.clock.advance(AGAIN.total_seconds())
+    return scene, next(counted)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_wherever_the_operator_is_killed_the_same_is_left_and_archived(after: bool) -> None:
+    undisturbed, times = lived(None, after=after)
+    assert (undisturbed.left(), times > 8) == (["d"], True)
+    whole = sorted(record["run"] for record in undisturbed.records())
+    assert whole == ["a", "b", "c", "d"]
+    for number in range(times):
+        disturbed, _ = lived(number, after=after)
+        assert disturbed.left() == ["d"], number
+        assert sorted(record["run"] for record in disturbed.records()) == whole, number
