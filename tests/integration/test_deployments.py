@@ -248,6 +248,7 @@ def child(cell: Cell, **changes: Any) -> dict[str, Any]:
         {
             "spec.workPool": GONE,
             "spec.pod": GONE,
+            "spec.task": GONE,
             "spec.parent": {**own, "awaited": True},
             **{k.replace("__", "."): v for k, v in changes.items()},
         },
