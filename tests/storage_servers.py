@@ -8,6 +8,7 @@ import hmac
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -47,7 +48,11 @@ class StorageServer:
         """Start it, and return when it answers."""
         words, environment = self.command()
         self._process = subprocess.Popen(
-            words, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            words,
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # for the server may be a child of a program that starts it
         )
         deadline = time.monotonic() + 60
         while True:
@@ -61,7 +66,7 @@ class StorageServer:
     def stop(self) -> None:
         """End it."""
         if self._process is not None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
 
