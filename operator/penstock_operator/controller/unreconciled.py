@@ -92,6 +92,8 @@ class Unreconciled:
         try:
             if kind in RESOURCES:
                 await self._tell(RESOURCES[kind], key, message(error))
+        except Unavailable as away:  # the next failure says it
+            logger.info("%s %s/%s: what failed is not said on it: %s", kind, *key, away)
         except Exception:
             logger.exception("%s %s/%s: what failed cannot be said on it", kind, *key)
 
@@ -102,6 +104,8 @@ class Unreconciled:
             body = await self._cluster.get(FLOW_RUNS, *key)
             if failed(body):
                 await self._write(FLOW_RUNS, key, body or {}, condition)
+        except Unavailable as away:
+            logger.info("FlowRun %s/%s: that it goes on is not said on it: %s", *key, away)
         except Exception:
             logger.exception("FlowRun %s/%s: that it goes on cannot be said on it", *key)
 

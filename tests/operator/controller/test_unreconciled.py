@@ -162,6 +162,20 @@ def test_what_cannot_be_said_ends_nothing(error: Exception) -> None:
     assert (status, events) == ({}, [])
 
 
+def test_a_server_that_is_away_is_no_fault_to_be_traced(caplog: pytest.LogCaptureFixture) -> None:
+    """It is away when most goes wrong, and the next failure says the same."""
+
+    class Away:
+        async def get(self, *_: object) -> Json:
+            raise Unavailable(0, "ClientConnectorError", "Cannot connect")
+
+    caplog.set_level("INFO")
+    unreconciled = Unreconciled(Away(), "operator-1", lambda: SIX)  # type: ignore[arg-type]
+    asyncio.run(unreconciled.tell("FlowRun", KEY, KeyError("poolType")))
+    asyncio.run(unreconciled.clear(KEY))
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("INFO", None)] * 2
+
+
 @pytest.mark.parametrize(
     ("error", "passing"),
     [
