@@ -44,6 +44,10 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
             return value
 
 
+class Killed(BaseException):
+    """The operator's process ends here; nothing catches it."""
+
+
 class Clock:
     """A time that a test sets."""
 

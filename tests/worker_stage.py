@@ -11,14 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 import builders
 from api_client import ApiClient, Refused
+from cells import Cell
 from penstock.api import labels, names
 from penstock.worker.output import END
 
@@ -173,6 +176,15 @@ class Stage:
 
     def close(self) -> None:
         self._workers.close()
+
+
+@pytest.fixture
+def stage(cell: Cell, tmp_path: Path) -> Iterator[Stage]:
+    """A pool, and an operator by hand; test modules that import this have it."""
+    stage = Stage(cell.admin, cell.namespace, tmp_path)
+    stage.operator.pool()
+    yield stage
+    stage.close()
 
 
 def until(holds: Callable[[], Any], what: str | Callable[[], str], patience: float = PATIENCE) -> Any:

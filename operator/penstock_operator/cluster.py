@@ -261,17 +261,6 @@ class ApiCluster:
         *,
         body: Any = None,
         content_type: str = "application/json",
-    ) -> Body:
-        return (await self._exchange(method, resource, path, body=body, content_type=content_type))[0]
-
-    async def _exchange(
-        self,
-        method: str,
-        resource: ResourceType,
-        path: str,
-        *,
-        body: Any = None,
-        content_type: str = "application/json",
     ) -> tuple[Body, int]:
         """The answer, and its size in bytes."""
         assert self._session is not None, "enter the ApiCluster first"
@@ -322,7 +311,7 @@ class ApiCluster:
     async def _read(self, resource: ResourceType, path: str) -> tuple[Body, int]:
         for attempt in range(READ_TRIES):
             try:
-                return await self._exchange("GET", resource, path)
+                return await self._request("GET", resource, path)
             except Unavailable as error:
                 if attempt == READ_TRIES - 1:
                     raise
@@ -332,9 +321,10 @@ class ApiCluster:
 
     async def get(self, resource: ResourceType, namespace: str | None, name: str) -> Body | None:
         try:
-            return (await self._read(resource, resource.path(namespace, name)))[0]
+            body, _ = await self._read(resource, resource.path(namespace, name))
         except NotFound:
             return None
+        return body
 
     async def list_pages(
         self,
@@ -421,7 +411,8 @@ class ApiCluster:
 
     async def create(self, resource: ResourceType, namespace: str | None, body: Body, *, dry_run: bool = False) -> Body:
         path = resource.path(namespace) + ("?dryRun=All" if dry_run else "")
-        return await self._request("POST", resource, path, body=body)
+        created, _ = await self._request("POST", resource, path, body=body)
+        return created
 
     async def patch(
         self,
@@ -433,7 +424,8 @@ class ApiCluster:
         subresource: str | None = None,
     ) -> Body:
         path = resource.path(namespace, name, subresource)
-        return await self._request("PATCH", resource, path, body=ops, content_type="application/json-patch+json")
+        patched, _ = await self._request("PATCH", resource, path, body=ops, content_type="application/json-patch+json")
+        return patched
 
     async def delete(
         self,

@@ -11,9 +11,10 @@ from textwrap import dedent
 
 import pytest
 
-from cells import Cell
 from podman_service import IMAGE, PodmanService
-from worker_stage import Operator, Stage, WorkerProcess, until
+from worker_stage import Operator, Stage, WorkerProcess, stage, until
+
+__all__ = ["stage"]
 
 HELLO = dedent(
     """
@@ -54,14 +55,6 @@ def main(**_):
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanService]:
     with PodmanService(tmp_path_factory.mktemp("podman")) as service:
         yield service
-
-
-@pytest.fixture
-def stage(cell: Cell, tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(cell.admin, cell.namespace, tmp_path)
-    stage.operator.pool()
-    yield stage
-    stage.close()
 
 
 def start(stage: Stage, podman: PodmanService, *words: str) -> WorkerProcess:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from textwrap import dedent
@@ -22,7 +21,6 @@ from typing import Any
 import pytest
 
 from builders import changed, good
-from cells import Cell
 from git_server import GitServer
 from penstock import flow
 from penstock.api import labels, names
@@ -30,7 +28,9 @@ from penstock.code import bundle
 from penstock.results.storage import open_storage
 from penstock.results.urls import parse
 from storage_servers import S3Server
-from worker_stage import Stage, WorkerProcess, until
+from worker_stage import Stage, WorkerProcess, stage, until
+
+__all__ = ["stage"]
 
 Json = dict[str, Any]
 
@@ -61,14 +61,6 @@ UNTIL_TOLD = dedent(
         time.sleep(120)
     """
 )
-
-
-@pytest.fixture
-def stage(cell: Cell, tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(cell.admin, cell.namespace, tmp_path)
-    stage.operator.pool()
-    yield stage
-    stage.close()
 
 
 def test_a_run_is_executed_in_a_process_of_the_worker_it_is_given_to(stage: Stage) -> None:

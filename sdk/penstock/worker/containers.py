@@ -16,13 +16,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..api import labels, names
-from . import contained
+from . import contained, container_engine
 from .container_engine import Engine, EngineError, Pull, socket_path
 from .executor import GRACE, clock
 from .messages import Garbled, Lines, Message, encoded
@@ -113,9 +113,7 @@ class Containers:
         do = message["do"]
         if do == "start" and message["id"] not in self._containers:
             container = self._containers[message["id"]] = Container(message)
-            task = asyncio.create_task(self._live(container, message))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._live(container, message))
         elif do == "end" and message["id"] in self._containers:
             self._end(self._containers[message["id"]], float(message.get("grace", GRACE)))
         elif do == "contact":
@@ -135,17 +133,22 @@ class Containers:
         if container.kill_at is None and container.pulling is not None:
             container.pulling.cancel()
         if container.kill_at is None and container.engine_id:
-            self._spawn_kill(container, "SIGTERM")
+            self._kill(container, "SIGTERM")
         container.kill_at = at if container.kill_at is None else min(at, container.kill_at)
 
-    def _spawn_kill(self, container: Container, name: str) -> None:
+    def _kill(self, container: Container, name: str) -> None:
         async def kill() -> None:
             with suppress(EngineError):
                 await self._engine.kill(container.engine_id, name)
 
-        container.killing = asyncio.create_task(kill())
-        self._tasks.add(container.killing)
-        container.killing.add_done_callback(self._tasks.discard)
+        container.killing = self._spawn(kill())
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that the end of this process waits for."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _watch_clock(self) -> None:
         while True:
@@ -159,7 +162,7 @@ class Containers:
             for container in self._containers.values():
                 late = container.kill_at is not None and at >= container.kill_at
                 if late and container.engine_id and (container.killing is None or container.killing.done()):
-                    self._spawn_kill(container, "SIGKILL")  # again, until it is gone
+                    self._kill(container, "SIGKILL")  # again, until it is gone
                     container.let_go()
 
     # One container.
@@ -260,7 +263,7 @@ class Containers:
     async def _pass_output(self, container: Container) -> None:
         streams = {
             number: Tagged(name, container.run, container.uid, container.attempt)
-            for number, name in ((1, OUT), (2, ERR))
+            for number, name in ((container_engine.OUT, OUT), (container_engine.ERR, ERR))
         }
         try:
             async for number, data in self._engine.output(container.engine_id):

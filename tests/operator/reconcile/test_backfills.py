@@ -14,7 +14,7 @@ from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.core import backfills as rules
 from penstock_operator.reconcile.backfills import AGAIN, Backfills
 from penstock_operator.reconcile.sources import Key, Requeue
-from run_stage import NAMESPACE, Stage
+from run_stage import NAMESPACE, Killed, Stage
 
 Json = dict[str, Any]
 HOURLY: Json = {"slug": "hourly", "cron": {"expression": "0 * * * *"}, "parameters": {"n": 2}}
@@ -168,10 +168,6 @@ def test_an_edit_of_the_schedule_does_not_change_the_slots(play: Play) -> None:
     play.end("00")
     play.look()
     assert list(play.runs()) == ["00", "01"]
-
-
-class Killed(BaseException):
-    """The operator's process ends."""
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])

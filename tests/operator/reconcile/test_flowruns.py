@@ -16,7 +16,7 @@ from penstock_operator.core.nodes import OVERDUE
 from penstock_operator.core.policy import DEFAULT_LATE_AFTER
 from penstock_operator.reconcile.flowruns import PASSES, RETRY_CREATE
 from penstock_operator.reconcile.sources import Key, Requeue
-from run_stage import NAMESPACE, SOURCE, Stage
+from run_stage import NAMESPACE, SOURCE, Killed, Stage
 
 Json = dict[str, Any]
 
@@ -1062,10 +1062,6 @@ def test_a_new_attempt_of_a_retry_needs_the_old_run_no_more() -> None:
 
 
 # A suspended life, with an operator that dies.
-
-
-class Killed(BaseException):
-    """The operator's process ends here."""
 
 
 def suspended_life(fatal: int = -1, when: str = "before") -> tuple[list[tuple[str, str]], int]:

@@ -14,16 +14,12 @@ import pytest
 
 from memory_cluster import Write
 from penstock_operator.cluster import ApiError, Forbidden, Invalid, Unavailable
-from run_stage import Stage
+from run_stage import Killed, Stage
 
 Json = dict[str, Any]
 Act = Callable[[Stage], bool]
 
 STEPS = 60
-
-
-class Killed(BaseException):
-    """The operator's process ends here; nothing catches it."""
 
 
 def kubelet(stage: Stage, *, code: int = 0, reason: str = "", attempts: int = 99) -> bool:

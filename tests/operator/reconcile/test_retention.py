@@ -26,7 +26,7 @@ from penstock_operator.reconcile import retention as module
 from penstock_operator.reconcile.archive import Archive
 from penstock_operator.reconcile.retention import AGAIN, BATCH, MAX_BACKOFF, PAUSE, Retention
 from penstock_operator.reconcile.sources import Requeue
-from run_stage import Clock, at_once
+from run_stage import Clock, Killed, at_once
 
 Json = dict[str, Any]
 TEAM = "team"
@@ -289,10 +289,6 @@ def test_the_event_of_an_archive_out_of_reach_is_short() -> None:
     body = module._not_archived(scene.runs.of(TEAM)[0], "é" * 2000, datetime(2026, 1, 1, tzinfo=UTC))
     assert len(body["note"].encode()) <= 1024
     assert body["regarding"]["uid"] == run["metadata"]["uid"]
-
-
-class Killed(BaseException):
-    """The operator's process ends here; nothing catches it."""
 
 
 def lived(number: int | None, *, after: bool) -> tuple[Scene, int]:

@@ -15,7 +15,7 @@ from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.core.views import parse_time
 from penstock_operator.reconcile.schedules import AGAIN, Schedules
 from penstock_operator.reconcile.sources import Key, Requeue
-from run_stage import NAMESPACE, Stage
+from run_stage import NAMESPACE, Killed, Stage
 
 Json = dict[str, Any]
 HOURLY: Json = {"slug": "hourly", "cron": {"expression": "0 * * * *"}}
@@ -117,10 +117,6 @@ def fail_at(play: Play, number: int, error: BaseException, *, done: bool) -> Non
 
 def at_peace(play: Play) -> None:
     play.stage.cluster.before = play.stage.cluster.after = lambda _: None
-
-
-class Killed(BaseException):
-    """The operator's process ends."""
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
