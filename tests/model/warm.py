@@ -161,6 +161,12 @@ class WarmWorker:
         for process in self.children.values():
             process.die(137)
 
+    def restarts(self) -> None:
+        """Its containers begin again in the same pod, on a node that was away and has come back."""
+        self.alive, self.stopping, self.there, self.contact = True, False, False, self.world.clock()
+        self.children = {}
+        self.agent_dies()
+
     def loses_the_network(self) -> None:
         """Nothing gets through. Where nobody else may go on, its processes do until they are heard of again."""
         self.cut = True

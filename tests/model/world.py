@@ -249,6 +249,9 @@ class World:
             self.workers[uid].given_up = uid in self.given_up
             self._report(name, "Running", {"running": {}})
             return True
+        if body["status"]["phase"] == "Running" and worker is not None and not worker.alive:
+            worker.restarts()
+            return True
         return False
 
     def start_warm(self, worker: WarmWorker, assignment: Assignment) -> Process:
