@@ -26,11 +26,13 @@ help: ## Show this list
 demo: install ## Bring up a cluster, install Penstock, run the example pipeline on both pool types
 	@$(BIN)/python examples/weather/demo.py
 
-# The seed makes it try the same things everywhere; `make model` and `make test-unit` try others each time.
+# The seeds make it try the same things everywhere (of hashes too: the order of sets decides what the model tries);
+# `make model` and `make test-unit` try others each time.
 .PHONY: test
 test: venv storage-servers container-engine ## Run every test: unit, integration (real control plane) and end to end (real node)
 	@$(MAKE) --no-print-directory install
-	PENSTOCK_MODEL_STEPS=100000 $(BIN)/python -m pytest tests --hypothesis-seed=$(or $(SEED),1)
+	PYTHONHASHSEED=$(or $(SEED),1) PENSTOCK_MODEL_STEPS=100000 $(BIN)/python -m pytest tests \
+	  --hypothesis-seed=$(or $(SEED),1)
 
 ##@ Development
 
