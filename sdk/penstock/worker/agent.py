@@ -8,51 +8,36 @@ be killed at any moment: the next one finds the executor's processes again.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-import time
-from base64 import b64decode
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..api import labels, reasons
-from ..api.bounds import cut
-from ..api.delivery import GivenFile, given_files
-from ..api.workers import LEASE_SECONDS, RENEW_SECONDS, WorkerFacts, WorkerPod
+from ..api import labels
+from ..api.delivery import given_files
 from ..errors import PenstockError
 from ..kubeconfig import access
-from . import assignments, lease, processes
+from . import assignments, processes
 from .assignments import Action, Do, Identity
-from .lease import OUT_OF_CONTACT, Worker
+from .ends import exited
+from .given import GivenFiles
+from .inside import in_pod
+from .lease import Worker
+from .membership import LAST_WORDS, Membership, WorkerRefused, new_uid
 from .messages import Garbled, Lines, Message, encoded, process_id
 from .permits import Holder
 from .processes import Process
 from .proxy import Proxy
-from .upstream import JSON_PATCH, MERGE_PATCH, Refused, Unreachable, Upstream
+from .upstream import JSON_PATCH, Refused, Unreachable, Upstream
 
 Body = dict[str, Any]
 GRACE = 20.0  # seconds between SIGTERM and SIGKILL of a run, as pods have 30 in all
 LINGER = 5.0  # seconds in which a process ends by itself after its run has
 ECHO = 0.3  # seconds in which a run's own last word should have come back, before it is asked for
-LAST_WORDS = 10.0  # seconds at the end in which the ends of runs are told
-POOL_EVERY = 6  # renewals between two looks at the pool
-TOUCH_SECONDS = RENEW_SECONDS / 2  # after which a renewal counts as lost, and is tried on another connection
-RETRY_SECONDS = 1.0
-SOURCES = 64  # files of flows that are kept
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
-
-
-class WorkerRefused(PenstockError):
-    """The worker cannot be: its name is taken, or it may not be one."""
-
-    reason = "WorkerRefused"
 
 
 class Agent:
@@ -68,20 +53,23 @@ class Agent:
         grace: float = 0.0,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self._worker, self._upstream, self._connect = worker, upstream, connect
+        self._upstream, self._connect = upstream, connect
         self._runs_folder = folder / "r"
         self._grace, self._tell = grace, say or _tell
-        self._within = 0.0  # seconds in which there must be contact, or runs are ended; 0: they go on
         self._executor: asyncio.StreamWriter | None = None
         self._ready, self._changed = asyncio.Event(), asyncio.Condition()
         self._stopping, self._now = asyncio.Event(), asyncio.Event()
+        self._membership = Membership(worker, upstream, self._stopping, self._say_contact, self._tell)
         self._processes: dict[str, Process] = {}
         self._over: dict[str, Message] = {}  # processes whose end is told, or about to be, by id
         self._seen: dict[str, Body] = {}  # runs that name this worker, by uid
-        self._sources: OrderedDict[str, bytes] = OrderedDict()
+        self._given = GivenFiles(upstream)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._contact = time.monotonic()
         self.failure: Exception | None = None
+
+    @property
+    def _worker(self) -> Worker:
+        return self._membership.worker
 
     @property
     def _me(self) -> Identity:
@@ -100,12 +88,12 @@ class Agent:
         self._runs_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._spawn(self._follow_executor())
         try:
-            await self._or_stopped(self._ready.wait())
+            await self._membership.or_stopped(self._ready.wait())
             if not self._stopping.is_set():
-                await self._read_pool()
-                await self._begin()
+                await self._membership.read_pool()
+                await self._membership.begin()
                 self._following = self._spawn(self._follow_runs())
-                self._spawn(self._renew())
+                self._spawn(self._stay())
                 await self._stopping.wait()
             await self._drain()
         finally:
@@ -147,7 +135,7 @@ class Agent:
     async def _heard(self, message: Message) -> None:
         said = message["said"]
         if said == "hello":
-            self._is(preloaded=message["preloaded"])
+            self._membership.is_(preloaded=message["preloaded"])
             there = {known["id"]: known for known in message["running"]}
             for id_ in [id_ for id_ in self._processes if id_ not in there]:
                 await self._ended(self._processes[id_], {"why": "executor"})
@@ -159,10 +147,6 @@ class Agent:
             await self._ended(self._processes[message["id"]], message)
         elif said == "refused" and message["id"] in self._processes:
             await self._ended(self._processes[message["id"]], {"why": "refused", "message": message["message"]})
-
-    def _is(self, **facts: Any) -> None:
-        """What the worker says of itself from its next Lease on."""
-        self._worker = replace(self._worker, facts=self._worker.facts.model_copy(update=facts))
 
     async def _found(self, known: Message) -> None:
         """A process of an agent before this one: speak for it; whether it should be there, its run says."""
@@ -247,9 +231,10 @@ class Agent:
 
     async def _start(self, process: Process, run: Body) -> None:
         try:
-            files = {file: await self._content(file) for file in given_files(run["status"]["resolved"])}
+            namespace, wanted = self._worker.namespace, given_files(run["status"]["resolved"])
+            files = {file: await self._given.content(namespace, file) for file in wanted}
             processes.prepare(process, files)
-            await self._open(process, processes.holder(run, process.attempt, self._worker.namespace, self._me))
+            await self._open(process, processes.holder(run, process.attempt, namespace, self._me))
         except (OSError, Unreachable, Refused) as error:
             await self._ended(process, {"why": "refused", "message": str(error)})
             return
@@ -260,21 +245,6 @@ class Agent:
             return
         image = run["status"]["resolved"].get("image") or ""  # which means something where runs are containers
         self._say({"do": "start", **about, "env": env, "folder": str(process.folder), "image": image})
-
-    async def _content(self, file: GivenFile) -> bytes:
-        """A file that a run is given, from its ConfigMap: these never change."""
-        name = file.config_map
-        if name not in self._sources:
-            path = f"/api/v1/namespaces/{self._worker.namespace}/configmaps/{name}"
-            found = await _patiently(lambda: self._upstream.json("GET", path))
-            text, packed = ((found.get(field) or {}).get(file.key) for field in ("data", "binaryData"))
-            if text is None and packed is None:
-                raise FileNotFoundError(f"ConfigMap {name} has no {file.key}")  # somebody has made another of its name
-            self._sources[name] = text.encode() if text is not None else b64decode(packed or "")
-            if len(self._sources) > SOURCES:
-                self._sources.popitem(last=False)
-        self._sources.move_to_end(name)
-        return self._sources[name]
 
     async def _end(self, process: Process, after: float) -> None:
         """SIGTERM after so long, if it is still there."""
@@ -299,7 +269,7 @@ class Agent:
                 await self._changed.wait_for(lambda: self._told(process))
             return
         path = f"{self._runs}/{process.run}"
-        exited = _exited(process, message)
+        told = exited(process.attempt, message)
         me = self._me
         wait = 0.2
         while me == self._me:
@@ -309,9 +279,9 @@ class Agent:
                     return
                 tests = {"/metadata/uid": process.uid, "/status/worker/uid": me.uid, "/status/attempt": process.attempt}
                 ops = [{"op": "test", "path": path_, "value": value} for path_, value in tests.items()]
-                ops.append({"op": "add", "path": "/status/worker/exited", "value": exited})
+                ops.append({"op": "add", "path": "/status/worker/exited", "value": told})
                 await self._upstream.json("PATCH", f"{path}/status", ops, JSON_PATCH)
-                self._tell(f"run {process.run}: {exited['message']}")
+                self._tell(f"run {process.run}: {told['message']}")
                 return
             except Refused as error:
                 if error.status == 404:
@@ -326,109 +296,22 @@ class Agent:
         run = self._seen.get(process.uid)
         return run is None or assignments.over(run, process.attempt, self._me)
 
-    # The Lease.
+    # Its place in the pool.
 
-    async def _begin(self) -> None:
-        """Become the worker of this name. Raises WorkerRefused."""
-        worker, told = self._worker, False
-        before: tuple[str, float] | None = None
-        while not self._stopping.is_set():
-            try:
-                await self._upstream.json("POST", worker.path, lease.created(worker, _time()))
-                return self._in_contact()
-            except Unreachable as error:
-                self._tell(f"the API server is waited for: {error}")
-                await self._or_stopped(asyncio.sleep(2))
-                continue
-            except Refused as error:
-                if error.status != 409:
-                    if not error.busy:
-                        raise WorkerRefused(f"{worker.lease} in namespace {worker.namespace}: {error}") from error
-                    await self._or_stopped(asyncio.sleep(2))
-                    continue
-            with suppress(Unreachable, Refused):
-                there = await self._upstream.json("GET", f"{worker.path}/{worker.lease}")
-                version = there["metadata"]["resourceVersion"]
-                if before is None or before[0] != version:
-                    if before is not None and lease.holder(there) not in ("", worker.facts.uid):
-                        raise WorkerRefused(f"there is a worker {worker.name} already: choose another --name")
-                    before = (version, time.monotonic())
-                mine = lease.holder(there) in ("", worker.facts.uid) or worker.facts.pod is not None
-                if mine or time.monotonic() - before[1] > LEASE_SECONDS:
-                    change = lease.taken_over(worker, version, _time())
-                    await self._upstream.json("PATCH", f"{worker.path}/{worker.lease}", change, MERGE_PATCH)
-                    return self._in_contact()
-                if not told:
-                    self._tell(
-                        f"a worker {worker.name} was here and has not said goodbye: it is given {LEASE_SECONDS} s"
-                    )
-                    told = True
-            await self._or_stopped(asyncio.sleep(1))
-        return None
-
-    async def _read_pool(self) -> None:
-        """What the pool says of runs whose worker falls silent; a worker in a pod is its pod, whatever its contact."""
-        path = f"/apis/{labels.API_VERSION}/namespaces/{self._worker.namespace}/workpools/{self._worker.pool}"
-        if self._worker.facts.pod is None:
-            with suppress(Unreachable, Refused, TimeoutError):
-                async with asyncio.timeout(TOUCH_SECONDS):
-                    pool = await self._upstream.json("GET", path)
-                again = (pool["spec"].get("worker") or {}).get("onWorkerLost") == "Retry"
-                self._within = OUT_OF_CONTACT if again else 0.0
-
-    async def _renew(self) -> None:
-        for turn in count(1):
-            await asyncio.sleep(RENEW_SECONDS)
-            found = await self._touch_until_answered()
-            silent = time.monotonic() - self._contact
-            if found is None or (self._within and silent > self._within):
-                await self._become_another(silent)
-                continue
-            self._in_contact()
-            if turn % POOL_EVERY == 0:
-                await self._read_pool()
-            if lease.draining(found) and self._worker.facts.pod is None and not self._stopping.is_set():
+    async def _stay(self) -> None:
+        async for renewal in self._membership.renewals():
+            if renewal.cut:
+                self._following.cancel()
+                self._following = self._spawn(self._follow_runs())
+            if renewal.lost:
+                await self._become_another(renewal.silent)
+            elif renewal.draining and self._worker.facts.pod is None and not self._stopping.is_set():
                 self._tell("this worker is to end when its last run has")
                 self._grace = float("inf")
                 self.stop()
 
-    async def _touch_until_answered(self) -> Body | None:
-        """The Lease, renewed; None where it is not this worker's any more.
-
-        Where an answer stays out, no connection of before is trusted: one that is dead looks like one that waits.
-        """
-        for tries in count():
-            try:
-                async with asyncio.timeout(TOUCH_SECONDS):
-                    found = await self._touch()
-            except (Unreachable, TimeoutError) as error:
-                why = str(error) or f"no answer within {TOUCH_SECONDS:g} s"
-            except Refused as error:
-                if error.status in (404, 409, 422):
-                    found = None
-                    break
-                why = str(error)
-            else:
-                break
-            if tries % 10 == 0:
-                self._tell(f"the Lease of this worker is not renewed: {why}")
-            self._upstream.distrust()
-            await asyncio.sleep(RETRY_SECONDS)
-        if tries:
-            self._following.cancel()
-            self._following = self._spawn(self._follow_runs())
-        return found
-
-    async def _touch(self, *, drain: bool = False) -> Body:
-        path = f"{self._worker.path}/{self._worker.lease}"
-        return await self._upstream.json("PATCH", path, lease.renewed(self._worker, _time(), drain=drain), JSON_PATCH)
-
-    def _in_contact(self) -> None:
-        self._contact = time.monotonic()
-        self._say_contact()
-
     def _say_contact(self) -> None:
-        self._say({"do": "contact", "within": self._within})
+        self._say({"do": "contact", "within": self._membership.within})
 
     async def _become_another(self, silent: float) -> None:
         """What this worker was counts as lost: end what it has, and begin anew."""
@@ -439,10 +322,10 @@ class Agent:
                 self._say({"do": "end", "id": process.id, "grace": GRACE / 4})
             async with self._changed:
                 await self._changed.wait_for(lambda: not self._processes)
-            self._is(uid=new_uid())
+            self._membership.is_(uid=new_uid())
             self._over.clear()
         try:
-            await self._begin()
+            await self._membership.begin()
         except WorkerRefused as error:
             self.failure = error
             self._now.set()
@@ -455,9 +338,7 @@ class Agent:
 
     async def _drain(self) -> None:
         """End the runs, and then the worker; asked again, or after the grace, they are told to."""
-        with suppress(Unreachable, Refused, TimeoutError):
-            async with asyncio.timeout(LAST_WORDS / 2):
-                await self._touch(drain=True)
+        await self._membership.drain()
         if self._processes and self._grace:
             left = "until they have ended" if self._grace == float("inf") else f"{self._grace:.0f} s"
             names = ", ".join(process.run for process in self._processes.values())
@@ -476,9 +357,7 @@ class Agent:
                 reports = [task for task in self._tasks if task.get_name() == "_report"]
                 if reports:
                     await asyncio.wait(reports)
-        with suppress(Unreachable, Refused, TimeoutError):
-            async with asyncio.timeout(LAST_WORDS / 2):
-                await self._upstream.json("DELETE", f"{self._worker.path}/{self._worker.lease}")
+        await self._membership.leave()
         self._say({"do": "quit", "grace": 1.0})
         if self._executor is not None:
             with suppress(OSError):
@@ -487,12 +366,6 @@ class Agent:
     async def _all_ended(self) -> None:
         async with self._changed:
             await self._changed.wait_for(lambda: not self._processes)
-
-    async def _or_stopped(self, wait: Awaitable[Any]) -> None:
-        tasks = asyncio.ensure_future(wait), asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(coroutine, name=coroutine.__name__)
@@ -508,90 +381,8 @@ class Agent:
             self.stop()
 
 
-async def _patiently(ask: Callable[[], Awaitable[Body]]) -> Body:
-    """The answer, where the API server is away or busy for a moment. Raises Unreachable and Refused."""
-    for wait in (0.2, 0.5, 1.0, 2.0, 4.0):
-        try:
-            return await ask()
-        except Unreachable:
-            await asyncio.sleep(wait)
-        except Refused as error:
-            if not error.busy:
-                raise
-            await asyncio.sleep(wait)
-    return await ask()
-
-
-def _exited(process: Process, message: Message) -> Body:
-    """As `status.worker.exited`."""
-    why, code = message.get("why") or "", message.get("exitCode")
-    reason, text = {
-        "oom": (reasons.OOM_KILLED, "the kernel killed it for want of memory: give the worker more, or fewer slots"),
-        "refused": (reasons.START_FAILED, f"its process cannot be made: {message.get('message')}"),
-        "executor": (reasons.EXITED, "the executor of its worker ended, and its process with it"),
-        "lost": (reasons.EXITED, "its process is gone: the worker was restarted"),
-        "stopped": (reasons.WORKER_STOPPED, "its worker was stopped"),
-        "no contact": (reasons.WORKER_LOST, "its worker was out of contact for too long, and has ended it"),
-    }.get(why, (reasons.EXITED, f"its process ended with {_said(code)} and no final state"))
-    found = {"attempt": process.attempt, "reason": reason, "message": cut(text), "time": _time()}
-    return found if code is None else {**found, "exitCode": code}
-
-
-def _said(code: int | None) -> str:
-    if code is not None and code > 128:
-        with suppress(ValueError):
-            return signal.Signals(code - 128).name
-    return f"exit code {code}"
-
-
-def _time() -> str:
-    now = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
-
-
-def new_uid() -> str:
-    """The uid of a worker that has no pod."""
-    import uuid
-
-    return str(uuid.uuid4())
-
-
 def _tell(text: str) -> None:
     print(f"penstock.worker: {text}", file=sys.stderr, flush=True)
-
-
-def in_pod() -> tuple[Worker, Path, float]:
-    """The worker that this pod is, its folder and its grace. Raises WorkerRefused for what the operator did not say."""
-    names = (
-        labels.ENV_WORKER_NAME,
-        labels.ENV_WORKER_POOL,
-        labels.ENV_WORKER_DIR,
-        labels.ENV_NAMESPACE,
-        labels.ENV_POD_NAME,
-        labels.ENV_POD_UID,
-    )
-    missing = [name for name in names if not os.environ.get(name)]
-    if missing:
-        raise WorkerRefused(f"{', '.join(missing)} not set: the operator sets them in the pods of workers")
-    name, pool, folder, namespace, pod, uid = (os.environ[name] for name in names)
-    facts = WorkerFacts(
-        uid=uid,
-        slots=int(os.environ.get(labels.ENV_WORKER_SLOTS) or 1),
-        version=version(),
-        pod=WorkerPod(name=pod, uid=uid),
-    )
-    return Worker(name, namespace, pool, facts), Path(folder), float(os.environ.get(labels.ENV_WORKER_GRACE) or 0)
-
-
-def version() -> str:
-    """Penstock's."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as of
-
-    try:
-        return of("penstock")
-    except PackageNotFoundError:
-        return ""
 
 
 async def serve(agent: Agent) -> None:

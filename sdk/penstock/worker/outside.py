@@ -21,10 +21,11 @@ from pathlib import Path
 from ..api import labels, names
 from ..api.workers import WorkerFacts, WorkerType
 from ..kubeconfig import Access
-from .agent import Agent, WorkerRefused, new_uid, serve, version
+from .agent import Agent, serve
 from .container_engine import Engine, socket_path
 from .containers import Options
 from .lease import Worker
+from .membership import WorkerRefused, new_uid, version
 from .upstream import Refused, Upstream
 
 RESTART = 1.0  # seconds before another executor is started
