@@ -37,9 +37,9 @@ from ..core import attempts, changes, owners, pod_events, resolve, retried, runs
 from ..core.attempts import Attempt
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
+from ..core.decisions import Decision
 from ..core.parameters_left_out import are_left_out
 from ..core.policy import DEFAULT_LATE_AFTER, policy
-from ..core.runs import Decision
 from ..core.views import JobView, PodView, RunView
 from ..launch import jobs, pods, workers
 from ..launch.pods import Defaults, InvalidTemplate, Launch

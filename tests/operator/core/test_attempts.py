@@ -18,11 +18,12 @@ from penstock.api.states import StateName, StateType
 from penstock.api.workers import WorkerFacts, WorkerPod
 from penstock_operator.core import changes, runs
 from penstock_operator.core.attempts import Assigned, Attempt, Doomed, in_worker
+from penstock_operator.core.decisions import LINGER, Decision
 from penstock_operator.core.nodes import Silence
 from penstock_operator.core.policy import InfraRetries, Policy
 from penstock_operator.core.resolve import Resolution
-from penstock_operator.core.runs import FREE_LOSSES, LINGER, Decision
 from penstock_operator.core.views import LeaseView, PodView, RunView, format_time
+from penstock_operator.core.watching import FREE_LOSSES
 
 Json = dict[str, Any]
 SIX = datetime(2026, 1, 1, 6, tzinfo=UTC)

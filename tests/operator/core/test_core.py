@@ -19,12 +19,13 @@ from penstock.api.flowrun import FlowRun
 from penstock.api.states import TERMINAL, StateName, StateType, is_legal
 from penstock_operator.core import changes, runs
 from penstock_operator.core.attempts import Assigned, Attempt, Loss
+from penstock_operator.core.decisions import Decision
 from penstock_operator.core.diagnosis import Diagnosis
 from penstock_operator.core.nodes import Silence
 from penstock_operator.core.policy import InfraRetries, Policy
 from penstock_operator.core.resolve import Outcome, Refused, Resolution, Waiting
-from penstock_operator.core.runs import GIVE_UP_AFTER, Decision
 from penstock_operator.core.views import JobView, PodView, RunView, format_time
+from penstock_operator.core.watching import GIVE_UP_AFTER
 
 Json = dict[str, Any]
 S = StateType

@@ -14,8 +14,9 @@ from penstock.api import reasons
 from penstock.api.bounds import MAX_ANSWERS
 from penstock_operator.core import pauses
 from penstock_operator.core.attempts import Attempt
+from penstock_operator.core.decisions import Decision
 from penstock_operator.core.policy import Policy
-from penstock_operator.core.runs import Decision, decide
+from penstock_operator.core.runs import decide
 from penstock_operator.core.views import PodView, RunView
 
 Json = dict[str, Any]

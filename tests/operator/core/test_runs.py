@@ -13,12 +13,13 @@ from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 from penstock_operator.core import runs
 from penstock_operator.core.attempts import Attempt, Doomed
+from penstock_operator.core.decisions import LINGER, Decision
 from penstock_operator.core.diagnosis import Diagnosis
 from penstock_operator.core.nodes import OVERDUE, Silence
 from penstock_operator.core.policy import DEFAULT_PENDING_DEADLINE, InfraRetries, Policy
 from penstock_operator.core.resolve import Displaced, Outcome, Refused, Resolution, Waiting
-from penstock_operator.core.runs import GIVE_UP_AFTER, LINGER, Decision
 from penstock_operator.core.views import JobView, PodView, RunView
+from penstock_operator.core.watching import GIVE_UP_AFTER
 
 Json = dict[str, Any]
 S = StateType
