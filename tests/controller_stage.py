@@ -160,7 +160,10 @@ async def standby(play: Play | None = None, **options: Any) -> AsyncIterator[tup
     office = Office(play)
     await office.look()
     async with play.running(leadership=office, **options) as controller:
-        controller.register("FlowDeployment", FlowDeployments(play.cluster, play.clock, controller.revisions).reconcile)
+        deployments = FlowDeployments(
+            play.cluster, controller.cache, play.clock, controller.revisions, controller.schedules
+        )
+        controller.register("FlowDeployment", deployments.reconcile)
         play.cluster.writes.clear()
         yield play, office
 

@@ -126,7 +126,9 @@ class Operator:
         )
         controller.register("Flow", Flows(cluster, utc_now, controller.revisions).reconcile)
         reads = partial(controller.reads, "FlowDeployment")
-        deployments = FlowDeployments(cluster, utc_now, controller.revisions, reads)
+        deployments = FlowDeployments(
+            cluster, controller.cache, utc_now, controller.revisions, controller.schedules, reads
+        )
         controller.register("FlowDeployment", deployments.reconcile)
         pools = WorkPools(cluster, defaults, utc_now, controller.worker_pods, log_archives)
         controller.register("WorkPool", pools.reconcile)

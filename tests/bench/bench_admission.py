@@ -28,7 +28,7 @@ def waiting(count: int, *, deployments: int = 0) -> list[Waiting]:
     for n in range(count):
         queue = Limit("WorkQueue", "team", f"queue-{n % QUEUES}")
         deployment = (Limit("FlowDeployment", "team", f"d-{n % deployments}"),) if deployments else ()
-        order = Order(1 + n % 7, 1 + n % 5, float(n), float(n), f"uid-{n}")
+        order = Order(1 + n % 7, 1 + n % 5, float(n), float(n), float(n), f"uid-{n}")
         found.append(Waiting(order, (*deployment, queue, POOL)))
     return found
 

@@ -119,9 +119,10 @@ class Operator:
             self.cluster = cluster
             self.controller = Controller(cluster, DEFAULTS, namespaces=(self.namespace,), instance="test", **self._how)
             self.controller.register("Flow", Flows(cluster, utc_now, self.controller.revisions).reconcile)
-            self.controller.register(
-                "FlowDeployment", FlowDeployments(cluster, utc_now, self.controller.revisions).reconcile
+            deployments = FlowDeployments(
+                cluster, self.controller.cache, utc_now, self.controller.revisions, self.controller.schedules
             )
+            self.controller.register("FlowDeployment", deployments.reconcile)
             self.controller.register("Block", Blocks(cluster, utc_now).reconcile)
             self.controller.register(
                 "WorkPool", WorkPools(cluster, DEFAULTS, utc_now, self.controller.worker_pods).reconcile

@@ -15,10 +15,12 @@ from api_client import ApiClient
 from command_line import CommandLine
 from penstock_cluster.control_plane import ControlPlane, tls
 from penstock_operator.cluster import ApiCluster, Connection
+from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.controller.controller import utc_now
 from penstock_operator.reconcile.flowdeployments import FlowDeployments
 from penstock_operator.reconcile.flows import Flows
 from penstock_operator.reconcile.revisions import Revisions
+from penstock_operator.reconcile.schedules import Schedules
 from penstock_operator.reconcile.sources import Key
 
 ETL = "from penstock import flow\n\n\n@flow\ndef etl(parts: int = 2):\n    pass\n"
@@ -39,9 +41,14 @@ def deploy(penstock: CommandLine, control_plane: ControlPlane, admin: ApiClient,
         connection = Connection(control_plane.url, tls(control_plane.folder / "pki"))
         async with ApiCluster(connection) as cluster:
             revisions = Revisions(cluster)  # as after a restart: it remembers nothing
-            for kind, reconciler in (("Flow", Flows), ("FlowDeployment", FlowDeployments)):
+            cache = ObjectCache()  # in which there is no deployment, so that it is read
+            schedules = Schedules(cluster, cache, utc_now, lambda _: None, lambda _: None)
+            for kind, reconciler in (
+                ("Flow", Flows(cluster, utc_now, revisions)),
+                ("FlowDeployment", FlowDeployments(cluster, cache, utc_now, revisions, schedules)),
+            ):
                 while not seen(kind):  # its reads may be older than the deploy; events bring it back to them
-                    await reconciler(cluster, utc_now, revisions).reconcile(Key(namespace, "etl"))
+                    await reconciler.reconcile(Key(namespace, "etl"))
 
     def deploy(*words: str) -> None:
         if words != ("nothing",):

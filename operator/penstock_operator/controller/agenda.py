@@ -19,6 +19,8 @@ Wanted = tuple[str, str, str]  # kind, namespace, name
 
 WORKERS = "Workers"  # kind of the keys by which pools have their workers reconciled
 CLAIMS = "Claims"  # of a namespace, whose key has no name
+CURSORS = "Cursors"  # of a deployment whose schedules have made runs that its status does not tell of yet
+PATIENT = ("FlowDeployment", CURSORS)  # thousands may come at once, and nobody's run waits for them
 SAFETY = timedelta(minutes=5)  # a run that waits for another object is looked at this often, whatever was heard
 REMEMBERED_TOUCHES = 1000
 
@@ -29,7 +31,7 @@ class Agenda:
     def __init__(self, clock: Callable[[], datetime], *, leads: bool) -> None:
         self.leads = leads
         """Whether changes name keys; a standby only listens."""
-        self.queue: KeyQueue[Work] = KeyQueue(lambda work: work[0] == "FlowDeployment")  # of which thousands may come
+        self.queue: KeyQueue[Work] = KeyQueue(lambda work: work[0] in PATIENT)
         self.due: DueTimes[Work] = DueTimes(clock, self._due)
         self.waiting: Waiting[Work, Wanted] = Waiting()
         self._clock = clock

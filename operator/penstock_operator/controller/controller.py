@@ -46,7 +46,7 @@ from ..reconcile.schedules import Schedules
 from ..reconcile.sources import Key, Read
 from ..reconcile.workers import WorkerPods
 from . import liveness
-from .agenda import CLAIMS, WORKERS, Agenda
+from .agenda import CLAIMS, CURSORS, WORKERS, Agenda
 from .cache import ObjectCache
 from .counts import Counts
 from .events import EventPoster, untold_since
@@ -174,20 +174,35 @@ class Controller:
         self.worker_pods = WorkerPods(
             cluster, self.workers, defaults, clock, lambda pool: self.naming.touch("WorkPool", pool)
         )
-        made = Schedules(cluster, self.cache, clock, lambda body: self.intake.take("FlowRun", body))
+        self.schedules = Schedules(
+            cluster,
+            self.cache,
+            clock,
+            lambda body: self.intake.take("FlowRun", body),
+            lambda key: agenda.queue.add((CURSORS, key)),
+        )
         reconcilers |= {
             "FlowRun": self.runs.reconcile,
             "Pod": PodTTL(cluster, self.cache, self.logs, clock).reconcile,
             "Lease": self.workers.look,
             WORKERS: self.worker_pods.reconcile,
             CLAIMS: self.claims.reconcile,
-            "Schedules": made.reconcile,
+            "Schedules": self.schedules.reconcile,
+            CURSORS: self.schedules.write,
             "Backfill": self.backfills.reconcile,
         }
 
         self._sweep = Sweep(cluster, self._where, self.touch)
         self.takeover = Takeover(
-            cluster, agenda, self.cache, self.naming, self._sweep, self.slots, self.runs, watch_nodes=watch_nodes
+            cluster,
+            agenda,
+            self.cache,
+            self.naming,
+            self._sweep,
+            self.slots,
+            self.runs,
+            clock,
+            watch_nodes=watch_nodes,
         )
         complaints = Unreconciled(cluster, instance, clock)
         self.looks = Looks(agenda, self.cache, reconcilers, self.intake.broken, complaints, self.takeover.looked)
@@ -205,6 +220,7 @@ class Controller:
                 self.takeover.clear,
                 self.housekeeping.clear,
                 self.claims.clear,
+                self.schedules.clear,
                 self.log_keeping.clear,
                 self.revisions.clear,
                 self.slots.close,

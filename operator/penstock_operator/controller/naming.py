@@ -96,11 +96,11 @@ class Naming:
         if deadline:
             self._agenda.due.at(("Pod", key), deadline)
 
-    def deployment(self, key: Key) -> None:
-        """Have a deployment looked at, and its schedules."""
+    def deployment(self, key: Key, *, due: bool = False) -> None:
+        """Have a deployment looked at, and its schedules; before all else where a run may be `due`."""
         for kind in ("Schedules", "FlowDeployment"):
             if kind in self._reconciled:
-                self._agenda.queue.add((kind, key))
+                self._agenda.queue.add((kind, key), first=due and kind == "Schedules")
 
     def _backfill(self, namespace: str, run: Body) -> None:
         """A run that has ended makes room for the next of its backfill."""

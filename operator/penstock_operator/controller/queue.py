@@ -6,6 +6,7 @@ Failures come back after a delay that doubles, with jitter, so that a broken obj
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
@@ -15,6 +16,8 @@ from ..backoff import backoff
 
 K = TypeVar("K", bound=Hashable)
 
+OVERDUE = 30.0  # seconds after which patient keys come, too, while there are others
+SHARE = 8  # of so many keys one is patient then
 FIRST_BACKOFF = 0.2
 MAX_BACKOFF = 60.0
 
@@ -23,7 +26,7 @@ class KeyQueue(Generic[K]):
     """Keys that want attention. Not thread-safe: one event loop."""
 
     def __init__(self, patient: Callable[[K], bool] = lambda _: False) -> None:
-        """`patient` keys are given out only while there is no other."""
+        """`patient` keys are given out while there is no other, and some of those that have waited for long."""
         self._is_patient = patient
         self._first: OrderedDict[K, float] = OrderedDict()  # key -> when it was named, for the age of the oldest
         self._queued: OrderedDict[K, float] = OrderedDict()
@@ -34,6 +37,7 @@ class KeyQueue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._wake, self._rest = asyncio.Event(), asyncio.Event()
         self._closed = False
+        self._given = 0
 
     def clear(self) -> None:
         """Forget every key but those being worked on, and give out keys again."""
@@ -73,9 +77,15 @@ class KeyQueue(Generic[K]):
         while self._closed or not len(self):
             self._wake.clear()
             await self._wake.wait()
-        key, _ = (self._first or self._queued or self._patient).popitem(last=False)
+        key, _ = (self._first or self._next()).popitem(last=False)
         self._working[key] = time.monotonic()
         return key
+
+    def _next(self) -> OrderedDict[K, float]:
+        """Those of which the next is taken, when none is to be first."""
+        self._given += 1
+        overdue = time.monotonic() - next(iter(self._patient.values()), math.inf) >= OVERDUE
+        return self._patient if overdue and self._given % SHARE == 0 else self._queued or self._patient
 
     def done(self, key: K, *, failed: bool = False) -> float | None:
         """End the work on a key; after a failure, the seconds after which it should be named again."""

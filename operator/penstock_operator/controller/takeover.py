@@ -13,10 +13,10 @@ from penstock.api import labels
 
 from .. import metrics
 from ..cluster import NODES, ApiError, Cluster
-from ..core import owners
+from ..core import owners, schedules
 from ..core.views import PodView, RunView
 from ..reconcile.flowruns import FlowRuns
-from ..reconcile.sources import Key
+from ..reconcile.sources import Clock, Key
 from .agenda import Agenda, Work
 from .cache import ObjectCache
 from .naming import Naming
@@ -40,11 +40,13 @@ class Takeover:
         sweep: Sweep,
         slots: Slots,
         runs: FlowRuns,
+        clock: Clock,
         *,
         watch_nodes: bool,
     ) -> None:
         self._cluster, self._agenda, self._cache, self._naming = cluster, agenda, cache, naming
         self._sweep, self._slots, self._runs, self._watch_nodes = sweep, slots, runs, watch_nodes
+        self._clock = clock
         self._first: set[Work | None] = set()  # keys that the term began with, and that were not looked at yet
         self._begun = 0.0
 
@@ -58,8 +60,9 @@ class Takeover:
         if self._watch_nodes:
             await self.find_lost_nodes()
         await self._sweep.once()
-        for ref in self._cache.refs("FlowDeployment", None):
-            self._naming.deployment(Key(*ref))
+        for body in self._cache.objects("FlowDeployment"):
+            key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+            self._naming.deployment(key, due=schedules.overdue(body, self._clock()))
         self.recall()
         for namespace in self._cache.limited():
             self._agenda.claims(namespace)

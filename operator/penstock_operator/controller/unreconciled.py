@@ -33,7 +33,7 @@ from ..reconcile.sources import Body, Clock, Key
 logger = logging.getLogger(__name__)
 
 RESOURCES = {resource.kind: resource for resource in (FLOW_RUNS, FLOW_DEPLOYMENTS, PODS, *LOW_RATE)}
-RESOURCES["Schedules"] = FLOW_DEPLOYMENTS
+RESOURCES["Schedules"] = RESOURCES["Cursors"] = FLOW_DEPLOYMENTS
 TYPES = {resource.kind: reasons.READY for resource in (FLOW_DEPLOYMENTS, *LOW_RATE)} | {"FlowRun": reasons.RECONCILED}
 PASSING = (Unavailable, NotLeading, Conflict, NotFound)
 MAX_CAUSE = 250  # characters; with four bytes for each they fit into an Event's note

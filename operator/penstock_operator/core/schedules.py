@@ -8,10 +8,12 @@ is not made again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+import orjson
 
 from penstock.api import labels, names
 from penstock.errors import InvalidSchedule
@@ -23,9 +25,11 @@ ON_TIME = timedelta(seconds=60)  # a slot no later than this was not missed: ope
 CEILING = 100  # runs that one look makes for a schedule, as a CronJob's controller counts missed times
 SHOWN = 3  # next slots in status, of each schedule
 MOST_SHOWN, MOST_CURSORS = 64, 64  # the bounds of the API
+KEPT_WHOLE = 2 * 1024  # bytes of JSON up to which a spec is kept as it is
 KEPT_SPEC = ("flowRef", "workPool", "queue", "priority", "concurrency", "tags", "suspend")
 KEPT_SPEC_OF_SCHEDULES = ("schedules", "catchUp", "startingDeadlineSeconds")
 KEPT_SPEC_OF_RETENTION = ("historyLimits", "ttlSecondsAfterFinished")
+CUT = "cut"  # beside the spec of which only that is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,10 @@ def read(deployment: Body) -> dict[str, Cursor]:
 
 def changed(deployment: Body, plan: Plan) -> bool:
     """Whether the status would say something new; a clock that goes on is nothing new."""
-    status = deployment.get("status") or {}
-    return any(_instants(status.get(field) or []) != _instants(value) for field, value in plan.status().items())
+    return not says(deployment, plan.status())
 
 
-def _instants(entries: list[Body]) -> list[Any]:
+def _instants(entries: Sequence[Body]) -> list[Any]:
     return [{**entry, "time": parse_time(entry["time"])} for entry in entries]
 
 
@@ -209,18 +212,40 @@ def run(deployment: Body, schedule: Body, slot: datetime) -> Body:
 
 
 def projection(deployment: Body) -> Body:
-    """What the operator keeps of a deployment, of which there may be thousands: its schedules, limits and histories."""
+    """What the operator keeps of a deployment, of which there may be thousands: its schedules, limits and histories,
+    and all of its spec where that is small."""
     spec, meta = deployment["spec"], deployment["metadata"]
-    kept = {name: spec[name] for name in (*KEPT_SPEC, *KEPT_SPEC_OF_SCHEDULES, *KEPT_SPEC_OF_RETENTION) if name in spec}
-    if "schedules" in kept:  # their parameters are read when a run is made
-        kept["schedules"] = [{k: v for k, v in s.items() if k != "parameters"} for s in kept["schedules"]]
+    kept, cut = spec, is_cut(deployment) or len(orjson.dumps(spec)) > KEPT_WHOLE
+    if cut:
+        wanted = (*KEPT_SPEC, *KEPT_SPEC_OF_SCHEDULES, *KEPT_SPEC_OF_RETENTION)
+        kept = {name: spec[name] for name in wanted if name in spec}
+        if "schedules" in kept:  # their parameters are read when a run is made
+            kept["schedules"] = [{k: v for k, v in s.items() if k != "parameters"} for s in kept["schedules"]]
     fields = ("name", "namespace", "uid", "generation", "resourceVersion", "creationTimestamp", "deletionTimestamp")
     return {
         "kind": "FlowDeployment",
         "metadata": {name: meta[name] for name in fields if name in meta},
         "spec": kept,
         "status": deployment.get("status") or {},
+        **({CUT: True} if cut else {}),
     }
+
+
+def is_cut(deployment: Body) -> bool:
+    """Whether it is what is kept of one that is too large, so that it has to be read again for the rest."""
+    return CUT in deployment
+
+
+def overdue(deployment: Body, now: datetime) -> bool:
+    """Whether a run may be due, by what the status says."""
+    coming = (deployment.get("status") or {}).get("nextRuns") or ()
+    return any((time := parse_time(entry.get("time"))) is not None and time <= now for entry in coming)
+
+
+def says(deployment: Body, fields: Mapping[str, Sequence[Body]]) -> bool:
+    """Whether the status has these fields of `Plan.status` already."""
+    status = deployment.get("status") or {}
+    return all(_instants(status.get(name) or ()) == _instants(value) for name, value in fields.items())
 
 
 def waits_for_its_cursor(deployment: Body | None, slug: str, slot: datetime) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -74,9 +75,20 @@ async def write_status(cluster: Cluster, resource: ResourceType, key: Key, body:
     return await cluster.patch(resource, key.namespace, key.name, ops, subresource="status")
 
 
-async def write(cluster: Cluster, resource: ResourceType, key: Key, body: Body, ready: Ready, clock: Clock) -> bool:
+def _untold(_: Body) -> None: ...
+
+
+async def write(
+    cluster: Cluster,
+    resource: ResourceType,
+    key: Key,
+    body: Body,
+    ready: Ready,
+    clock: Clock,
+    written: Callable[[Body], None] = _untold,
+) -> bool:
     """Set the Ready condition and the fields, in one patch, only when something differs; False: it changed meanwhile,
-    and is to be read again."""
+    and is to be read again. `written` is told of the object as it is then."""
     status: Body = body.get("status") or {}
     conditions = with_condition(body, reasons.READY, ready.ok, ready.reason, ready.message, clock())
     wanted = dict(ready.fields)
@@ -84,7 +96,7 @@ async def write(cluster: Cluster, resource: ResourceType, key: Key, body: Body, 
         return True
     fields = {**wanted, "observedGeneration": body["metadata"].get("generation") or 0, "conditions": conditions}
     try:
-        await write_status(cluster, resource, key, body, fields)
+        written(await write_status(cluster, resource, key, body, fields))
     except NotFound:
         return True
     except ApiError as error:

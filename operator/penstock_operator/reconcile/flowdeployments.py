@@ -11,12 +11,14 @@ from penstock.schedules import slots
 
 from ..cluster import FLOW_DEPLOYMENTS, FLOWS, PODS, WORK_POOLS, Cluster, Forbidden, Invalid
 from ..core import parameters, resolve
+from ..core.schedules import is_cut
 from ..core.views import parse_time
 from ..launch.pods import Defaults, InvalidTemplate
 from . import conditions
 from .conditions import Ready
 from .revisions import Revisions
-from .sources import Body, Clock, Key, Read, Requeue
+from .schedules import Schedules
+from .sources import Body, Cache, Clock, Key, Read, Requeue
 from .workpools import PROBE, probe
 
 AGAIN = timedelta(seconds=1)  # after somebody else wrote it meanwhile
@@ -57,19 +59,28 @@ class FlowDeployments:
     """The reconciler of deployments."""
 
     def __init__(
-        self, cluster: Cluster, clock: Clock, revisions: Revisions, reads: Callable[[Key], Read] | None = None
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        clock: Clock,
+        revisions: Revisions,
+        schedules: Schedules,
+        reads: Callable[[Key], Read] | None = None,
     ) -> None:
         """`reads`: by what to read flow and pool of a deployment that is being looked at, as they were after it was
         named."""
-        self._cluster, self._clock, self._revisions = cluster, clock, revisions
-        self._reads = reads or (lambda _: cluster.get)
+        self._cluster, self._cache, self._clock, self._revisions = cluster, cache, clock, revisions
+        self._schedules, self._reads = schedules, reads or (lambda _: cluster.get)
 
     async def reconcile(self, key: Key) -> Requeue | None:
         """Write the Ready condition, and keep what was deployed.
 
-        The controller names the deployment again when its flow or its pool changes.
+        The controller names the deployment again when its flow or its pool changes. What is known of a small one is
+        all that it says; were it too old, the write would be refused.
         """
-        body = await self._cluster.get(FLOW_DEPLOYMENTS, *key)
+        body = self._cache.deployment(key)
+        if body is None or is_cut(body):
+            body = await self._cluster.get(FLOW_DEPLOYMENTS, *key)
         if body is None:
             return None
         read = self._reads(key)
@@ -79,9 +90,13 @@ class FlowDeployments:
         if found.ok and pool is not None:
             found = await self._overrides(body, pool) or found
         await self._revisions.keep_new(FLOW_DEPLOYMENTS.kind, body)
-        if await conditions.write(self._cluster, FLOW_DEPLOYMENTS, key, body, found, self._clock):
+        ahead = self._schedules.ahead(key, body)
+        if await conditions.write(self._cluster, FLOW_DEPLOYMENTS, key, ahead, found, self._clock, self._written):
             return None
         return Requeue(self._clock() + AGAIN)
+
+    def _written(self, body: Body) -> None:
+        self._cache.remember({**body, "kind": FLOW_DEPLOYMENTS.kind})
 
     async def _overrides(self, deployment: Body, pool: Body) -> Ready | None:
         """What the API server says of a pod with the deployment's changes; None where it takes it.

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from penstock_operator.controller.queue import FIRST_BACKOFF, MAX_BACKOFF, KeyQueue
+from penstock_operator.controller.queue import FIRST_BACKOFF, MAX_BACKOFF, OVERDUE, SHARE, KeyQueue
 from run_stage import at_once
 
 KEYS = "abc"
@@ -340,6 +340,24 @@ def test_a_closed_queue_is_open_again_once_it_is_cleared() -> None:
     queue.clear()
     queue.add("b")
     assert taken(queue) == "b"
+
+
+def test_patient_keys_that_have_waited_for_long_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        now = 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        queue: KeyQueue[str] = KeyQueue(lambda key: key.startswith("patient"))
+        queue.add("patient-1")
+        for number in range(4 * SHARE):
+            queue.add(f"a-{number}")
+        assert "patient-1" not in [await queue.take() for _ in range(2 * SHARE)]
+        now = OVERDUE
+        queue.add("first", first=True)
+        assert await queue.take() == "first"
+        taken = [await queue.take() for _ in range(SHARE)]
+        assert taken.count("patient-1") == 1
+
+    asyncio.run(scenario())
 
 
 def test_patient_keys_come_when_there_is_no_other() -> None:

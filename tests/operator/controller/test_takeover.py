@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from controller_stage import Json, Play, ended
+from controller_stage import Json, Play, ended, standby
 from penstock.api import reasons
 from penstock_operator.cluster import NODES, PODS
+from penstock_operator.core.leadership import DURATION
+from run_stage import NAMESPACE
 
 
 def test_an_operator_that_starts_takes_over_what_it_finds() -> None:
@@ -153,5 +155,49 @@ def test_the_pod_of_a_settled_run_holds_nothing() -> None:
         async with play.running():
             play.stage.submit("next")
             await play.state("Pending", run="next")
+
+    asyncio.run(scenario())
+
+
+HOURLY: Json = {"schedules": [{"slug": "hourly", "cron": {"expression": "0 * * * *"}}]}
+
+
+def test_a_run_that_came_due_meanwhile_is_made_first() -> None:
+    async def scenario() -> None:
+        play = Play(deployment=HOURLY)
+        async with play.running():
+            await play.quiet()
+        for number in range(20):
+            play.stage.submit(f"run-{number}")
+        play.clock.advance(3600)
+        play.cluster.writes.clear()
+        async with play.running(workers=1):
+            await play.until(lambda: play.cluster.writes)
+            assert [write.kind for write in play.cluster.writes[:1]] == ["FlowRun"]
+            assert play.cluster.writes[0].verb == "create"
+
+    asyncio.run(scenario())
+
+
+def test_what_a_predecessor_has_made_and_retention_deleted_is_not_made_again() -> None:
+    """A standby whose watch lags behind lists before it makes anything."""
+
+    async def scenario() -> None:
+        play = Play(deployment=HOURLY)
+        async with play.running():
+            await play.quiet()
+        stale = play.stage.get("FlowDeployment", "etl") or {}
+        async with play.running():
+            await play.time_passes(3600)
+            (run,) = play.stage.names("FlowRun")
+            await play.until(lambda: play.stage.get("FlowDeployment", "etl") != stale, "its cursor")
+        play.stage.remove("FlowRun", run)
+        async with standby(play) as (_, office):
+            play.controller.cache.drop("FlowDeployment", (NAMESPACE, "etl"))
+            play.controller.cache.put("FlowDeployment", stale)
+            await office.look(DURATION)
+            await play.until(lambda: play.controller.term.acts, "its term")
+            await play.quiet()
+            assert play.stage.names("FlowRun") == []
 
     asyncio.run(scenario())

@@ -213,10 +213,27 @@ def test_the_run_of_a_slot() -> None:
 
 
 def test_what_is_kept_of_a_deployment_is_enough_to_decide() -> None:
-    whole = deployment({**HOURLY, "parameters": {"n": 1}}, parameters={"n": 2}, description="x" * 1000, suspend=False)
+    text = "x" * schedules.KEPT_WHOLE
+    whole = deployment({**HOURLY, "parameters": {"n": 1}}, parameters={"n": 2}, description=text, suspend=False)
     kept = schedules.projection(whole)
     assert schedules.decide(kept, at("07:00:00")).status() == schedules.decide(whole, at("07:00:00")).status()
-    assert "x" * 1000 not in str(kept)
+    assert text not in str(kept)
+    assert schedules.is_cut(kept)
+    assert schedules.projection(kept) == kept
+
+
+def test_a_small_deployment_is_kept_whole() -> None:
+    whole = deployment({**HOURLY, "parameters": {"n": 1}}, parameters={"n": 2}, pod={"env": []})
+    kept = schedules.projection(whole)
+    assert kept["spec"] == whole["spec"]
+    assert not schedules.is_cut(kept)
+
+
+def test_a_run_may_be_due_by_what_the_status_says() -> None:
+    _, body = after(deployment(HOURLY), at("06:00:01"))
+    assert not schedules.overdue(body, at("06:59:59"))
+    assert schedules.overdue(body, at("07:00:00"))
+    assert not schedules.overdue(deployment(HOURLY), at("07:00:00"))
 
 
 def test_a_run_waits_for_its_cursor() -> None:

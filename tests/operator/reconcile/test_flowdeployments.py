@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from penstock.api import names
+from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.reconcile.flowdeployments import AGAIN, FlowDeployments
 from penstock_operator.reconcile.revisions import Revisions
+from penstock_operator.reconcile.schedules import Schedules
 from penstock_operator.reconcile.sources import Key, Requeue
 from run_stage import NAMESPACE, Stage
 
@@ -17,9 +19,13 @@ Json = dict[str, Any]
 
 
 def reconcile(stage: Stage, name: str = "etl") -> Requeue | None:
-    return asyncio.run(
-        FlowDeployments(stage.cluster, stage.clock, Revisions(stage.cluster)).reconcile(Key(NAMESPACE, name))
-    )
+    cache = ObjectCache()
+    body = stage.get("FlowDeployment", name)
+    if body is not None:
+        cache.put("FlowDeployment", body)
+    schedules = Schedules(stage.cluster, cache, stage.clock, lambda _: None, lambda _: None)
+    deployments = FlowDeployments(stage.cluster, cache, stage.clock, Revisions(stage.cluster), schedules)
+    return asyncio.run(deployments.reconcile(Key(NAMESPACE, name)))
 
 
 def status(stage: Stage) -> Json:

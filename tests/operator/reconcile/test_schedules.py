@@ -12,6 +12,7 @@ from memory_cluster import Write
 from penstock.api import labels, names, reasons
 from penstock_operator.cluster import AlreadyExists, ApiError, Forbidden, Invalid, Unavailable
 from penstock_operator.controller.cache import ObjectCache
+from penstock_operator.core import schedules
 from penstock_operator.core.views import parse_time
 from penstock_operator.reconcile.schedules import AGAIN, Schedules
 from penstock_operator.reconcile.sources import Key, Requeue
@@ -28,25 +29,37 @@ class Play:
     def __init__(self, *schedules: Json, **spec: Any) -> None:
         self.stage = Stage(deployment={"schedules": list(schedules or (HOURLY,)), **spec})
         self.made: list[str] = []
+        self.later: list[Key] = []
         self.restart()
 
     def restart(self) -> None:
         self.cache = ObjectCache()
         told = self.made.append
+        self.later.clear()
         self.schedules = Schedules(
-            self.stage.cluster, self.cache, self.stage.clock, lambda run: told(run["metadata"]["name"])
+            self.stage.cluster,
+            self.cache,
+            self.stage.clock,
+            lambda run: told(run["metadata"]["name"]),
+            self.later.append,
         )
 
     def hear(self) -> None:
         body = self.stage.get("FlowDeployment", "etl")
-        if body is not None:
+        if body is None:
+            self.cache.drop("FlowDeployment", KEY)
+        else:
             self.cache.put("FlowDeployment", body)
 
-    def look(self, seconds: float = 0, *, hears: bool = True) -> Requeue | None:
+    def look(self, seconds: float = 0, *, hears: bool = True, writes: bool = True) -> Requeue | None:
         self.stage.clock.advance(seconds)
         if hears:
             self.hear()
-        return asyncio.run(self.schedules.reconcile(KEY))
+        again = asyncio.run(self.schedules.reconcile(KEY))
+        while writes and self.later:
+            asyncio.run(self.schedules.write(self.later[0]))
+            self.later.pop(0)
+        return again
 
     def slots(self) -> list[str]:
         """When the runs that are there were due."""
@@ -97,7 +110,13 @@ def test_nothing_is_read_or_written_while_nothing_is_due() -> None:
     play = Play()
     play.look()
     play.hear()
-    play.schedules = Schedules(Unasked(), play.cache, play.stage.clock, lambda _: None)  # type: ignore[arg-type]
+    play.schedules = Schedules(
+        Unasked(),  # type: ignore[arg-type]
+        play.cache,
+        play.stage.clock,
+        lambda _: None,
+        lambda _: None,
+    )
     for _ in range(5):
         play.look(60)
 
@@ -138,18 +157,98 @@ def test_every_slot_makes_one_run_wherever_the_operator_fails(number: int, done:
     assert play.condition() == ("True", "Scheduling")
 
 
-def test_an_old_leader_that_lags_behind_makes_nothing_again() -> None:
+def test_an_operator_that_lags_behind_makes_nothing_twice() -> None:
     play = Play()
     play.look()
     stale = play.stage.get("FlowDeployment", "etl")
     assert stale is not None
     play.look(3600)
-    (run,) = play.stage.names("FlowRun")
-    play.stage.remove("FlowRun", run)  # by retention
     play.restart()
     play.cache.put("FlowDeployment", stale)
     play.look(1, hears=False)
+    assert play.slots() == ["07:00:00"]
+    assert play.cursor()["runs"] == 1
+    assert play.made == play.stage.names("FlowRun")
+
+
+def test_what_is_due_is_made_with_one_request_and_its_cursor_written_later() -> None:
+    play = Play()
+    play.look()
+    known = len(play.stage.cluster.writes)
+    play.look(3600, writes=False)
+    assert [write.kind for write in play.stage.cluster.writes[known:]] == ["FlowRun"]
+    assert play.look(1, writes=False) == Requeue(parse_time("2026-01-01T08:00:00Z")), "nothing is due"
+    play.look(3600, writes=False)
+    assert play.slots() == ["07:00:00", "08:00:00"]
+    assert play.cursor()["runs"] == 0
+    play.look(1)
+    assert (play.cursor()["time"][11:19], play.cursor()["runs"]) == ("08:00:00", 2)
+    assert [write.kind for write in play.stage.cluster.writes[known:]] == ["FlowRun", "FlowRun", "FlowDeployment"]
+
+
+def test_what_a_later_operator_could_not_tell_is_written_at_once() -> None:
+    """How many runs there were of so many, and since when an edited schedule counts; but not when a new one began."""
+    play = Play({**HOURLY, "maxRuns": 1})
+    play.look(writes=False)
+    assert "status" not in (play.stage.get("FlowDeployment", "etl") or {})
+    play.look(3600, writes=False)
+    assert play.cursor()["runs"] == 1
+    play.stage.edit("FlowDeployment", "etl", schedules=[{"slug": "hourly", "cron": {"expression": "30 * * * *"}}])
+    play.look(60, writes=False)
+    assert play.cursor()["time"][11:19] == "07:01:00"
+
+
+def test_a_restart_finds_runs_whose_cursors_were_not_written() -> None:
+    play = Play()
+    play.look()
+    play.look(3600, writes=False)
+    play.restart()
+    play.look(30)
+    assert play.slots() == ["07:00:00"]
+    assert play.cursor()["runs"] == 1
+
+
+def test_a_cursor_that_cannot_be_written_now_is_written_later() -> None:
+    play = Play()
+    play.look()
+    fail_at(play, 2, Unavailable(0, "", "no answer"), done=False)
+    with pytest.raises(Unavailable):
+        play.look(3600)
+    at_peace(play)
+    asyncio.run(play.schedules.write(KEY))
+    assert play.cursor()["runs"] == 1
+    known = len(play.stage.cluster.writes)
+    asyncio.run(play.schedules.write(KEY))
+    assert len(play.stage.cluster.writes) == known
+
+
+def test_what_is_too_large_to_be_kept_is_read_when_a_run_is_made() -> None:
+    large = "x" * schedules.KEPT_WHOLE
+    play = Play({**HOURLY, "parameters": {"text": large}})
+    play.look()
+    play.look(3600)
+    (run,) = play.stage.cluster.kinds("FlowRun")
+    assert run["spec"]["parameters"] == {"text": large}
+
+
+def test_a_large_one_that_was_suspended_just_now_makes_nothing() -> None:
+    play = Play({**HOURLY, "parameters": {"text": "x" * schedules.KEPT_WHOLE}})
+    play.look()
+    play.stage.edit("FlowDeployment", "etl", suspend=True)
+    play.look(3600, hears=False)
     assert play.slots() == []
+
+
+def test_cursors_that_are_not_written_are_none_of_a_namesake() -> None:
+    play = Play()
+    play.look()
+    play.look(3600, writes=False)
+    body = play.stage.get("FlowDeployment", "etl") or {}
+    assert play.schedules.ahead(KEY, body)["status"]["lastScheduled"][0]["runs"] == 1
+    other = {**body, "metadata": {**body["metadata"], "uid": "other"}}
+    assert play.schedules.ahead(KEY, other) is other
+    play.schedules.clear()
+    assert play.schedules.ahead(KEY, body) is body
 
 
 def test_a_clock_that_goes_back_makes_nothing_twice() -> None:
@@ -237,7 +336,9 @@ def test_an_edit_that_comes_in_between_is_decided_on_again() -> None:
             play.stage.edit("FlowDeployment", "etl", suspend=True)
 
     play.stage.cluster.before = meanwhile
-    assert play.look(3600) is None
+    play.look(3600)
+    assert play.cursor()["runs"] == 1
+    assert play.look(0) is None
     assert play.slots() == ["07:00:00"]
     assert play.cursor()["suspended"] is True
     play.stage.edit("FlowDeployment", "etl", suspend=False)
@@ -248,9 +349,20 @@ def test_an_edit_that_comes_in_between_is_decided_on_again() -> None:
 def test_a_deployment_that_is_gone_makes_nothing() -> None:
     play = Play()
     play.look()
+    play.look(3600, writes=False)
     play.stage.remove("FlowDeployment", "etl")
     assert play.look(3600) is None
-    assert play.slots() == []
+    assert play.slots() == ["07:00:00"]
+
+
+def test_a_deployment_that_is_deleted_before_its_cursor_is_written_is_done_with() -> None:
+    play = Play()
+    play.look()
+    play.look(3600, writes=False)
+    play.stage.remove("FlowDeployment", "etl")
+    asyncio.run(play.schedules.write(KEY))
+    fail_at(play, 1, AssertionError("it is written again"), done=False)
+    asyncio.run(play.schedules.write(KEY))
 
 
 def test_a_taken_name_that_is_gone_again_counts_as_made() -> None:
