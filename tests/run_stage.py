@@ -74,8 +74,10 @@ class PostedEvents:
     async def run(self) -> None:
         """Nothing is to be sent."""
 
-    def post(self, run: Json, entry: Json) -> None:
-        self.posted[(run["metadata"]["uid"], entry["seq"])] = entry
+    def tell(self, run: Json) -> None:
+        for entry in run.get("status", {}).get("history") or ():
+            if entry["seq"] > run["status"].get("observedSeq", 0):
+                self.posted[(run["metadata"]["uid"], entry["seq"])] = entry
 
     async def flush(self, run_uid: str) -> None:
         self.flushed.append(run_uid)

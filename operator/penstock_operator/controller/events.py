@@ -1,6 +1,8 @@
 """Posts events.k8s.io/v1 Events with names derived from (run, seq): sent twice is AlreadyExists, which is done.
 
-Events are best effort: what cannot be sent in a few tries is dropped and counted. Nothing rests on them.
+Events are best effort: what cannot be sent in a few tries is dropped and counted. Nothing rests on them. A state that
+a run may only pass through is held back until it has lasted (`core.run_events`): who leads next finds in the history
+what was held back when this process ended.
 """
 
 from __future__ import annotations
@@ -8,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from penstock.api import labels, names
+from penstock.api.states import StateType
 
 from ..backoff import backoff, spread
 from ..cluster import EVENTS, AlreadyExists, ApiError, Cluster, Unavailable
-from ..core.views import parse_time, with_microseconds
+from ..core import changes, run_events
+from ..core.run_events import LASTS
+from ..core.views import RunView, parse_time, with_microseconds
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +53,9 @@ def event(run: Body, entry: Body, instance: str) -> Body:
     name = entry.get("name") or entry["type"]
     refined = f" ({name})" if name != entry["type"] else ""
     note = entry.get("message") or entry.get("reason") or entry["type"]
+    ended = parse_time(entry["time"]) if StateType(entry["type"]).terminal else None
+    length = changes.duration(RunView(run), ended) if ended else None
+    ran = f" after {length}" if length else ""
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -59,7 +68,7 @@ def event(run: Body, entry: Body, instance: str) -> Body:
         "type": "Warning" if entry["type"] in WARNINGS else "Normal",
         "reason": f"FlowRun{entry['type']}",
         "action": _within(entry.get("reason") or entry["type"], MAX_REASON),
-        "note": _within(f"{entry['type']}{refined}: {note}", MAX_NOTE),
+        "note": _within(f"{entry['type']}{refined}{ran}: {note}", MAX_NOTE),
         "reportingController": f"{labels.GROUP}/operator",
         "reportingInstance": _within(instance, MAX_REASON),
         "regarding": {
@@ -91,26 +100,58 @@ class EventPoster:
 
     def __init__(self, cluster: Cluster, instance: str) -> None:
         self._cluster, self._instance = cluster, instance
+        self.dropped = 0
+        self._since: datetime | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what is queued and held back, and what was posted; `run` must not run."""
         self._queue: asyncio.Queue[tuple[str, Body]] = asyncio.Queue(QUEUE)
         self._open: dict[str, int] = defaultdict(int)
         self._idle: dict[str, asyncio.Event] = {}
-        self._posted: dict[str, int] = {}  # uid -> highest seq queued, so that each pass does not post all again
-        self._since: datetime | None = None
-        self.dropped = 0
+        self._decided: dict[str, int] = {}  # uid -> seq up to which each was posted, or never will be
+        self._held: dict[str, tuple[Body, Body]] = {}  # uid -> a run and the entry of the state it is in
+        self._ripens: asyncio.Queue[tuple[float, str, int]] = asyncio.Queue()  # in the order of their times
 
     def begin(self, since: datetime) -> None:
         """Post nothing of what is older: after a restart, that would be thousands of Events that are there already."""
         self._since = since
 
-    def post(self, run: Body, entry: Body) -> None:
+    def tell(self, run: Body) -> None:
+        view = RunView(run)
+        decided = self._decided.get(view.uid, view.observed_seq)
+        if not view.history or view.history[-1]["seq"] <= decided:
+            return
+        tell, held = run_events.telling(view.history, decided)
+        for entry in tell:
+            self._post(run, entry)
+        if held is not None and not self._is_old(held) and (view.uid in self._held or len(self._held) < QUEUE):
+            self._decide(view.uid, held["seq"] - 1)
+            self._hold(run, held)
+            return
+        self._held.pop(view.uid, None)
+        self._decide(view.uid, view.history[-1]["seq"])
+        if held is not None:
+            self._post(run, held)
+
+    def _decide(self, uid: str, seq: int) -> None:
+        if len(self._decided) > REMEMBERED:
+            self._decided.clear()
+        self._decided[uid] = seq
+
+    def _is_old(self, entry: Body) -> bool:
+        return self._since is not None and (parse_time(entry["time"]) or self._since) < self._since
+
+    def _hold(self, run: Body, entry: Body) -> None:
+        uid, known = run["metadata"]["uid"], self._held.get(run["metadata"]["uid"])
+        self._held[uid] = (run, entry)
+        if known is None or known[1]["seq"] != entry["seq"]:
+            self._ripens.put_nowait((time.monotonic() + LASTS.total_seconds(), uid, entry["seq"]))
+
+    def _post(self, run: Body, entry: Body) -> None:
+        if self._is_old(entry):
+            return
         uid = run["metadata"]["uid"]
-        if entry["seq"] <= self._posted.get(uid, 0):
-            return
-        if len(self._posted) > REMEMBERED:
-            self._posted.clear()
-        self._posted[uid] = entry["seq"]
-        if self._since is not None and (parse_time(entry["time"]) or self._since) < self._since:
-            return
         try:
             self._queue.put_nowait((uid, event(run, entry, self._instance)))
         except asyncio.QueueFull:
@@ -124,23 +165,30 @@ class EventPoster:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await idle.wait()
-        self._posted.pop(run_uid, None)
+        self._decided.pop(run_uid, None)
+        self._held.pop(run_uid, None)
 
     async def sent(self) -> None:
         """Return when everything queued was sent or given up."""
         await self._queue.join()
-
-    def clear(self) -> None:
-        """Forget what is queued and what was posted; `run` must not run."""
-        self._queue = asyncio.Queue(QUEUE)
-        self._open.clear()
-        self._posted.clear()
 
     async def run(self) -> None:
         """Send until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
                 group.create_task(self._work())
+            group.create_task(self._ripen())
+
+    async def _ripen(self) -> None:
+        """Post of what was held back what has lasted."""
+        while True:
+            due, uid, seq = await self._ripens.get()
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            run, entry = self._held.get(uid, (None, None))
+            if run is not None and entry is not None and entry["seq"] == seq:
+                del self._held[uid]
+                self._decide(uid, seq)
+                self._post(run, entry)
 
     async def _work(self) -> None:
         while True:

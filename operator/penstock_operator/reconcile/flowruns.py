@@ -126,9 +126,7 @@ class FlowRuns:
                 others = (PodView(pod) for pod in self._cache.pods(key) if not owners.belongs(pod, run))
                 if all(pod.gone for pod in others):
                     self._slots.release(key)
-            for entry in run.history:
-                if entry["seq"] > run.observed_seq:
-                    self._events.post(body, entry)
+            self._events.tell(body)
             await self._strays.end(run)
             read = self._cluster.get if confirmed else self._reads(key)
             # What only says that a run waits need not be exact: it is read again before the run starts, or fails.
@@ -440,11 +438,8 @@ class FlowRuns:
         except (Invalid, Conflict, NotFound) as error:
             raise Outdated(error) from error
         self._cache.remember(body)
-        after = RunView(body)
-        for entry in after.history:
-            if entry["seq"] > run.seq:
-                self._events.post(body, entry)
-        return after
+        self._events.tell(body)
+        return RunView(body)
 
     async def _create(self, run: RunView) -> Requeue | None:
         if run.deleting or "resolved" not in run.status:

@@ -178,8 +178,8 @@ class Logs(Protocol):
 class Events(Protocol):
     """The poster of Events."""
 
-    def post(self, run: Body, entry: Body) -> None:
-        """Queue the Event of a history entry; returns at once, and posting it again is harmless."""
+    def tell(self, run: Body) -> None:
+        """See that there are Events of what has happened to a run; returns at once, and telling again is harmless."""
 
     async def flush(self, run_uid: str) -> None:
         """Return when everything queued for the run was sent or given up."""

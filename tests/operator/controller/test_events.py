@@ -105,6 +105,14 @@ def test_a_run_that_is_not_resolved_has_no_labels_of_what_it_was_resolved_to() -
     }
 
 
+def test_the_note_of_an_end_says_how_long_the_run_was() -> None:
+    run = flow_run("Completed", startTime="2026-01-01T05:56:40Z")
+    assert event(run, entry(message="all is well"), "a")["note"] == "Completed after 3m20s: all is well"
+    late = event(run, entry("Failed", name="TimedOut", message="too long"), "a")
+    assert late["note"] == "Failed (TimedOut) after 3m20s: too long"
+    assert event(run, entry("Running", message="claimed"), "a")["note"] == "Running: claimed"
+
+
 texts = st.text(st.sampled_from("aé€😀"), min_size=1, max_size=40).map(lambda text: text * 30)
 
 
@@ -119,6 +127,11 @@ def test_no_text_is_longer_than_the_api_takes(message: str, reason: str, instanc
     assert found["action"]
 
 
+def lived(*history: Json) -> Json:
+    """A run with that history."""
+    return flow_run("Running", history=list(history))
+
+
 class Desk:
     """A poster at work, and the Events that arrived."""
 
@@ -128,10 +141,13 @@ class Desk:
         self.tried: list[str] = []
 
     def post(self, *seqs: int, run: str = "etl-1", uid: str = "run-uid") -> None:
-        body = flow_run("Running")
+        """Tell of a run's ends with these seqs, which are posted at once."""
+        self.tell(*(entry(seq=seq) for seq in seqs), run=run, uid=uid)
+
+    def tell(self, *history: Json, run: str = "etl-1", uid: str = "run-uid") -> None:
+        body = lived(*history)
         body["metadata"] |= {"name": run, "uid": uid}
-        for seq in seqs:
-            self.poster.post(body, entry(seq=seq))
+        self.poster.tell(body)
 
     @property
     def arrived(self) -> list[str]:
@@ -238,7 +254,7 @@ def test_nothing_is_remembered_of_a_run_that_was_flushed() -> None:
     async def scenario(desk: Desk) -> None:
         desk.post(1)
         await desk.flush()
-        assert (dict(desk.poster._posted), dict(desk.poster._open), desk.poster._idle) == ({}, {}, {})
+        assert (dict(desk.poster._decided), dict(desk.poster._open), desk.poster._idle) == ({}, {}, {})
 
     at_desk(scenario)
 
@@ -350,7 +366,7 @@ def test_of_runs_without_number_only_the_latest_are_remembered(monkeypatch: pyte
     async def scenario(desk: Desk) -> None:
         for number in range(30):
             desk.post(1, uid=f"uid-{number}")
-        assert len(desk.poster._posted) <= 6
+        assert len(desk.poster._decided) <= 6
         desk.post(1, uid="uid-0")
         for number in range(30):
             await desk.flush(f"uid-{number}")
@@ -364,8 +380,7 @@ def test_who_waits_for_all_of_them_waits_until_the_last_is_sent() -> None:
     async def scenario() -> None:
         cluster = MemoryCluster()
         poster = EventPoster(cluster, "operator-1")
-        for seq in range(1, 31):
-            poster.post(flow_run("Running"), entry("Running", seq))
+        poster.tell(lived(*(entry(seq=seq) for seq in range(1, 31))))
         task = asyncio.create_task(poster.run())
         await asyncio.wait_for(poster.sent(), PATIENCE)
         assert len(cluster.kinds("Event")) == 30
@@ -380,10 +395,10 @@ def test_what_was_posted_in_an_earlier_term_is_posted_again() -> None:
 
     async def scenario() -> None:
         poster = EventPoster(MemoryCluster(), "operator-1")
-        poster.post(flow_run("Running"), entry("Running", 1))
+        poster.tell(lived(entry(seq=1)))
         poster.clear()
         await asyncio.wait_for(poster.sent(), PATIENCE)  # nothing is queued
-        poster.post(flow_run("Running"), entry("Running", 1))
+        poster.tell(lived(entry(seq=1)))
         assert poster._queue.qsize() == 1
 
     asyncio.run(scenario())
@@ -409,10 +424,11 @@ def test_a_restart_does_not_post_again_what_was_told_long_ago() -> None:
     async def scenario() -> None:
         poster = EventPoster(MemoryCluster(), "operator-1")
         poster.begin(datetime(2026, 1, 1, 6, 30, tzinfo=UTC))
-        poster.post(flow_run("Running"), entry("Pending", 2, time="2026-01-01T06:29:59.999999Z"))
+        old = entry("Scheduled", 2, name="AwaitingRetry", time="2026-01-01T06:29:59.999999Z")
+        poster.tell(lived(old))
         assert poster._queue.qsize() == 0
         await asyncio.wait_for(poster.flush("run-uid"), PATIENCE)
-        poster.post(flow_run("Running"), entry("Running", 3, time="2026-01-01T06:30:00Z"))
+        poster.tell(lived(old, entry("Completed", 3, time="2026-01-01T06:30:00Z")))
         assert poster._queue.qsize() == 1
 
     asyncio.run(scenario())
@@ -429,11 +445,115 @@ def test_an_event_that_cannot_be_written_down_stops_no_other() -> None:
 
         cluster.before = nonsense
         task = asyncio.create_task(poster.run())
-        for seq in range(1, 20):
-            poster.post(flow_run("Running"), entry("Running", seq))
+        poster.tell(lived(*(entry(seq=seq) for seq in range(1, 20))))
         await asyncio.wait_for(poster.sent(), PATIENCE)
         assert (len(cluster.kinds("Event")), poster.dropped) == (18, 1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(scenario())
+
+
+def state(seq: int, type_: str = "Running", at: str = "06:00:00", **more: Any) -> Json:
+    """A history entry of that time of the day."""
+    return entry(type_, seq, reason="Started", time=f"2026-01-01T{at}Z", **more)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held back has lasted very soon."""
+    monkeypatch.setattr(module, "LASTS", timedelta(milliseconds=10))
+
+
+async def ripe(desk: Desk) -> None:
+    """All that is held back by now was looked at again."""
+    async with asyncio.timeout(PATIENCE):
+        while desk.poster._held or desk.poster._ripens.qsize():
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        await desk.poster.sent()
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_state_that_lasts_is_told_once() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.tell(state(1))
+        desk.tell(state(1))
+        assert desk.poster._queue.qsize() == 0
+        await ripe(desk)
+        desk.tell(state(1))
+        await ripe(desk)
+        assert [write.name for write in desk.cluster.writes] == [name(1)]
+
+    at_desk(scenario)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_state_that_a_run_passes_through_is_never_told() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.tell(state(1, "Pending"))
+        desk.tell(state(1, "Pending"), state(2, "Running"), state(3, "Completed"))
+        await ripe(desk)
+        assert desk.arrived == [name(3)]
+
+    at_desk(scenario)
+
+
+def test_an_end_goes_out_at_once_with_what_had_lasted_before_it() -> None:
+    """Nothing of a run that is flushed is held back: it is settled, and nobody would tell of it any more."""
+
+    async def scenario(desk: Desk) -> None:
+        desk.tell(state(1, "Pending"))
+        desk.tell(state(1, "Pending"), state(2, at="06:00:01"), state(3, "Failed", at="06:00:01.5"))
+        await desk.flush()
+        assert desk.arrived == [name(1), name(3)]
+        assert desk.poster._held == {}
+
+    at_desk(scenario)
+
+
+@pytest.mark.usefixtures("soon")
+def test_what_an_operator_held_back_when_it_ended_the_next_one_tells() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.tell(state(1))
+        desk.poster = EventPoster(desk.cluster, "another")
+        desk.poster.begin(datetime(2026, 1, 1, 5, 59, tzinfo=UTC))
+        async with desk.open():
+            desk.tell(state(1))
+            await ripe(desk)
+        assert desk.arrived == [name(1)]
+
+    asyncio.run(scenario(Desk()))
+
+
+def test_what_an_operator_held_back_and_has_not_seen_end_the_history_tells() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.tell(state(1))
+        desk.poster.clear()
+        desk.tell(state(1), state(2, "Completed", at="06:00:03"))
+        async with desk.open():
+            await desk.flush()
+        assert desk.arrived == [name(1), name(2)]
+
+    asyncio.run(scenario(Desk()))
+
+
+def test_no_more_than_so_many_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUEUE", 3)
+
+    async def scenario(desk: Desk) -> None:
+        for number in range(5):
+            desk.tell(state(1), uid=f"uid-{number}")
+            desk.tell(state(1), uid=f"uid-{number}")
+        assert (len(desk.poster._held), desk.poster._ripens.qsize(), desk.poster._queue.qsize()) == (3, 3, 2)
+
+    asyncio.run(scenario(Desk()))
+
+
+def test_what_is_older_than_the_term_is_not_held_back() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.poster.begin(datetime(2026, 1, 1, 6, 30, tzinfo=UTC))
+        desk.tell(state(1))
+        assert (desk.poster._held, desk.poster._queue.qsize()) == ({}, 0)
+
+    asyncio.run(scenario(Desk()))

@@ -91,7 +91,7 @@ def test_a_flow_without_blocks_has_none_of_it() -> None:
 class Silent:
     """A poster of Events that has nothing to post to."""
 
-    def post(self, run: Json, entry: Json) -> None:
+    def tell(self, run: Json) -> None:
         return
 
     async def flush(self, run_uid: str) -> None:
