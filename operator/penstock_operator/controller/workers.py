@@ -64,7 +64,7 @@ class Workers:
         self._silent: set[Key] = set()
         self._used: dict[str, datetime] = {}  # by uid
         self._draining: set[str] = set()  # uids of those whose Lease does not say so yet
-        self._chosen: dict[str, str] = {}  # uid of a run whose assignment is being written -> uid of its worker
+        self._chosen: dict[str, tuple[Key, str]] = {}  # by uid of a run that is being assigned: it, its worker's uid
 
     def clear(self) -> None:
         """Begin a term: what others have done is read from their objects, and every Lease has its whole time again."""
@@ -234,10 +234,12 @@ class Workers:
         return [self._now(pool.namespace, worker) for worker in self._workers.get(pool, {}).values()]
 
     def _now(self, namespace: str, worker: Worker) -> Worker:
-        picked = sum(uid == worker.uid for uid in self._chosen.values())
+        held = self._cache.runs_in(worker.uid)
+        # A watch may tell of an assignment before the write of it is answered: it has one place all the same.
+        picked = sum(uid == worker.uid and run not in held for run, uid in self._chosen.values())
         return replace(
             worker,
-            held=len(self._cache.runs_in(worker.uid)) + picked,
+            held=len(held) + picked,
             drains=worker.drains or worker.uid in self._draining,
             silent=self.silent(namespace, worker.name),
             used=self._used.get(worker.uid),
@@ -307,7 +309,7 @@ class Workers:
             return None
         found = choose(self.of_pool(key), self._pools[key][1], beyond=beyond)
         if found is not None:
-            self._chosen[run.uid] = found.uid
+            self._chosen[run.uid] = (Key(run.namespace, run.name), found.uid)
         return found
 
     def settle(self, run: RunView) -> None:

@@ -65,6 +65,30 @@ def test_many_runs_at_once_never_get_more_places_than_there_are() -> None:
     played(scenario)
 
 
+def test_an_assignment_that_is_heard_of_before_it_is_answered_takes_one_place() -> None:
+    """Else the worker seems to have a place less, or more, and who waits is told that none is ready."""
+
+    async def scenario(pool: WarmPool) -> None:
+        patch = pool.cluster.patch
+
+        async def answered_late(*what: Any, **how: Any) -> Json:
+            body = await patch(*what, **how)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return body
+
+        pool.cluster.patch = answered_late  # type: ignore[method-assign]
+        await pool.starts("laptop", slots=2)
+        for name in "abcdef":
+            pool.stage.submit(name)
+        await pool.quiet()
+        assert sum(bool(pool.worker(name)) for name in "abcdef") == 2
+        told = {entry["reason"] for name in "abcdef" for entry in pool.stage.run(name)["history"]}
+        assert told == {"Accepted", "Launched", "WorkersFull"}
+
+    played(scenario)
+
+
 def test_no_run_is_given_to_a_worker_that_drains() -> None:
     async def scenario(pool: WarmPool) -> None:
         await pool.starts("laptop")
