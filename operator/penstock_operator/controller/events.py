@@ -118,19 +118,19 @@ class EventPoster:
         self._since = since
 
     def tell(self, run: Body) -> None:
-        view = RunView(run)
-        decided = self._decided.get(view.uid, view.observed_seq)
-        if not view.history or view.history[-1]["seq"] <= decided:
+        uid, status = run["metadata"]["uid"], run.get("status") or {}
+        history, decided = status.get("history"), self._decided.get(uid, status.get("observedSeq") or 0)
+        if not history or history[-1]["seq"] <= decided:  # at most looks there is nothing new
             return
-        tell, held = run_events.telling(view.history, decided)
+        tell, held = run_events.telling(history, decided)
         for entry in tell:
             self._post(run, entry)
-        if held is not None and not self._is_old(held) and (view.uid in self._held or len(self._held) < QUEUE):
-            self._decide(view.uid, held["seq"] - 1)
+        if held is not None and not self._is_old(held) and (uid in self._held or len(self._held) < QUEUE):
+            self._decide(uid, held["seq"] - 1)
             self._hold(run, held)
             return
-        self._held.pop(view.uid, None)
-        self._decide(view.uid, view.history[-1]["seq"])
+        self._held.pop(uid, None)
+        self._decide(uid, history[-1]["seq"])
         if held is not None:
             self._post(run, held)
 
