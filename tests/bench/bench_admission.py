@@ -5,6 +5,7 @@ No cluster is needed. The peer keeps no order: for a freed slot it sorts who wai
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ POOL = Limit("WorkPool", "team", "pool")
 
 
 def waiting(count: int, *, deployments: int = 0) -> list[Waiting]:
-    """Runs of 100 queues, each with a limit of its own, all in one pool; also of so many deployments."""
+    """Runs of 100 queues, each with a limit of its own, all in one pool; also of so many deployments, with theirs."""
     found = []
     for n in range(count):
         queue = Limit("WorkQueue", "team", f"queue-{n % QUEUES}")
@@ -39,6 +40,8 @@ def filled(runs: list[Waiting]) -> Books:
     for number in range(QUEUES):
         books.bound(Limit("WorkQueue", "team", f"queue-{number}"), 5)
     for run in runs:
+        if run.limits[0].kind == "FlowDeployment":
+            books.bound(run.limits[0], 3)
         books.wait(run)
     return books
 
@@ -108,6 +111,49 @@ def bench_a_freed_slot() -> None:
                 f"p50 {statistics.median(taken):.0f} µs, p99 {statistics.quantiles(taken, n=100)[98]:.0f} µs; "
                 f"a scan {scan:.0f} µs ({statistics.median(taken) / scan:.4f} of it)"
             )
+
+
+def bench_lines_that_move_from_limit_to_limit() -> None:
+    """5,000 deployments in one queue, and now and then runs of another that are before them, in a pool with room for
+    little more than one of the queues: where a limit has room and another has not, all lines move to that one."""
+    books, chance, number = Books(), random.Random(1), 0
+    queues = [Limit("WorkQueue", "team", name) for name in ("many", "first")]
+    books.bound(POOL, 6)
+    for queue in queues:
+        books.bound(queue, 5)
+
+    def asks(deployment: int, queue: int) -> None:
+        nonlocal number
+        number += 1
+        limit = Limit("FlowDeployment", "team", f"d-{deployment}")
+        books.bound(limit, 3)
+        order = Order(2 - queue, 1, float(number), float(number), float(number), f"uid-{number}")
+        books.wait(Waiting(order, (limit, queues[queue], POOL)))
+
+    for deployment in range(5000):
+        asks(deployment, 0)
+    once(books)
+    taken, moved = [], []
+    for _ in range(1500):
+        uid = chance.choice(sorted(books.holding))
+        deployment, queue, _ = books.holding[uid]
+        before = dict(books.stands)
+        begin = time.process_time()
+        books.leave(uid)
+        once(books)
+        taken.append((time.process_time() - begin) * 1e6)
+        moved.append(sum(before.get(line) != stop for line, stop in books.stands.items()))
+        if queue == queues[0]:
+            asks(int(deployment.name[2:]), 0)
+        if not books.queued[queues[1]] and chance.random() < 0.1:
+            for extra in range(5):
+                asks(5000 + extra, 1)
+        once(books)
+    print(
+        f"\n5000 lines of one queue, beside another: a freed slot takes p50 {statistics.median(taken):.0f} µs, mean "
+        f"{statistics.fmean(taken):.0f} µs, p99 {statistics.quantiles(taken, n=100)[98]:.0f} µs, at most "
+        f"{max(taken):.0f} µs, where {max(moved)} lines move; {sum(n > 100 for n in moved)} of {len(taken)} move many"
+    )
 
 
 def body(n: int) -> Json:

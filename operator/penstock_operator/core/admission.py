@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 PATIENCE = 60.0
@@ -63,7 +65,7 @@ class Patience:
     """Since when a run was first in its line and had to wait, and which limits have turned it away."""
 
     since: float
-    turned_away: set[Limit] = field(default_factory=set)
+    turned_away: frozenset[Limit] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Verdict:
 
     admitted: tuple[Waiting, ...]
     stops: Mapping[Line, Stop]
+    heads: tuple[Order, ...]
+    """Of the lines in `stops`, one by one."""
 
 
 class Books:
@@ -101,7 +105,7 @@ class Books:
         """Lines by their head's order, at the limit where they wait."""
         self.reserved: dict[Limit, list[Order]] = defaultdict(list)
         self.patience: dict[str, Patience] = {}
-        self._ripening: list[tuple[float, str]] = []
+        self._ripening: list[tuple[float, list[str]]] = []
         self.woken: set[Limit] = set()
         self.stirring: set[Line] = set()
 
@@ -206,9 +210,10 @@ class Books:
     def ripen(self, now: float) -> None:
         """Have those looked at whose patience has ended. Nobody starts by that: it is to come before other changes."""
         while self._ripening and self._ripening[0][0] <= now:
-            run = self.waiting.get(heapq.heappop(self._ripening)[1])
-            if run is not None and self.lines[run.limits][0] == run.order:
-                self.stirring.add(run.limits)
+            for uid in heapq.heappop(self._ripening)[1]:
+                run = self.waiting.get(uid)
+                if run is not None and self.lines[run.limits][0] == run.order:
+                    self.stirring.add(run.limits)
 
     def apply(self, verdict: Verdict, now: float) -> None:
         """Let the admitted hold their slots, and the heads of the others wait where the verdict says."""
@@ -217,14 +222,16 @@ class Books:
         for run in verdict.admitted:
             self.hold(run.uid, run.limits)
         self.stirring.clear()  # each line that was stirred has been looked at to its new head
-        for line, stop in verdict.stops.items():
-            head = self.lines[line][0]
+        alone: dict[Limit, frozenset[Limit]] = {}  # that thousands have been turned away by
+        new: list[str] = []
+        for (line, stop), head in zip(verdict.stops.items(), verdict.heads, strict=True):
             patience = self.patience.get(head.uid)
             if patience is None:
-                self.patience[head.uid] = Patience(now, {stop.limit})
-                heapq.heappush(self._ripening, (now + PATIENCE, head.uid))
-            else:
-                patience.turned_away.add(stop.limit)
+                limits = alone.get(stop.limit) or alone.setdefault(stop.limit, frozenset((stop.limit,)))
+                self.patience[head.uid] = Patience(now, limits)
+                new.append(head.uid)
+            elif stop.limit not in patience.turned_away:
+                patience.turned_away |= {stop.limit}
             before = self.stands.get(line)
             if before is not None:
                 if before == stop:
@@ -236,6 +243,8 @@ class Books:
             _put(self.standing[stop.limit], (head, line))
             for limit in stop.reserves:
                 _put(self.reserved[limit], head)
+        if new:
+            heapq.heappush(self._ripening, (now + PATIENCE, new))
 
 
 def _put(ordered: list[Entry], entry: Entry) -> None:
@@ -255,31 +264,30 @@ def admit(books: Books, now: float) -> Verdict:
     """
     admitted: list[Waiting] = []
     stops: dict[Line, Stop] = {}
+    heads: list[Order] = []
     stopped_at: dict[Limit, Stop] = {}  # the stops that keep nothing, of which thousands of lines may have the same
-    closed: set[Limit] = set()  # that have no room for anybody, nor will have in this pass
-    taken: Counter[Limit] = Counter()
+    free: dict[Limit, float] = {}  # slots that are left of the limits that were looked at
     kept: Counter[Limit] = Counter()  # by heads that were looked at, so by earlier ones than those that follow
     lifted: dict[Limit, list[Order]] = defaultdict(list)  # what those have had kept before
     position: dict[Line, int] = {}  # of the next of a line, where some were admitted
     ways = itertools.count()
     heap: list[tuple[Order, int, Line, Limit | None, int]] = []
-    stirring = sorted(((books.lines[line][0], line) for line in books.stirring), reverse=True)  # the first at the end
+    first = [(books.lines[line][0], line) for line in books.stirring]
+    stirring = sorted(first, key=itemgetter(0), reverse=True)  # the first at the end
+    reserved, patience = books.reserved, books.patience
 
     def look_at(order: Order, line: Line, limit: Limit | None = None, index: int = 0) -> None:
         heapq.heappush(heap, (order, next(ways), line, limit, index))
 
     def room(limit: Limit, order: Order) -> bool:
-        size = books.bounds.get(limit)
-        if size is None:
-            return True
-        if limit in closed:
-            return False
-        free = size - len(books.holders.get(limit, ())) - taken[limit]
-        if free <= 0:
-            closed.add(limit)
-            return False
-        earlier = bisect_left(books.reserved.get(limit, ()), order) - bisect_left(lifted.get(limit, ()), order)
-        return free > earlier + kept[limit]
+        slots = free.get(limit)
+        if slots is None:
+            size = books.bounds.get(limit)
+            slots = free[limit] = math.inf if size is None else size - len(books.holders.get(limit, ()))
+        if slots <= 0 or not (reserved or kept):
+            return slots > 0
+        earlier = bisect_left(reserved.get(limit, ()), order) - bisect_left(lifted.get(limit, ()), order)
+        return slots > earlier + kept[limit]
 
     def next_at(limit: Limit, index: int) -> None:
         standing = books.standing.get(limit, ())
@@ -290,36 +298,39 @@ def admit(books: Books, now: float) -> Verdict:
         next_at(limit, 0)
     while heap or stirring:
         if stirring and (not heap or stirring[-1][0] <= heap[0][0]):
-            (order, line), stands_at, index = stirring.pop(), None, 0
+            (order, line), at = stirring.pop(), 0  # before it comes by another way
         else:
             order, _, line, stands_at, index = heapq.heappop(heap)
-        if stands_at is not None:
-            if not room(stands_at, order):
-                continue  # nor is there any for those that stand behind it
-            next_at(stands_at, index + 1)
-        orders, at = books.lines[line], position.get(line, 0)
-        if line in stops or at >= len(orders) or orders[at] != order:
-            continue  # it came by two ways
-        before = books.stands.get(line) if at == 0 else None
-        for limit in before.reserves if before else ():
-            insort(lifted[limit], order)
+            if stands_at is not None:
+                if not room(stands_at, order):
+                    continue  # nor is there any for those that stand behind it
+                next_at(stands_at, index + 1)
+            orders, at = books.lines[line], position.get(line, 0)
+            if line in stops or at >= len(orders) or orders[at] != order:
+                continue  # it came by two ways
+        if reserved and at == 0 and (before := books.stands.get(line)):
+            for limit in before.reserves:
+                insort(lifted[limit], order)
         for full in line:
             if not room(full, order):
                 break
         else:
+            orders = books.lines[line]
             admitted.append(books.waiting[order.uid])
-            taken.update(line)
+            for limit in line:
+                free[limit] -= 1
             position[line] = at + 1
             if at + 1 < len(orders):
                 look_at(orders[at + 1], line)
             continue
-        reserves = _reserves(books, line, order, full, now)
+        heads.append(order)
+        reserves = _reserves(books, line, order, full, now) if order.uid in patience else ()
         if reserves:
             kept.update(reserves)
             stops[line] = Stop(full, reserves)
         else:
             stops[line] = stopped_at.get(full) or stopped_at.setdefault(full, Stop(full))
-    return Verdict(tuple(admitted), stops)
+    return Verdict(tuple(admitted), stops, tuple(heads))
 
 
 def _reserves(books: Books, line: Line, order: Order, full: Limit, now: float) -> tuple[Limit, ...]:

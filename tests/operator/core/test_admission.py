@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock_operator.core.admission import PATIENCE, Books, Limit, Line, Order, Waiting, admit
+from penstock_operator.core.admission import PATIENCE, Books, Limit, Line, Order, Stop, Waiting, admit
 
 A, B, C = (Limit("limit", "team", name) for name in "abc")
 NONE = 1000
@@ -295,6 +295,67 @@ def test_books_that_were_kept_decide_as_books_that_are_made_anew(history: list[t
         assert books.stands.keys() == fresh.stands.keys()
         for stop in books.stands.values():  # perhaps another of its limits that is full, too
             assert len(fresh.holders[stop.limit]) >= fresh.bounds[stop.limit]
+
+
+def plainly(books: Books, now: float) -> tuple[list[str], dict[Line, Stop]]:
+    """What `admit` decides, by looking through all lines for each head that is to be looked at."""
+    waits = {line: list(orders) for line, orders in books.lines.items()}
+    keeps = {line: (books.lines[line][0], stop.reserves) for line, stop in books.stands.items()}
+    held = Counter({limit: len(uids) for limit, uids in books.holders.items()})
+    concerned = {line for line, stop in books.stands.items() if stop.limit in books.woken} | books.stirring
+    admitted: list[str] = []
+    stops: dict[Line, Stop] = {}
+
+    def room(limit: Limit, order: Order) -> bool:
+        kept = sum(limit in reserves and head < order for head, reserves in keeps.values())
+        return limit not in books.bounds or books.bounds[limit] - held[limit] > kept
+
+    while concerned:
+        line = min(concerned, key=lambda each: waits[each][0])
+        order, stands = waits[line][0], books.stands.get(line)
+        first = len(waits[line]) == len(books.lines[line])
+        if first and line not in books.stirring and stands and not room(stands.limit, order):
+            concerned.remove(line)
+            continue
+        keeps.pop(line, None)
+        full = next((limit for limit in line if not room(limit, order)), None)
+        if full is None:
+            admitted.append(order.uid)
+            held.update(line)
+            del waits[line][0]
+        else:
+            known = books.patience.get(order.uid)
+            closed = any(books.bounds.get(limit) == 0 for limit in line)
+            passed_over = known is not None and now >= known.since + PATIENCE and not closed
+            away = known.turned_away if known and passed_over else ()
+            stops[line] = Stop(full, tuple(limit for limit in line[: line.index(full)] if limit in away))
+            keeps[line] = order, stops[line].reserves
+        if full is not None or not waits[line]:
+            concerned.remove(line)
+    return admitted, stops
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.lists(steps, max_size=6), max_size=30))
+def test_it_decides_as_one_does_who_looks_through_all_lines(history: list[list[tuple[str, object]]]) -> None:
+    books, now, number = Books(), 0.0, 0
+    for at_once in history:
+        for step in at_once:
+            number += 1
+            now = take(books, step, number, now)
+        for _ in range(100):
+            books.ripen(now)
+            verdict, wanted = admit(books, now), plainly(books, now)
+            assert ([each.uid for each in verdict.admitted], dict(verdict.stops)) == wanted
+            assert list(verdict.heads) == [_head(books, line, wanted[0]) for line in verdict.stops]
+            books.apply(verdict, now)
+            consistent(books)
+            if not books.stirred:
+                break
+
+
+def _head(books: Books, line: Line, admitted: list[str]) -> Order:
+    return next(order for order in books.lines[line] if order.uid not in admitted)
 
 
 @settings(max_examples=100, deadline=None)
