@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -51,6 +52,7 @@ class WorkerFacts(Model):
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
 
+@lru_cache(256)  # each look at a run asks this of its worker
 def facts(annotation: str | None) -> WorkerFacts | None:
     """What the annotation says; None where it says nothing that can be understood."""
     try:
