@@ -5,9 +5,10 @@ Names are imported when they are first used (PEP 562), so that `import penstock`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # the claim of a run does not wait for the import of typing
 if TYPE_CHECKING:
+    from typing import Any
+
     from .annotations import allow_failure as allow_failure
     from .annotations import opaque as opaque
     from .annotations import quote as quote

@@ -5,8 +5,7 @@ The runner sets it in a pod; `concurrency.claims` asks. It imports nothing, for 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # the claim of a run does not wait for the import of typing
 if TYPE_CHECKING:
     from collections.abc import Callable
 

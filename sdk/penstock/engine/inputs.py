@@ -6,7 +6,6 @@ the same object; a large list of plain values costs one pass in C.
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +92,8 @@ def _with_items(value: dict[Any, Any], items: list[tuple[Any, Any]]) -> Any:
     same_keys = _same(value, (key for key, _ in items))
     if same_keys and _same(value.values(), (item for _, item in items)):
         return value
+    import copy
+
     changed = copy.copy(value)  # keeps a defaultdict's factory, an OrderedDict's order
     if not same_keys:
         changed.clear()
@@ -113,6 +114,8 @@ def _not_hashable(error: TypeError, kind: type) -> InvalidParameters:
 def _with_fields(value: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
     if _same(old.values(), new.values()):
         return value
+    import copy
+
     changed = copy.copy(value)
     extra = getattr(changed, "__pydantic_extra__", None) or {}
     for name, item in new.items():

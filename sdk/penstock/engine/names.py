@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadTemplate
@@ -21,6 +20,8 @@ def render(template: Template, parameters: Mapping[str, Any], option: str) -> st
     """
     if isinstance(template, str):
         return fill(template, parameters, option)
+    import inspect
+
     wants = inspect.signature(template).parameters
     name = template(parameters=dict(parameters)) if "parameters" in wants else template()
     if not isinstance(name, str):

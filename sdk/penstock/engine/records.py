@@ -5,7 +5,6 @@ A reporter gets `TaskRecord`s; whoever starts a flow run gives a `FlowRunInfo`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -34,9 +33,8 @@ class TaskRecord(NamedTuple):
     message: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowRunInfo:
-    """The identity of a flow run, given by whoever starts it."""
+class FlowRunInfo(NamedTuple):
+    """The identity of a flow run, given by whoever starts it. A tuple, for dataclasses are dear to import."""
 
     id: str
     name: str
@@ -55,5 +53,5 @@ class FlowRunInfo:
     parent_deployment_id: str | None = None
     root_id: str | None = None
     results_id: str | None = None  # whose results it finds again: those of the run it retries; None: its own
-    labels: Mapping[str, str] = field(default_factory=dict)
-    job_variables: Mapping[str, Any] = field(default_factory=dict)  # changes to the pod that the run asked for
+    labels: Mapping[str, str] = {}
+    job_variables: Mapping[str, Any] = {}  # changes to the pod that the run asked for

@@ -11,7 +11,6 @@ import logging
 import pickle
 import threading
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..context import FLOW, TAGS, TASK, FlowRunContext, TaskRunContext
@@ -50,7 +49,7 @@ def request(effect: Call) -> dict[str, Any]:
     }
     if flow is not None:
         run = flow.run
-        info = run.info if run.call is None else replace(run.info, results_id=run.results_id)
+        info = run.info if run.call is None else run.info._replace(results_id=run.results_id)
         asked["flow"] = (run.flow_name, flow.flow.version, info, dict(run.parameters), run.run_count)
         asked["results"] = flow.results
     try:

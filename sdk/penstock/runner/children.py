@@ -158,14 +158,12 @@ class Child:
             return None
 
     def _opened(self, run: FlowRun) -> State[Any] | None:
-        from dataclasses import replace  # imported by the engine anyway, and too dear before the claim
-
         parameters = Parameters(run.parameters)
         flow = run.flow_name
         lineage, number = self._calls.lineage, self._calls.number(flow, parameters.text)
         base = names.child_run(lineage, flow, parameters.text, number)
         self._own_calls.lineage = f"{lineage}/{base}"
-        self._info = replace(self._info, labels={labels.CAUSE: self._own_calls.lineage})
+        self._info = self._info._replace(labels={labels.CAUSE: self._own_calls.lineage})
         run.identify(self._info)
         if not self._all.admit():
             self.over = True
@@ -192,12 +190,12 @@ class Child:
                 known = recalled(status.get("result"), found["metadata"]["uid"], status["state"])
                 if known is not None:
                     self.over = True
-                    run.identify(replace(self._info, id=found["metadata"]["uid"], name=self.name))
+                    run.identify(self._info._replace(id=found["metadata"]["uid"], name=self.name))
                     return known
             take += 1
         if not self.over:
             if self._status is not None:
-                self._info = replace(self._info, id=self._status.uid, name=self.name)
+                self._info = self._info._replace(id=self._status.uid, name=self.name)
                 run.identify(self._info)
             self._all.add(self)
         return None

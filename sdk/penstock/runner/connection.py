@@ -8,14 +8,17 @@ docs/designs/003-runner-http.md has the comparison.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+
+TYPE_CHECKING = False  # a connection does not wait for the import of typing, nor of json
+if TYPE_CHECKING:
+    from typing import Any
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TIMEOUT = 15.0
@@ -82,6 +85,7 @@ class Api:
         self._sent = False
         self._token, self._token_time = "", 0.0
         self._denied: dict[tuple[str, ...], float] = {}  # since when, by what was asked
+        self._opening: threading.Thread | None = None
 
     @classmethod
     def from_environment(cls) -> Api:
@@ -96,6 +100,16 @@ class Api:
                 "every pod; outside of one, name the API server by them"
             )
         return cls(host, int(port), os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
+
+    def open_ahead(self) -> None:
+        """Connect in a thread, which the first request waits for. Where that fails, the request fails by itself."""
+
+        def work() -> None:
+            with suppress(OSError, ValueError):
+                self._connect()
+
+        self._opening = threading.Thread(target=work, name="penstock-connect", daemon=True)
+        self._opening.start()
 
     def another(self, timeout: float | None = None) -> Api:
         """A second connection, for use in another thread."""
@@ -118,6 +132,8 @@ class Api:
         return answer
 
     def _request(self, method: str, path: str, body: Any, content_type: str) -> Answer:
+        import json
+
         data = b"" if body is None else json.dumps(body).encode()
         reused = self._open()
         try:
@@ -169,6 +185,9 @@ class Api:
     def _open(self) -> bool:
         """Whether there is a connection to be used again; one on which anything came unasked, its end included, is
         dropped."""
+        if self._opening is not None:
+            self._opening.join()
+            self._opening = None
         if self._socket is None:
             return False
         try:
@@ -202,9 +221,10 @@ class Api:
             # Anew each time, for the authority may have changed; connections are opened seldom.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(f"{self._folder}/ca.crt")
-            plain = socket.create_connection((self._host, self._port), self._timeout)
+            host = self._host.encode()  # of a str, the codec of international names would be imported
+            plain = socket.create_connection((host, self._port), self._timeout)  # type: ignore[arg-type]
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = context.wrap_socket(plain, server_hostname=self._host)
+            self._socket = context.wrap_socket(plain, server_hostname=host)
         return self._socket
 
     def _authorization(self) -> str:
@@ -300,6 +320,8 @@ class AgentApi(Api):
 
 def _body(status: int, content: bytes) -> dict[str, Any]:
     """What an answer says. Some refusals are plain text; of success, everything but an object is an error."""
+    import json
+
     try:
         body = json.loads(content) if content else {}
     except ValueError:

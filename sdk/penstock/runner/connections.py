@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from .connection import Answer, Api
+
+TYPE_CHECKING = False  # the claim does not wait for the import of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 CONNECTIONS = 8  # of one run: as many requests are under way at most, however many threads ask
 

@@ -10,13 +10,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..api.delivery import pinned
 from ..errors import CodeUnavailable
 from .assignment import Assignment
 from .status import say
+
+if TYPE_CHECKING:
+    from pathlib import Path  # dear: imported where there is code to fetch
 
 
 class Delivered(NamedTuple):
@@ -63,6 +65,8 @@ def secret(assignment: Assignment) -> dict[str, str]:
     """What the mounted Secret of the code holds; nothing where there is none."""
     if not assignment.code_secret:
         return {}
+    from pathlib import Path
+
     folder = Path(assignment.code_secret)
     return {path.name: path.read_text().strip() for path in folder.iterdir() if not path.name.startswith("..")}
 
@@ -73,6 +77,8 @@ def _tell(status: Mapping[str, Any], what: dict[str, Any], found: Callable[[dict
 
 
 def _bundle(assignment: Assignment, code: Mapping[str, Any]) -> Delivered:
+    from pathlib import Path
+
     from ..code import bundle
 
     if code.get("url"):
@@ -85,6 +91,8 @@ def _bundle(assignment: Assignment, code: Mapping[str, Any]) -> Delivered:
 
 
 def _install(path: str) -> None:
+    from pathlib import Path
+
     from ..code import requirements
 
     began = time.monotonic()

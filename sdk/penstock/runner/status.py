@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from ..api.bounds import MAX_HISTORY, MAX_HISTORY_MESSAGE, cut
 from ..api.states import StateType
@@ -21,13 +20,17 @@ from .assignment import Assignment
 from .connection import JSON_PATCH, Answer, Api, Refused, Unreachable
 from .connections import pauses
 
+TYPE_CHECKING = False  # the claim does not wait for the import of typing
+if TYPE_CHECKING:
+    from typing import Any
+
 MAX_WAIT, MAX_RETRY_AFTER = 10.0, 60.0
 # Seconds that an API server which answers may refuse what should be taken; before the claim no work would be lost.
 PATIENCE, PATIENCE_AT_CLAIM = 300.0, 30.0
 
 ASKED_FOR = 2.0  # seconds of the pod's grace that the question may take why it shall end
 
-Ops = list[dict[str, Any]]
+Ops = list[dict[str, "Any"]]
 _NOTHING_MORE: Sequence[Ops] = ([],)
 
 

@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..api import labels
-from ..runner.__main__ import AHEAD
+from ..runner.attempt import AHEAD
 from . import child, leftovers
 from .messages import Garbled, Lines, Message, encoded
 from .output import ERR, OUT, Tagged, ended
@@ -31,7 +31,7 @@ from .output import ERR, OUT, Tagged, ended
 PRELOADED = (
     "pydantic",
     "penstock",
-    "penstock.runner.__main__",
+    "penstock.runner.attempt",
     *AHEAD,
     "penstock.runner.results",
     "penstock.engine.pool",
@@ -443,7 +443,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     leftovers.adopt()
     preloaded = preload([name for name in os.environ.get(labels.ENV_WORKER_PRELOAD, "").split(",") if name])
-    from ..runner.__main__ import main as runner
+    from ..runner.attempt import main as runner
 
     agent = None if given.agent is None else socket.socket(fileno=given.agent)
     listener = None if agent is not None else _listen(f"{folder}/executor")

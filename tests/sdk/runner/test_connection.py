@@ -117,6 +117,13 @@ class TestRequests:
         assert [exchange.get().body["n"] for _ in range(5)] == list(range(5))
         assert exchange.server.connections == 1
 
+    def test_one_that_is_opened_ahead_is_the_one_that_is_used(self, exchange: Exchange) -> None:
+        exchange.will(answer(200), answer(200))
+        exchange.api.open_ahead()
+        exchange.get()
+        exchange.get()
+        assert exchange.asked == [(0, "GET"), (0, "GET")]
+
     def test_a_renewed_token_is_used_from_the_next_request_on(self, exchange: Exchange, account: Path) -> None:
         exchange.will(answer(200, {}), answer(200, {}))
         exchange.get()
@@ -306,6 +313,17 @@ class TestLostConnections:
         (port,) = free_ports(1)
         with pytest.raises(Unreachable, match="ConnectionRefusedError"):
             Api("127.0.0.1", port, str(account)).request("GET", "/run")
+
+    def test_one_that_cannot_be_opened_ahead_is_tried_again(self, exchange: Exchange, account: Path) -> None:
+        authority = account / "ca.crt"
+        there = authority.read_bytes()
+        authority.unlink()
+        exchange.will(answer(200))
+        exchange.api.open_ahead()
+        assert exchange.api._opening is not None
+        exchange.api._opening.join()
+        authority.write_bytes(there)
+        assert exchange.get().status == 200
 
     def test_a_server_of_another_authority_is_told_nothing(self, exchange: Exchange, tmp_path: Path) -> None:
         folder = tmp_path / "stranger"

@@ -18,7 +18,7 @@ from loopback import answer
 from loopback_api import Json, Lost
 from loopback_pod import Pod, environment, launched
 from penstock.api import taskrecords
-from penstock.runner.__main__ import Interruption, Terminated
+from penstock.runner.attempt import Interruption, Terminated
 from penstock_cluster.control_plane import free_ports
 from runner_process import LIVENESS, Process
 
@@ -591,10 +591,34 @@ def test_nobody_listens_where_the_api_server_should_be(runners: Runners) -> None
     assert process.ends() == 143
 
 
-def test_the_runner_imports_little_before_it_claims() -> None:
-    """What every run pays for: no HTTP library, no pydantic, no asyncio, no engine."""
-    code = "import sys, penstock.runner.__main__; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"asyncio", "email", "http.client", "httpx", "inspect", "logging", "pathlib", "pydantic", "urllib3"}
-    assert heavy.isdisjoint(done.stdout.split())
-    assert not any(name.startswith("penstock.engine") for name in done.stdout.split())
+def test_user_code_is_collected_as_ever(runners: Runners) -> None:
+    """The start is not: nothing of it is garbage."""
+    source = "import gc\nfrom penstock import flow\nprint('collected', gc.isenabled(), flush=True)\n"
+    process = runners.start(f"{source}@flow\ndef etl():\n    print('collected', gc.isenabled(), flush=True)\n")
+    assert process.ends() == 0
+    assert process.stdout.count("collected True") == 2
+
+
+def imported(code: str) -> set[str]:
+    """The modules that a fresh interpreter has after `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+# What every run pays for: no HTTP library, no pydantic, no asyncio.
+HEAVY = {"asyncio", "dataclasses", "email", "http.client", "httpx", "inspect", "logging", "pathlib", "pydantic"}
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import penstock.runner.__main__", HEAVY | {"json", "signal", "typing", "penstock.runner.status"}),
+        ("import penstock.runner.attempt", HEAVY | {"typing", "penstock.engine"}),
+        ("import importlib, penstock.runner.attempt as a; [*map(importlib.import_module, a.AHEAD)]", HEAVY),
+    ],
+    ids=["before it connects", "before it claims", "before user code"],
+)
+def test_the_runner_imports_little(code: str, absent: set[str]) -> None:
+    assert imported(code).isdisjoint(absent)
