@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -362,14 +363,12 @@ class FlowRuns:
         if are_left_out(run.body):  # of an earlier attempt, whose revisions are deleted
             run = RunView(await read(FLOW_RUNS, run.namespace, run.name) or run.body)
         deployed = deployment["spec"] if deployment else None
-        name = resolve.flow_name(run, deployment)
-        flow = await read(FLOWS, run.namespace, name)
+        of, to = resolve.flow_name(run, deployment), resolve.pool_name(run, deployment)
+        flow, pool = await asyncio.gather(read(FLOWS, run.namespace, of), read(WORK_POOLS, run.namespace, to))
         if flow is None:
-            return References(resolve.missing("Flow", name), deployed, None)
-        name = resolve.pool_name(run, deployment)
-        pool = await read(WORK_POOLS, run.namespace, name)
+            return References(resolve.missing("Flow", of), deployed, None)
         if pool is None:
-            return References(resolve.missing("WorkPool", name), deployed, None)
+            return References(resolve.missing("WorkPool", to), deployed, None)
         blocks = []
         for name in resolve.block_names(flow):
             block = await read(BLOCKS, run.namespace, name)

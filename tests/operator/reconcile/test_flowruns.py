@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,7 +12,7 @@ import pytest
 
 from memory_cluster import Write
 from penstock.api import labels, names
-from penstock_operator.cluster import FLOW_RUNS, Forbidden, Invalid, Unavailable
+from penstock_operator.cluster import FLOW_RUNS, Forbidden, Invalid, ResourceType, Unavailable
 from penstock_operator.core.nodes import OVERDUE
 from penstock_operator.core.policy import DEFAULT_LATE_AFTER
 from penstock_operator.reconcile.flowruns import PASSES, RETRY_CREATE
@@ -101,6 +102,25 @@ def test_what_the_operator_wrote_it_knows_and_reports_without_waiting_for_the_ec
     stage.reconcile()
     assert (stage.cache.count("FlowRun"), stage.cache.count("Pod")) == (1, 1)
     assert [entry["type"] for entry in stage.events.posted.values()] == ["Scheduled", "Pending"]
+
+
+def test_flow_and_pool_are_read_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    stage.submit()
+    under_way: list[str] = []
+    together: set[frozenset[str]] = set()
+    get = stage.cluster.get
+
+    async def seen(resource: ResourceType, namespace: str | None, name: str) -> Json | None:
+        under_way.append(resource.kind)
+        await asyncio.sleep(0)
+        together.add(frozenset(under_way))
+        under_way.remove(resource.kind)
+        return await get(resource, namespace, name)
+
+    monkeypatch.setattr(stage.cluster, "get", seen)
+    stage.reconcile()
+    assert frozenset({"Flow", "WorkPool"}) in together
 
 
 def test_the_pod_is_owned_by_its_run_and_carries_the_seq_of_the_launch() -> None:
