@@ -13,12 +13,14 @@ from itertools import islice, takewhile
 
 from penstock.api import labels, names, reasons
 from penstock.api.states import StateType
+from penstock.schedules.rrule import REMEDY
 from penstock.schedules.slots import Slots
 
 from . import parameters, schedules
 from .views import Body, RunView, format_time, parse_time
 
 MOST = 10_000  # slots of a backfill
+MOST_STEPS = 5_000_000  # of an rrule, to count them; they take 1.5 s
 INSTANT = timedelta(microseconds=1)
 
 
@@ -35,6 +37,15 @@ class Range:
     def all(self) -> Iterator[datetime]:
         """Every slot, ascending; one more than a backfill may have, where there are more."""
         return islice(takewhile(lambda slot: slot < self.end, self.slots.after(self.begin - INSTANT)), MOST + 1)
+
+    def count(self) -> int | None:
+        """How many slots there are, `MOST` + 1 where there are more; None where it takes too many steps to tell."""
+        total = 0
+        for _ in self.all():
+            total += 1
+            if self.slots.steps > MOST_STEPS:
+                return None
+        return total
 
     def following(self, cursor: datetime | None, most: int) -> list[datetime]:
         """The next slots after a cursor, in the order of the backfill."""
@@ -57,6 +68,14 @@ def range_of(backfill: Body, schedule: Body, deployed: datetime) -> Range:
     assert end is not None
     assert created is not None
     return Range(schedule, Slots(schedule, deployed), begin, min(end, created), spec.get("order") == "Descending")
+
+
+def too_many_steps(schedule: Body) -> str:
+    """What is said of a range whose slots cannot be counted, with the remedy."""
+    return (
+        f"schedules[{schedule['slug']}].rrule.rule: to count the slots of the range takes more than {MOST_STEPS} "
+        f"steps; make several backfills of parts of it (spec.to), or, for the times of the rule, {REMEDY}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from .conditions import Ready
 from .sources import Body, Cache, Clock, Key, Requeue
 
 AGAIN = timedelta(seconds=10)  # after a quota or a policy refused a run
-BATCH = 500  # slots that are counted before others have their turn
 AT_ONCE = 100  # runs that one look makes
 
 
@@ -85,23 +84,19 @@ class Backfills:
             found = backfills.range_of(body, schedule, deployed)
             total = status.get("total")
             if total is None:
-                total = await self._count(found)
+                total = await asyncio.to_thread(found.count)  # others have their turn meanwhile
         except InvalidSchedule as error:
             await self._say(key, body, Ready(False, reasons.INVALID_SCHEDULE, f"FlowDeployment {name}: {error}"))
+            return Requeue(waits_for=("FlowDeployment", name))
+        if total is None:
+            text = backfills.too_many_steps(schedule)
+            await self._say(key, body, Ready(False, reasons.RANGE_TOO_LARGE, f"FlowDeployment {name}: {text}"))
             return Requeue(waits_for=("FlowDeployment", name))
         if total > backfills.MOST:
             text = f"spec.to: the range has more than {backfills.MOST} slots; make several backfills of parts of it"
             await self._say(key, body, Ready(False, reasons.RANGE_TOO_LARGE, text))
             return None
         return await self._go_on(key, body, deployment, found, Progress.read({**status, "total": total}))
-
-    async def _count(self, found: Range) -> int:
-        """How many slots there are, others having their turn meanwhile."""
-        total = 0
-        for total, _ in enumerate(found.all(), 1):
-            if total % BATCH == 0:
-                await asyncio.sleep(0)
-        return total
 
     async def _wind_up(self, key: Key, body: Body, begun: Body | None) -> Requeue | None:
         """Count and end what was made, where no more is: it is cancelled, or its deployment (`begun`) is gone.
@@ -167,7 +162,7 @@ class Backfills:
         """Make runs while there is room, and find out whether there are more to make."""
         for _ in range(AT_ONCE):
             room = backfills.room(body, step.progress)
-            following = found.following(step.progress.cursor, 1)
+            following = await asyncio.to_thread(found.following, step.progress.cursor, 1)
             step.exhausted = not following
             if not following or not room:
                 return

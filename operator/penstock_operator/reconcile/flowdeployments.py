@@ -3,6 +3,7 @@ its schedules be read?"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -86,7 +87,10 @@ class FlowDeployments:
         read = self._reads(key)
         flow = await read(FLOWS, key.namespace, body["spec"]["flowRef"]["name"])
         pool = await read(WORK_POOLS, key.namespace, body["spec"].get("workPool") or resolve.DEFAULT_POOL)
-        found = ready(body, flow, pool)
+        if slots.takes_long(body["spec"].get("schedules") or ()):
+            found = await asyncio.to_thread(ready, body, flow, pool)  # others have their turn meanwhile
+        else:
+            found = ready(body, flow, pool)
         if found.ok and pool is not None:
             found = await self._overrides(body, pool) or found
         await self._revisions.keep_new(FLOW_DEPLOYMENTS.kind, body)

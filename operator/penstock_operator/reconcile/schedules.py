@@ -6,12 +6,14 @@ cursor has a look of its own, after those of runs that are due at the same time;
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from penstock.api import labels, reasons
+from penstock.schedules import slots
 
 from .. import metrics
 from ..cluster import (
@@ -101,7 +103,7 @@ class Schedules:
             self._unwritten.pop(key, None)
             return None
         ahead, now = self.ahead(key, body), self._clock()
-        plan = schedules.decide(ahead, now)
+        plan = await _decide(ahead, now)
         if not schedules.changed(ahead, plan):
             return None if plan.due is None else Requeue(plan.due)
         if schedules.is_cut(body) and any(turn.slots for turn in plan.turns):
@@ -110,7 +112,7 @@ class Schedules:
                 return None
             body = whole
             ahead = self.ahead(key, whole)
-            plan = schedules.decide(ahead, now)
+            plan = await _decide(ahead, now)
         done, refusals = await self._make_all(ahead, plan)
         before = self._unwritten.get(key)
         scheduling = before.scheduling if before and before.uid == body["metadata"]["uid"] else None
@@ -202,6 +204,13 @@ class Schedules:
             text = f"the run {meta['name']} is not taken, and its slot left out: {error.message}"
             return Refusal(reasons.RUN_INVALID, text)
         return None
+
+
+async def _decide(deployment: Body, now: datetime) -> Plan:
+    """The plan; others have their turn meanwhile, where it takes long."""
+    if slots.takes_long(deployment["spec"].get("schedules") or ()):
+        return await asyncio.to_thread(schedules.decide, deployment, now)
+    return schedules.decide(deployment, now)
 
 
 def _follows(deployment: Body, plan: Plan) -> bool:

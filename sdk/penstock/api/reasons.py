@@ -102,7 +102,7 @@ RUN_INVALID = "RunInvalid"  # the API server does not take the run: the slot is 
 
 # Backfills.
 SCHEDULE_NOT_FOUND = "ScheduleNotFound"  # the deployment has no schedule of that slug
-RANGE_TOO_LARGE = "RangeTooLarge"  # more slots than a backfill may have: make several
+RANGE_TOO_LARGE = "RangeTooLarge"  # more slots, or steps to them, than a backfill may have: make several
 PROGRESSING = "Progressing"
 BACKFILL_SUSPENDED = "BackfillSuspended"
 SUCCEEDED = "Succeeded"  # all of its runs have completed

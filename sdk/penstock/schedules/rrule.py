@@ -32,6 +32,7 @@ YEARS = 50  # as cron
 MOST_STEPS = 50_000  # from one time to the next; a year has 366 days, fifty years 18,300, and a thousand cost 0.3 ms
 STEPS_OF_YEAR, STEPS_OF_POSITIONS = 100, 20  # what these cost of the same time
 STEPS_OF_COUNTED = 100  # that a time before what is asked for may cost where a rule has a COUNT
+REMEDY = "say them with another FREQ, one that is about as often as it is due (FREQ=DAILY;BYHOUR=3;BYMINUTE=0,30)"
 FILTERS = ("month", "monthday", "nmonthday", "yearday", "weekday", "easter", "hour", "minute", "second")
 PART = re.compile(r"([A-Za-z-]+)=([^;]*)")
 STAMP = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})(\d{2})(Z?))?", re.IGNORECASE)
@@ -62,6 +63,7 @@ class RRule:
         self._rules: list[_Recurrence] = []
         self._not: list[_Recurrence] = []
         self._dates: list[datetime] = []
+        self.steps = 0  # that all which was asked of it has taken
         without: list[datetime] = []
         for line in lines:
             match _name(line):
@@ -97,7 +99,7 @@ class RRule:
 
     def matches(self, start: datetime) -> Iterator[datetime]:
         """Local times, ascending, from `start` on. Raises InvalidSchedule where the next takes too many steps."""
-        search = _Search()
+        search = _Search(self)
         dates = (time for time in self._dates if time >= start)
         excluded = _Ahead(rule.matches(start, search) for rule in self._not)
         last, barren = None, 0
@@ -118,17 +120,15 @@ class RRule:
 class _Search:
     """How many steps there are left to the next time."""
 
-    def __init__(self) -> None:
-        self._left = MOST_STEPS
+    def __init__(self, rule: RRule) -> None:
+        self._rule, self._left = rule, MOST_STEPS
 
     def step(self, steps: int = 1) -> None:
         """Go on. Raises InvalidSchedule."""
+        self._rule.steps += steps
         self._left -= steps
         if self._left < 0:
-            raise invalid(
-                f"{MOST_STEPS} steps do not lead from one of its times to the next: if it has any, say them with "
-                "another FREQ, one that is about as often as it is due (FREQ=DAILY;BYHOUR=3;BYMINUTE=0,30)"
-            )
+            raise invalid(f"{MOST_STEPS} steps do not lead from one of its times to the next: if it has any, {REMEDY}")
 
     def found(self) -> None:
         """There is one: all over again."""

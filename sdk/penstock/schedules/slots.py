@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ..errors import InvalidSchedule
 from . import zones
 from .cron import Cron
 from .interval import Interval
-from .rrule import RRule
+from .rrule import REMEDY, RRule
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 BEGINNING = EARLIEST.replace(tzinfo=None)
@@ -25,6 +26,8 @@ FORMS = ("cron", "interval", "rrule")
 FIELDS = {"cron": "cron.expression", "interval": "interval", "rrule": "rrule.rule"}
 FIRST_WINDOW = timedelta(minutes=1)
 WIDER, MUCH_WIDER = 2, 16  # the next window, after one with slots and after an empty one
+MOST_STEPS_BACK = 1_000_000  # of an rrule, after which no older slots are looked for; they take 0.3 s
+MOST_STEPS_TOGETHER = 500_000  # that the schedules of a deployment may take to their next slots
 
 
 class Slots:
@@ -56,6 +59,16 @@ class Slots:
                     self._form = RRule(str(schedule["rrule"]["rule"]), zone)
                     self._where = self._form.where
 
+    @property
+    def where(self) -> ZoneInfo:
+        """The zone of its local times."""
+        return self._where
+
+    @property
+    def steps(self) -> int:
+        """How many steps all that was asked of an rrule has taken; of the others they do not count."""
+        return self._form.steps if isinstance(self._form, RRule) else 0
+
     def after(self, instant: datetime) -> Iterator[datetime]:
         """Slots later than an instant, in UTC, strictly ascending."""
         found = (
@@ -78,9 +91,10 @@ class Slots:
     def newest(self, after: datetime, until: datetime, most: int) -> tuple[list[datetime], bool]:
         """The newest slots later than `after` and no later than `until`, ascending; whether there are older ones.
 
-        Looks back from `until` only as far as it must, however long ago `after` is.
+        Looks back from `until` only as far as it must, however long ago `after` is. Where an rrule has taken
+        `MOST_STEPS_BACK` steps, those that were found by then are all, at least one where there is any.
         """
-        window = FIRST_WINDOW
+        window, most_steps = FIRST_WINDOW, self.steps + MOST_STEPS_BACK
         while True:
             begin = max(after, until - window)
             found = deque(self.between(begin, until), maxlen=most + 1)
@@ -88,6 +102,8 @@ class Slots:
                 return list(found)[1:], True
             if begin == after:
                 return list(found), False
+            if found and self.steps > most_steps:
+                return list(found), True
             window *= WIDER if found else MUCH_WIDER
 
     def ever(self) -> bool:
@@ -102,6 +118,7 @@ def problems(schedules: Iterable[Mapping[str, Any]], since: datetime | None = No
     `since`: from when on they are to have slots.
     """
     found, seen = [], set()
+    steps: dict[str, int] = {}
     for schedule in schedules:
         slug = str(schedule.get("slug"))
         where = f"schedules[{slug}]"
@@ -117,9 +134,21 @@ def problems(schedules: Iterable[Mapping[str, Any]], since: datetime | None = No
             elif since is not None and not slots.next(since, 1):
                 field = "end" if schedule.get("end") else _form(schedule)
                 found.append(f"{where}.{field}: it never fires; all of its times are before {since:%Y-%m-%d %H:%M} UTC")
+            steps[slug] = slots.steps
         except InvalidSchedule as error:
             found.append(f"{where}.{error}")
+    if sum(steps.values()) > MOST_STEPS_TOGETHER:
+        worst = max(steps, key=lambda slug: steps[slug])
+        found.append(
+            f"schedules[{worst}].rrule.rule: it takes {steps[worst]} steps to the next of its times, and all schedules "
+            f"together more than {MOST_STEPS_TOGETHER}; they go on, but {REMEDY}"
+        )
     return found
+
+
+def takes_long(schedules: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether finding their slots may take so long that others should have their turn meanwhile: up to seconds."""
+    return any(schedule.get("rrule") for schedule in schedules)
 
 
 @contextmanager

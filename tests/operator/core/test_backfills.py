@@ -67,6 +67,22 @@ def test_a_range_is_counted_no_further_than_one_past_what_it_may_have() -> None:
     often = {"slug": "often", "interval": {"seconds": 1}}
     found = backfills.range_of(backfill(), often, DEPLOYED)
     assert sum(1 for _ in found.all()) == backfills.MOST + 1
+    assert found.count() == backfills.MOST + 1
+    assert backfills.range_of(backfill(), SCHEDULE, DEPLOYED).count() == 4
+
+
+def test_a_range_whose_rule_takes_too_many_steps_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    dear = {"slug": "dear", "rrule": {"rule": "FREQ=SECONDLY;BYHOUR=3,15;BYMINUTE=0;BYSECOND=0"}}
+    whole = {"from": "2026-01-02T00:00:00Z", "to": "2026-01-12T00:00:00Z"}
+    assert backfills.range_of(backfill(**whole), dear, DEPLOYED).count() == 20
+    monkeypatch.setattr(backfills, "MOST_STEPS", 200_000)
+    found = backfills.range_of(backfill(**whole), dear, DEPLOYED)
+    assert found.count() is None
+    assert found.slots.steps < 300_000
+    assert backfills.range_of(backfill(**{**whole, "to": "2026-01-03T00:00:00Z"}), dear, DEPLOYED).count() == 2
+    said = backfills.too_many_steps(dear)
+    assert said.startswith("schedules[dear].rrule.rule: to count the slots of the range takes more than 200000 steps")
+    assert "make several backfills of parts of it (spec.to)" in said
 
 
 @given(st.booleans(), st.integers(1, 5))

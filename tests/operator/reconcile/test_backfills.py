@@ -248,6 +248,45 @@ def test_a_range_with_too_many_slots_is_refused(play: Play, monkeypatch: pytest.
     assert play.runs() == {}
 
 
+DEAR: Json = {"slug": "hourly", "rrule": {"rule": "FREQ=SECONDLY;BYHOUR=3,15;BYMINUTE=0;BYSECOND=0"}}
+
+
+def test_others_have_their_turn_while_slots_are_counted() -> None:
+    play = Play(**{"from": "2025-12-20T00:00:00Z", "to": "2026-01-01T00:00:00Z"})
+    play.stage.edit("FlowDeployment", "etl", schedules=[DEAR])
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    async def both() -> None:
+        beside = asyncio.ensure_future(others())
+        await play.backfills.reconcile(KEY)
+        beside.cancel()
+
+    asyncio.run(both())
+    assert play.status()["total"] == 24
+    assert turns > 15, "more than the API's answers take"
+
+
+def test_a_range_that_takes_too_many_steps_is_told_and_begins_when_the_schedule_is_corrected(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "MOST_STEPS", 1000)
+    play.stage.edit("FlowDeployment", "etl", schedules=[DEAR])
+    found = play.look()
+    assert play.condition("Ready") == ("False", reasons.RANGE_TOO_LARGE)
+    assert "schedules[hourly].rrule.rule" in play.status()["conditions"][0]["message"]
+    assert found is not None
+    assert found.waits_for == ("FlowDeployment", "etl")
+    play.stage.edit("FlowDeployment", "etl", schedules=[HOURLY])
+    play.look()
+    assert list(play.runs()) == ["00"]
+
+
 REFUSALS: dict[str, tuple[ApiError, str, list[str]]] = {
     "a quota may have room later": (Forbidden(403, "", "exceeded quota"), reasons.RUN_FORBIDDEN, []),
     "what is not valid will not be": (Invalid(422, "", "parameters"), reasons.RUN_INVALID, ["01"]),

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import InvalidSchedule
-from penstock.schedules.slots import Slots, problems
+from penstock.schedules import slots as reading
+from penstock.schedules.slots import Slots, problems, takes_long
 
 CREATED = datetime(2026, 1, 1, 6, 7, 8, tzinfo=UTC)
 forms = st.one_of(
@@ -129,3 +130,41 @@ def test_what_had_ended_before_it_was_made_never_fires() -> None:
     found = problems([ended, until, ahead], CREATED)
     why = "it never fires; all of its times are before 2026-01-01 06:07 UTC"
     assert found == [f"schedules[a].end: {why}", f"schedules[b].rrule.rule: {why}"]
+
+
+DEAR = {"rrule": {"rule": "FREQ=SECONDLY;BYHOUR=3,15;BYMINUTE=0;BYSECOND=0"}}  # 43,200 steps a slot
+
+
+def test_steps_of_all_that_was_asked_are_counted() -> None:
+    dear, plain = Slots(DEAR, CREATED), Slots({"cron": {"expression": "0 3,15 * * *"}}, CREATED)
+    assert dear.steps == plain.steps == 0
+    assert dear.next(CREATED, 2) == plain.next(CREATED, 2)
+    first = dear.steps
+    assert 43_200 < first < 130_000
+    dear.next(CREATED, 2)
+    assert (dear.steps, plain.steps) == (2 * first, 0)
+
+
+def test_older_slots_are_looked_for_only_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_STEPS_BACK", 150_000)
+    slots, until = Slots(DEAR, CREATED), CREATED + timedelta(days=3650)
+    found, older = slots.newest(CREATED, until, 100)
+    assert older
+    assert 1 <= len(found) < 20
+    assert found == sorted(found)
+    assert found[-1] == until.replace(hour=3, minute=0, second=0)
+    assert slots.steps < 1_000_000
+    assert Slots(DEAR, CREATED).newest(CREATED, until, 1)[0] == found[-1:]
+
+
+def test_schedules_that_take_many_steps_together_are_told_with_the_dearest() -> None:
+    plain = {"slug": "plain", "rrule": {"rule": "FREQ=DAILY"}}
+    assert problems([plain, {"slug": "dear", **DEAR}], CREATED) == []
+    (found,) = problems([plain, *({"slug": f"s{number}", **DEAR} for number in range(20))], CREATED)
+    assert found.startswith("schedules[s0].rrule.rule: it takes ")
+    assert "all schedules together more than 500000; they go on, but say them with another FREQ" in found
+
+
+def test_only_rrules_take_long() -> None:
+    assert takes_long([{"cron": {"expression": "@daily"}}, DEAR])
+    assert not takes_long([{"cron": {"expression": "@daily"}}, {"interval": {"seconds": 1}}])
