@@ -73,8 +73,9 @@ class Turn:
         return replace(self, after=after, slots=self.slots[:made], next=(self.slots[made], *self.next)[:SHOWN])
 
     def left_out(self, number: int) -> Turn:
-        """The turn, where so many of its runs cannot be made, ever."""
-        return replace(self, after=replace(self.after, runs=self.after.runs - number))
+        """The turn, where so many of its runs cannot be made, ever: others may be in their place."""
+        suspended = self.after.suspended and not number
+        return replace(self, after=replace(self.after, runs=self.after.runs - number, suspended=suspended))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +146,16 @@ def _turn(schedule: Body, cursor: Cursor, spec: Body, created: datetime, now: da
         cursor = replace(cursor, time=max(cursor.time, now), of=of, suspended=False)
     try:
         slots = Slots(schedule, created)
-        return _fires(Turn(schedule, cursor, cursor), slots, spec, now)
+        turn = _fires(Turn(schedule, cursor, cursor), slots, spec, now)
     except InvalidSchedule:
         return Turn(schedule, before, before)
+    return turn if turn.next else _ended(turn, before)
+
+
+def _ended(turn: Turn, before: Cursor) -> Turn:
+    """It has no further slot: until an edit gives it some, there is nothing that it misses."""
+    still = before.of == turn.after.of and not turn.slots  # where it stands; that time goes on is nothing new
+    return replace(turn, after=replace(before if still else turn.after, suspended=True))
 
 
 def _fires(turn: Turn, slots: Slots, spec: Body, now: datetime) -> Turn:

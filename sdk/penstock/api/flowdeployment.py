@@ -236,7 +236,8 @@ class LastScheduled(Model):
     of: Annotated[str, Field(max_length=16)] | None = None
     """Digest of when it is due; another one begins anew from the instant at which that was seen."""
     suspended: bool | None = None
-    """It was suspended, or gone, when it was last looked at; it goes on from the instant at which that ends."""
+    """It was suspended, gone or at its end when it was last looked at; it goes on from the instant at which that is
+    seen to be over."""
 
 
 class FlowDeploymentStatus(Model):

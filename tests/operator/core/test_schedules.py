@@ -152,10 +152,60 @@ def test_runs_are_counted_and_end_the_schedule() -> None:
     assert len(body["status"]["nextRuns"]) == 1
     made, body = after(body, at("08:00:00"))
     assert (made, body["status"]["nextRuns"]) == (["08:00:00"], [])
-    assert after(body, at("09:00:00"))[0] == []
+    assert not schedules.changed(body, schedules.decide(body, at("09:00:00")))
     body["spec"]["schedules"][0]["maxRuns"] = 3
+    _, body = after(body, at("09:30:00"))
     made, body = after(body, at("10:00:01"))
     assert (made, body["status"]["lastScheduled"][0]["runs"]) == (["10:00:00"], 3)
+
+
+LIVES: dict[str, tuple[Json, Json]] = {
+    "used up": ({"maxRuns": 2}, {"maxRuns": 50}),
+    "at its end": ({"end": "2026-01-01T08:30:00Z"}, {"end": "2027-01-01T00:00:00Z"}),
+    "at its end, which is unset": ({"end": "2026-01-01T08:30:00Z"}, {"end": None}),
+    "at an end that is moved twice": ({"end": "2026-01-01T08:30:00Z"}, {"end": "2026-01-01T09:30:00Z"}),
+}
+
+
+@pytest.mark.parametrize("catch_up", ["None", "Latest", "All"])
+@pytest.mark.parametrize(("first", "then"), LIVES.values(), ids=LIVES)
+def test_what_had_ended_does_not_make_up_for_that_time(first: Json, then: Json, catch_up: str) -> None:
+    month = {"catchUp": catch_up, "startingDeadlineSeconds": 30 * 86_400}
+    _, body = after(deployment({**HOURLY, **first}, **month), at("06:00:01"))
+    for time in ("07:00:00", "08:00:00"):
+        made, body = after(body, at(time))
+        assert made == [time]
+    for time in ("08:10:00", "12:10:00", "18:10:00"):
+        made, body = after(body, at(time))
+        assert (made, cursor(body)) == ([], "08:00:00")
+    body["spec"]["schedules"][0].update(then)
+    made, body = after(body, at("20:10:00"))
+    assert made == []
+    body["spec"]["schedules"][0].update({"end": None, "maxRuns": 50})
+    made, body = after(body, at("20:20:00"))
+    assert (made, cursor(body)) == ([], "20:10:00" if then != {"end": "2026-01-01T09:30:00Z"} else "20:20:00")
+    made, body = after(body, at("21:00:00"))
+    assert made == ["21:00:00"]
+
+
+def test_more_runs_for_what_has_not_ended_leave_out_no_slot() -> None:
+    """Also where they were given while the operator was away."""
+    month = {"catchUp": "All", "startingDeadlineSeconds": 30 * 86_400}
+    _, body = after(deployment({**HOURLY, "maxRuns": 3}, **month), at("06:00:01"))
+    made, body = after(body, at("07:00:00"))
+    body["spec"]["schedules"][0]["maxRuns"] = 5
+    made, body = after(body, at("10:10:00"))
+    assert made == ["08:00:00", "09:00:00", "10:00:00"]
+
+
+def test_a_run_that_cannot_be_made_is_not_the_last_of_all() -> None:
+    _, body = after(deployment({**HOURLY, "maxRuns": 1}), at("06:00:01"))
+    (turn,) = schedules.decide(body, at("07:00:00")).turns
+    assert turn.after.suspended
+    assert not turn.left_out(1).after.suspended
+    assert turn.left_out(0) == turn
+    body["status"]["lastScheduled"] = [turn.left_out(1).after.written()]
+    assert after(body, at("08:00:00"))[0] == ["08:00:00"]
 
 
 def test_a_schedule_that_cannot_be_read_stops_no_other() -> None:
