@@ -99,7 +99,8 @@ def _code(name: str, source: str, options: Options) -> Code:
 
 
 def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Manifest:
-    """The FlowDeployment. Raises `CannotBeDeployed` for a bad name and for parameters the flow does not have."""
+    """The FlowDeployment. Raises `CannotBeDeployed` for a bad name, and for parameters the flow does not have or,
+    where they are those of schedules, that do not fit it."""
     name = _name(options.deployment_name or options.flow_name or flow.name, "deployment", 63)
     known = flow.parameter_schema.get("properties", {})
     unknown = sorted(set(options.parameters) - set(known))
@@ -122,7 +123,15 @@ def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Man
         spec = FlowDeploymentSpec(
             flow_ref=ObjectReference(name=_name(options.flow_name or flow.name, "flow")), **fields
         )
-    return FlowDeployment(metadata=ObjectMeta(name=name), spec=spec).to_dict()
+    made = FlowDeployment(metadata=ObjectMeta(name=name), spec=spec).to_dict()
+    schedules = made["spec"].get("schedules")
+    if schedules:
+        from .schedules.parameters import misfits
+
+        wrong = misfits(flow.parameter_schema, options.parameters, schedules, partial=True)
+        if wrong:
+            raise CannotBeDeployed(f"deployment {name}: {'; '.join(wrong)}")
+    return made
 
 
 @contextmanager

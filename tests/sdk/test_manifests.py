@@ -157,6 +157,10 @@ REFUSED: dict[str, tuple[Options, str]] = {
     "a flow's name of signs only": (Options(flow_name="!!"), r"flow name '!!'.*--name"),
     "a deployment's name of signs only": (Options(deployment_name="??"), r"deployment name '\?\?'.*--deployment-name"),
     "a parameter that it has not": (Options(parameters={"m": 1, "k": 2}), r"no parameter k, m; it has n, note"),
+    "parameters of a schedule that do not fit": (
+        Options(fields={"schedules": [{"slug": "daily", "cron": {"expression": "@daily"}, "parameters": {"n": "x"}}]}),
+        r"deployment etl: schedules\[daily\]\.parameters\.n: 'x' is not of type 'integer'",
+    ),
     "a pool's name in capitals": (Options(work_pool="GPU"), r"deployment etl: workPool: .*'GPU'"),
     "a queue's name with a blank": (Options(queue="a b"), r"deployment etl: queue: .*'a b'"),
     "an empty tag": (Options(tags=("ok", "")), r"deployment etl: tags\.1: .*at least 1 character"),

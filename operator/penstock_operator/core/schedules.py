@@ -17,7 +17,7 @@ import orjson
 
 from penstock.api import labels, names
 from penstock.errors import InvalidSchedule
-from penstock.schedules.slots import FORMS, Slots
+from penstock.schedules.slots import Slots, has_form
 
 from .views import Body, format_time, parse_time
 
@@ -112,7 +112,7 @@ def decide(deployment: Body, now: datetime) -> Plan:
     since = created if meta.get("generation") == 1 else now
     turns: dict[str, Turn] = {}
     for schedule in spec.get("schedules") or ():
-        if not any(schedule.get(form) for form in FORMS):  # only its suspension is left: it is gone
+        if not has_form(schedule):
             continue
         slug = str(schedule["slug"])
         cursor = cursors.pop(slug, None) or Cursor(slug, min(since, now), of=_digest(schedule))

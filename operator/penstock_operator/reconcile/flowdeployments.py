@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from penstock.api import names, reasons
 from penstock.schedules import slots
+from penstock.schedules.parameters import misfits
 
 from ..cluster import FLOW_DEPLOYMENTS, FLOWS, PODS, WORK_POOLS, Cluster, Forbidden, Invalid
 from ..core import parameters, resolve
@@ -50,6 +51,10 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
     if (spec.get("concurrency") or {}).get("limit") == 0:
         message = "spec.concurrency.limit is 0: no runs are started; raise it, or unset spec.concurrency"
         return Ready(False, reasons.LIMIT_ZERO, message, fields)
+    unfit = misfits(flow["spec"].get("parameters"), spec.get("parameters"), spec.get("schedules") or ())
+    if unfit:
+        message = f"runs of these schedules fail, for their parameters do not fit the flow: {'; '.join(unfit)}"
+        return Ready(False, reasons.INVALID_PARAMETERS, message, fields)
     unread = slots.problems(spec.get("schedules") or (), parse_time(meta["creationTimestamp"]))
     if unread:
         return Ready(False, reasons.INVALID_SCHEDULE, "; ".join(unread), fields)
@@ -87,8 +92,8 @@ class FlowDeployments:
         read = self._reads(key)
         flow = await read(FLOWS, key.namespace, body["spec"]["flowRef"]["name"])
         pool = await read(WORK_POOLS, key.namespace, body["spec"].get("workPool") or resolve.DEFAULT_POOL)
-        if slots.takes_long(body["spec"].get("schedules") or ()):
-            found = await asyncio.to_thread(ready, body, flow, pool)  # others have their turn meanwhile
+        if body["spec"].get("schedules"):
+            found = await asyncio.to_thread(ready, body, flow, pool)  # it may take long: others have their turn
         else:
             found = ready(body, flow, pool)
         if found.ok and pool is not None:

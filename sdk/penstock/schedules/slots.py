@@ -122,8 +122,8 @@ def problems(schedules: Iterable[Mapping[str, Any]], since: datetime | None = No
     for schedule in schedules:
         slug = str(schedule.get("slug"))
         where = f"schedules[{slug}]"
-        if schedule.get("suspend") is not None and not any(schedule.get(form) for form in FORMS):
-            continue  # what is left of one that is gone
+        if schedule.get("suspend") is not None and not has_form(schedule):
+            continue
         if slug in seen:
             found.append(f"{where}.slug: two schedules have it; each needs one of its own")
         seen.add(slug)
@@ -144,6 +144,11 @@ def problems(schedules: Iterable[Mapping[str, Any]], since: datetime | None = No
             f"together more than {MOST_STEPS_TOGETHER}; they go on, but {REMEDY}"
         )
     return found
+
+
+def has_form(schedule: Mapping[str, Any]) -> bool:
+    """Whether it says when it is due; what does not is left of one that is gone: its suspension."""
+    return any(schedule.get(form) for form in FORMS)
 
 
 def takes_long(schedules: Iterable[Mapping[str, Any]]) -> bool:

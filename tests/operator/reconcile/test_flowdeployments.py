@@ -133,6 +133,25 @@ def test_schedules_that_cannot_be_read_or_never_fire_are_told_with_field_and_rem
     )
 
 
+def test_parameters_of_a_schedule_that_do_not_fit_are_told_with_its_slug_until_they_do() -> None:
+    daily: Json = {"slug": "daily", "cron": {"expression": "@daily"}}
+    bad = {**daily, "slug": "bad", "parameters": {"n": "x", "zz": 1}}
+    stage = Stage(deployment={"schedules": [daily, bad, {"slug": "gone", "suspend": True}]})
+    reconcile(stage)
+    assert condition(stage) == (
+        "False",
+        "InvalidParameters",
+        "runs of these schedules fail, for their parameters do not fit the flow: schedules[bad].parameters.zz: "
+        "there is no such name; there are n, m; schedules[bad].parameters.n: 'x' is not of type 'integer'",
+    )
+    stage.edit("FlowDeployment", "etl", schedules=[daily, {**bad, "parameters": {"n": 5}}])
+    reconcile(stage)
+    assert condition(stage)[0] == "True"
+    stage.edit("FlowDeployment", "etl", parameters={})
+    reconcile(stage)
+    assert "schedules[daily].parameters.n: it must be given" in condition(stage)[2]
+
+
 def test_a_status_that_was_written_meanwhile_is_looked_at_again_soon() -> None:
     stage = Stage()
 
