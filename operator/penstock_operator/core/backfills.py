@@ -131,12 +131,15 @@ class Progress:
         )
 
 
-def room(backfill: Body, progress: Progress) -> int:
-    """How many runs may be made now."""
-    spec = backfill["spec"]
+def room(backfill: Body, deployment: Body, progress: Progress) -> int:
+    """How many runs may be made now; of a deployment that ends runs beyond its limit, no more than that limit."""
+    spec, concurrency = backfill["spec"], deployment["spec"].get("concurrency") or {}
     if spec.get("cancel") or spec.get("suspend"):
         return 0
-    return max(0, int(spec.get("parallelism") or 1) - len(progress.active))
+    most, limit = int(spec.get("parallelism") or 1), concurrency.get("limit")
+    if limit is not None and concurrency.get("policy", "Queue") != "Queue":
+        most = min(most, max(1, int(limit)))  # else slots would be Cancelled, and count as made
+    return max(0, most - len(progress.active))
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ class Backfills:
     async def _make(self, body: Body, deployment: Body, found: Range, step: Step) -> None:
         """Make runs while there is room, and find out whether there are more to make."""
         for _ in range(AT_ONCE):
-            room = backfills.room(body, step.progress)
+            room = backfills.room(body, deployment, step.progress)
             following = await asyncio.to_thread(found.following, step.progress.cursor, 1)
             step.exhausted = not following
             if not following or not room:

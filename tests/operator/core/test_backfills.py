@@ -113,20 +113,28 @@ def test_progress_counts_each_run_once() -> None:
     assert Progress.read({k: v for k, v in known.written().items() if v is not None}) == known
 
 
-ROOM: dict[str, tuple[Json, int, int]] = {
-    "one at a time by default": ({}, 0, 1),
-    "and no second": ({}, 1, 0),
-    "as many as it says": ({"parallelism": 3}, 1, 2),
-    "fewer than there are": ({"parallelism": 1}, 3, 0),
-    "none while suspended": ({"parallelism": 3, "suspend": True}, 0, 0),
-    "none when cancelled": ({"parallelism": 3, "cancel": True}, 0, 0),
+ROOM: dict[str, tuple[Json, Json, int, int]] = {
+    "one at a time by default": ({}, {}, 0, 1),
+    "and no second": ({}, {}, 1, 0),
+    "as many as it says": ({"parallelism": 3}, {}, 1, 2),
+    "fewer than there are": ({"parallelism": 1}, {}, 3, 0),
+    "none while suspended": ({"parallelism": 3, "suspend": True}, {}, 0, 0),
+    "none when cancelled": ({"parallelism": 3, "cancel": True}, {}, 0, 0),
+    "more than the limit, which has them wait": ({"parallelism": 3}, {"limit": 1}, 0, 3),
+    "and says so": ({"parallelism": 3}, {"limit": 1, "policy": "Queue"}, 0, 3),
+    "no more than are not forbidden": ({"parallelism": 3}, {"limit": 2, "policy": "Forbid"}, 1, 1),
+    "no more than replace no other": ({"parallelism": 3}, {"limit": 1, "policy": "Replace"}, 0, 1),
+    "fewer than the limit": ({"parallelism": 1}, {"limit": 2, "policy": "Forbid"}, 0, 1),
+    "a limit of none is told by the runs": ({"parallelism": 3}, {"limit": 0, "policy": "Forbid"}, 0, 1),
+    "no limit": ({"parallelism": 3}, {"policy": "Forbid"}, 0, 3),
 }
 
 
-@pytest.mark.parametrize(("spec", "active", "expected"), ROOM.values(), ids=ROOM)
-def test_room(spec: Json, active: int, expected: int) -> None:
+@pytest.mark.parametrize(("spec", "concurrency", "active", "expected"), ROOM.values(), ids=ROOM)
+def test_room(spec: Json, concurrency: Json, active: int, expected: int) -> None:
     known = Progress(9, active=tuple(at(n) for n in range(active)))
-    assert backfills.room(backfill(**spec), known) == expected
+    deployment: Json = {"spec": {"concurrency": concurrency} if concurrency else {}}
+    assert backfills.room(backfill(**spec), deployment, known) == expected
 
 
 VERDICTS: dict[str, tuple[Json, Progress, bool, tuple[bool, str]]] = {
