@@ -117,12 +117,12 @@ def _why_not(run: Body, pod: Body | None) -> str:
     if worker and pod is None:
         return (
             f"{name} is {state['name']}, in worker {worker['name']}, which is no pod of this namespace, or none any "
-            "more: a worker outside of the cluster writes its runs' logs where it was started"
+            "more: a worker outside of the cluster writes its runs' logs where it was started."
         )
     if terminal(run):
         kept = "pods are kept for the pool's podTTLSecondsAfterFinished"
         why = "cancelling a run deletes its pod" if state["type"] == "Cancelled" else kept
-        return f"{name} is {state['name']} and its pod is gone: {why}. {state.get('message', '')}"
+        return f"{name} is {state['name']} and its pod is gone: {why}."
     if pod is None:
         return f"{name} has no pod yet ({state.get('name', 'not accepted')}). {told}".strip()
     return f"the pod of {name} has not started yet. {told or 'Try -f to wait for it.'}"

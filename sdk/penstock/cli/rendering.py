@@ -69,8 +69,8 @@ def unmet(run: Body) -> list[Body]:
 
 
 def untold(run: Body) -> list[Body]:
-    """Those of them whose message is not the state's own."""
-    return [condition for condition in unmet(run) if condition["message"] != state_of(run).get("message")]
+    """Those of them whose message the state's own does not say."""
+    return [condition for condition in unmet(run) if condition["message"] not in (state_of(run).get("message") or "")]
 
 
 def waits_for(run: Body) -> list[str]:

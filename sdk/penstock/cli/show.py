@@ -56,11 +56,11 @@ def lines(run: Body, pages: list[Body]) -> list[str]:
     found += [f"Waits for:   {text}" for text in waits_for(run)]
     for condition in untold(run):
         found.append(f"Condition:   {condition['type']}: {condition['reason']}: {condition['message']}")
-    pod = (status.get("pod") or {}).get("name")
+    pod, place = (status.get("pod") or {}).get("name"), "worker" if status.get("worker") else "pod"
     pool = ((status.get("resolved") or {}).get("pool") or {}).get("name") or spec.get("workPool")
     found += [
         f"Pool:        {pool or '-'}",
-        f"Attempt:     {status.get('attempt') or '-'}" + (f"  (pod {pod})" if pod else ""),
+        f"Attempt:     {status.get('attempt') or '-'}" + (f"  ({place} {pod})" if pod else ""),
         f"Created:     {_when(run['metadata'].get('creationTimestamp'), now)}",
         f"Started:     {_when(status.get('startTime'), now)}",
         f"Duration:    {status.get('duration', '-')}",

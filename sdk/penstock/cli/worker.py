@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ..worker.container_engine import Pull
     from ..worker.containers import Options
 
+LEASE = "lease.coordination.k8s.io"
+
 command = group("worker", "List warm workers, drain them, and be one on this machine.")
 
 
@@ -46,7 +48,9 @@ def ls(client: Client, pool: str | None, output: str | None) -> None:
         remedy = "penstock worker start --pool POOL, or spec.worker of the pool"
         click.echo(f"No workers in namespace {client.namespace}; have some by {remedy}", err=True)
     whole = [{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **lease} for lease in found]
-    if output in ("json", "yaml", "name"):
+    if output == "name":
+        text = "\n".join(f"{LEASE}/{lease['metadata']['name']}" for lease in found)
+    elif output in ("json", "yaml"):
         text = show_all(whole, output)
     else:
         runs = Counter(
@@ -88,17 +92,26 @@ def holds_slot(run: Body) -> bool:
     return not terminal(run) and "worker" in status and exited.get("attempt") != status["worker"]["attempt"]
 
 
+def plain(text: str) -> str:
+    """The name of a worker in `mill`, or in the name of its Lease as `worker ls -o name` prints it."""
+    kind, slash, lease = text.rpartition("/")
+    return lease.removeprefix(names.worker_lease("")) if slash and kind in ("lease", "leases", LEASE) else text
+
+
 @command.command("drain")
 @click.argument("worker", nargs=-1, required=True)
 @with_client
 def drain(client: Client, worker: tuple[str, ...]) -> None:
     """Have workers take no more runs; one outside of the cluster ends with its last run."""
-    for name in worker:
+    for name in map(plain, worker):
         lease = names.worker_lease(name)
         try:
             client.merge("leases", lease, {"metadata": {"annotations": {labels.DRAIN: "true"}}})
         except NotFound as error:
-            raise click.ClickException(f"there is no worker {name} in namespace {client.namespace}") from error
+            remedy = "penstock worker ls lists those that are there"
+            raise click.ClickException(
+                f"there is no worker {name} in namespace {client.namespace}; {remedy}"
+            ) from error
         click.echo(f"worker {name} drains")
 
 

@@ -101,7 +101,8 @@ async def check_pool(upstream: Upstream, namespace: str, pool: str) -> None:
     except Refused as error:
         if error.status == 404:
             raise WorkerRefused(
-                f"there is no work pool {pool} in namespace {namespace}: make one of type Process first"
+                f"there is no work pool {pool} in namespace {namespace}: "
+                f"make it first, with penstock pools create {pool} --type Process"
             ) from error
         raise WorkerRefused(f"work pool {pool} in namespace {namespace}: {error}") from error
     if found["spec"]["type"] != "Process":

@@ -109,6 +109,13 @@ def test_why_a_run_waits_is_told_once() -> None:
     assert f"Condition:   Resolved: WorkPoolNotFound: {why}" in text(run)
     run["status"]["state"].update(reason="WorkPoolNotFound", message=why)
     assert text(run).count(why) == 1
+    run["status"]["state"].update(name="Late", message=f"due since 2026-01-01T06:00:00Z: {why}")
+    assert text(run).count(why) == 1
+
+
+def test_a_run_in_a_worker_names_the_worker() -> None:
+    given = {"name": "mill", "uid": "u"}
+    assert "  (worker mill)\n" in text(builders.flow_run("Running", pod=given, worker={**given, "attempt": 1}))
 
 
 def test_a_run_of_a_flow_names_the_flow() -> None:

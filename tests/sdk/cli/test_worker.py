@@ -8,6 +8,7 @@ import pytest
 
 import builders
 from command_line import CommandLine
+from https_server import Cluster, Reply
 from penstock.api import labels
 from penstock.api.workers import WorkerFacts, WorkerPod
 from penstock.cli.worker import holds_slot, row, show
@@ -59,6 +60,27 @@ def test_what_is_wrong_with_a_worker_is_shown() -> None:
 )
 def test_which_runs_are_in_a_worker(run: builders.Json, holds: bool) -> None:
     assert holds_slot(run) is holds
+
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/team/leases"
+
+
+def test_names_are_those_that_kubectl_takes(penstock: CommandLine, cluster: Cluster) -> None:
+    cluster.replies[LEASES] = Reply({"metadata": {}, "items": [of()]})
+    assert penstock.ok("worker", "ls", "-o", "name") == "lease.coordination.k8s.io/penstock-worker-mill\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["mill", "lease/penstock-worker-mill", "lease.coordination.k8s.io/penstock-worker-mill"]
+)
+def test_a_worker_is_drained_by_each_of_its_names(name: str, penstock: CommandLine, cluster: Cluster) -> None:
+    cluster.replies[f"{LEASES}/penstock-worker-mill"] = Reply(of())
+    assert penstock.ok("worker", "drain", name) == "worker mill drains\n"
+    assert cluster.last.body == {"metadata": {"annotations": {labels.DRAIN: "true"}}}
+
+
+def test_a_worker_that_is_not_there_is_not_drained(penstock: CommandLine, cluster: Cluster) -> None:
+    assert "there is no worker mil in namespace team" in penstock.fails("worker", "drain", "mil")
 
 
 def test_lines_are_shown_with_their_run(capsys: pytest.CaptureFixture[str]) -> None:
