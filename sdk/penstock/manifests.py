@@ -99,8 +99,11 @@ def _code(name: str, source: str, options: Options) -> Code:
 
 
 def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Manifest:
-    """The FlowDeployment. Raises `CannotBeDeployed` for a bad name, and for parameters the flow does not have or,
-    where they are those of schedules, that do not fit it."""
+    """The FlowDeployment.
+
+    Raises `CannotBeDeployed` for a bad name, for parameters the flow does not have, and for schedules that cannot be
+    read, never fire, or have parameters that do not fit the flow.
+    """
     name = _name(options.deployment_name or options.flow_name or flow.name, "deployment", 63)
     known = flow.parameter_schema.get("properties", {})
     unknown = sorted(set(options.parameters) - set(known))
@@ -127,8 +130,9 @@ def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Man
     schedules = made["spec"].get("schedules")
     if schedules:
         from .schedules.parameters import misfits
+        from .schedules.slots import problems
 
-        wrong = misfits(flow.parameter_schema, options.parameters, schedules, partial=True)
+        wrong = problems(schedules) or misfits(flow.parameter_schema, options.parameters, schedules, partial=True)
         if wrong:
             raise CannotBeDeployed(f"deployment {name}: {'; '.join(wrong)}")
     return made

@@ -81,6 +81,14 @@ class Lazy(click.Group):
         command: click.Command = importlib.import_module(f".{name}", __name__).command
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the options of which cluster before the command too, as kubectl does."""
+        where, rest = list[str](), list(args)
+        while rest and rest[0].partition("=")[0] in ("-n", "--namespace", "--context", "--kubeconfig"):
+            taken = 1 if "=" in rest[0] else 2
+            where, rest = [*where, *rest[:taken]], rest[taken:]
+        return super().parse_args(ctx, [*rest, *where])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

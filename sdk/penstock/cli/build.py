@@ -13,6 +13,7 @@ import click
 from .. import project
 from ..flows import Flow
 from ..manifests import Manifest, Options, deployment_manifest, flow_manifest
+from ..runner_deployments import schedules_of
 from ..settings import get_current_settings
 from ..yaml_text import dump
 from .code_options import code_of, code_options, requirements_of
@@ -42,6 +43,10 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--version", "version", help="The author's word for this version of the deployment."),
             code_options,
             parameters_option,
+            click.option("--cron", multiple=True, metavar="EXPRESSION", help="A schedule. May be repeated."),
+            click.option("--interval", multiple=True, type=click.IntRange(1), metavar="SECONDS", help="A schedule."),
+            click.option("--rrule", multiple=True, metavar="RULE", help="A schedule."),
+            click.option("--timezone", help="Of these schedules, such as Europe/Oslo; UTC when unset."),
             click.option("-t", "--tag", "tags", multiple=True, help="A tag of its runs. May be repeated."),
             click.option("--suspend/--no-suspend", default=None, help="Start no runs for now, or start them again."),
         )
@@ -78,7 +83,9 @@ def _of_file(target: str, **given: Any) -> list[Manifest]:
         parameters=parse_parameters(given["parameters"]),
         tags=given["tags"],
         suspend=given["suspend"],
-        fields={"version": given["version"]} if given["version"] else {},
+        fields={
+            key: value for key, value in (("version", given["version"]), ("schedules", _schedules(given))) if value
+        },
         requirements=requirements_of(given["requirements"]),
     )
     result: list[Manifest] = []
@@ -92,6 +99,13 @@ def _of_file(target: str, **given: Any) -> list[Manifest]:
             )
         names[called] = key
     return result
+
+
+def _schedules(given: dict[str, Any]) -> list[dict[str, Any]]:
+    found, timezone = schedules_of(given["interval"], given["cron"], given["rrule"], ()), given["timezone"]
+    if timezone and not found:
+        raise click.UsageError("--timezone is that of --cron, --interval or --rrule: give one of them")
+    return [{**each, "timezone": timezone} if timezone else each for each in found]
 
 
 def _of_flow(target: str, found: Found, key: str, flow: Flow[Any, Any], options: Options) -> list[Manifest]:

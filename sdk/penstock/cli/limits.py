@@ -72,7 +72,7 @@ def create(
         client.patch(LIMIT.plural, made, [{"op": "add", "path": "/spec", "value": spec}])
         click.echo(f"{address(LIMIT, made)} changed")
         return
-    created(client, LIMIT, made, fields, output)
+    created(client, LIMIT, made, fields, output, remedy="--overwrite")
 
 
 @command.command("reset")

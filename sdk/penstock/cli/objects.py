@@ -194,15 +194,20 @@ def suspended(client: Client, kind: Kind, meta: Body, suspend: bool) -> Body:
     return client.apply(body, manager=SUSPENDING)
 
 
-def created(client: Client, kind: Kind, name: str, fields: Mapping[str, Any], output: str | None) -> None:
-    """Create an object whose spec has those of the fields that are not None, and say so."""
+def created(
+    client: Client, kind: Kind, name: str, fields: Mapping[str, Any], output: str | None, remedy: str | None = None
+) -> None:
+    """Create an object whose spec has those of the fields that are not None, and say so.
+
+    `remedy`: how one that is there is changed, where kubectl is not the way.
+    """
     spec = {field: value for field, value in fields.items() if value is not None}
     body = {"apiVersion": labels.API_VERSION, "kind": kind.kind, "metadata": {"name": name}, "spec": spec}
     try:
         made = client.create(body)
     except AlreadyExists as error:
         raise click.ClickException(
-            f"{address(kind, name)} exists already: change it with `kubectl edit {kind.singular} {name}`"
+            f"{address(kind, name)} exists already: change it with {remedy or f'`kubectl edit {kind.singular} {name}`'}"
         ) from error
     click.echo(show(made, output) if output else f"{address(kind, name)} created")
 

@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from ..api import labels, names
+from ..api.reasons import POOL_NOT_FOUND
 from ..api.schema import Kind
-from ..client import AlreadyExists, Client
+from ..client import AlreadyExists, ApiError, Client
 from ..errors import ParameterBind
 from .flow_files import is_file, load
+from .kinds import POOL
 from .lookup import DEPLOYMENT, FLOW, NoSuchObject, completing, find
 from .options import cluster_options, open_client, output_option
 from .parameters import no_parameters, parameters_option, parse_parameters, problems
@@ -60,6 +62,7 @@ def command(
     with open_client(namespace, context, kubeconfig) as client:
         owner = find(client, kind, target)
         _check(client, owner, given)
+        _warn(client, owner, pool)
         body = _body(kind, owner["metadata"]["name"], given, name, idempotency_key, pool, tags)
         try:
             run, done = client.create(body), "created"
@@ -160,6 +163,27 @@ def _first(client: Client, body: Body, key: str) -> Body:
                 f"--idempotency-key {key} was used for another run, {run['metadata']['name']}: choose another"
             )
     return run
+
+
+def _warn(client: Client, owner: Body, pool: str | None) -> None:
+    """Say, as far as it is known, why the run will wait."""
+    name, why = owner["metadata"]["name"], ""
+    if owner["spec"].get("suspend"):
+        why = f"{name} is suspended; the run waits until: penstock deployments resume {name}"
+    elif pool:
+        try:
+            find(client, POOL, pool)
+        except NoSuchObject as error:
+            why = f"{error}; the run waits until it is applied"
+        except ApiError:  # who may create runs need not be one who may read pools
+            return
+    else:
+        told = (owner.get("status") or {}).get("conditions") or ()
+        ready = next((c for c in told if c["type"] == "Ready" and c["status"] == "False"), None)
+        if ready and ready["reason"] == POOL_NOT_FOUND:
+            why = f"{name} is not ready: {ready['message']}"
+    if why:
+        click.secho(why, fg="yellow", err=True)
 
 
 def _check(client: Client, owner: Body, parameters: dict[str, Any]) -> None:

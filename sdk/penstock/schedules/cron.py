@@ -21,6 +21,14 @@ ALIASES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+PLACES = (
+    ("the first field, the minute,", "0 to 59"),
+    ("the second field, the hour,", "0 to 23"),
+    ("the third field, the day of the month,", "1 to 31"),
+    ("the fourth field, the month,", "1 to 12"),
+    ("the fifth field, the day of the week,", "0 (Sunday) to 7"),
+    ("the sixth field, the second,", "0 to 59"),
+)
 SECOND = timedelta(seconds=1)
 YEARS = 50  # after which a match is no longer looked for; 29 February on a Monday comes once in 40 years at the latest
 
@@ -71,7 +79,20 @@ def _expanded(text: str, day_or: bool) -> croniter:
     try:
         return croniter(text, datetime(2000, 1, 1), day_or=day_or)
     except (CroniterError, ValueError, KeyError, AttributeError) as error:
-        raise InvalidSchedule(f"cron.expression: {text!r} cannot be read: {error}") from None
+        why = _wrong_field(text.split()) or str(error)
+        raise InvalidSchedule(f"cron.expression: {text!r} cannot be read: {why}") from None
+
+
+def _wrong_field(fields: list[str]) -> str | None:
+    """The first field that cannot be read by itself, with what it may be."""
+    from croniter import croniter
+
+    for number, (field, (what, values)) in enumerate(zip(fields, PLACES, strict=False)):
+        alone = ["*"] * len(fields)
+        alone[number] = field
+        if not croniter.is_valid(" ".join(alone)):
+            return f"{what} is {field!r}; it may be {values}, lists (1,2), ranges (1-2), and steps (*/2) of them"
+    return None
 
 
 @lru_cache(maxsize=8192)

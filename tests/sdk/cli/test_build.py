@@ -68,6 +68,26 @@ def test_every_option_has_its_field(penstock: CommandLine, write: Write) -> None
     }
 
 
+def test_schedules_are_named_by_their_form(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    given = ("--cron", "0 6 * * *", "--cron", "0 9 * * 1", "--interval", "3600", "--rrule", "FREQ=MONTHLY")
+    made = documents(penstock.ok("build", "etl.py", *given))[1]["spec"]["schedules"]
+    assert made == [
+        {"slug": "interval", "interval": {"seconds": 3600}},
+        {"slug": "cron", "cron": {"expression": "0 6 * * *"}},
+        {"slug": "cron-2", "cron": {"expression": "0 9 * * 1"}},
+        {"slug": "rrule", "rrule": {"rule": "FREQ=MONTHLY"}},
+    ]
+    (one,) = documents(penstock.ok("build", "etl.py", *given[:2], "--timezone", "Europe/Oslo"))[1]["spec"]["schedules"]
+    assert one == {"slug": "cron", "cron": {"expression": "0 6 * * *"}, "timezone": "Europe/Oslo"}
+
+
+def test_a_bad_schedule_of_a_project_is_refused_before_a_cluster_is_asked(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    write("penstock.yaml", "deployments:\n- {entrypoint: etl.py, name: n, schedules: [{slug: a, cron: 0 25 * * *}]}\n")
+    assert "deployment n: schedules[a].cron.expression: '0 25 * * *' cannot be read" in penstock.fails("build")
+
+
 def test_runs_can_be_taken_up_again(penstock: CommandLine, write: Write) -> None:
     write("etl.py", ETL)
     assert documents(penstock.ok("build", "etl.py", "--no-suspend"))[1]["spec"]["suspend"] is False
@@ -118,6 +138,20 @@ REFUSED: dict[str, tuple[tuple[str, ...], str, int, str]] = {
     "a number for text": (("-p", "mode=1"), ETL, 1, "mode: 1 is not of type 'string'; text that looks like JSON"),
     "a parameter that is no pair": (("-p", "parts"), ETL, 2, "'parts': write it as name=value"),
     "a pool that cannot be": (("--pool", "My_Pool"), ETL, 1, "deployment etl: workPool: String should match"),
+    "a time that no day has": (
+        ("--cron", "0 25 * * *"),
+        ETL,
+        1,
+        "deployment etl: schedules[cron].cron.expression: '0 25 * * *' cannot be read: the second field, the hour,",
+    ),
+    "a day that no month has": (("--cron", "0 6 30 2 *"), ETL, 1, "schedules[cron].cron.expression: it never fires"),
+    "a zone of nowhere": (
+        ("--interval", "60", "--timezone", "Oslo"),
+        ETL,
+        1,
+        "deployment etl: schedules[interval].timezone: 'Oslo' is no time zone",
+    ),
+    "a zone of no schedule": (("--timezone", "Europe/Oslo"), ETL, 2, "--timezone is that of --cron, --interval or"),
     "a name of signs only": (("--name", "!!"), ETL, 1, "flow name '!!': it needs a letter or a digit"),
     "a file with too much source": (
         (),

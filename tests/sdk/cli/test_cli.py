@@ -11,6 +11,7 @@ import click
 import pytest
 
 from command_line import CommandLine
+from https_server import Cluster
 from penstock import cli
 from penstock.cli import ALIASES, COMMANDS
 from penstock.cli.objects import Listing
@@ -50,6 +51,21 @@ def test_whatever_needs_a_cluster_takes_kubectls_options(name: str, penstock: Co
     said = penstock.ok(name, *subs[min(1, len(subs) - 1)], "--help")
     for option in ("-n, --namespace", "--context", "--kubeconfig"):
         assert option in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("runs", "show", "r", "-n", "other"),
+        ("-n", "other", "runs", "show", "r"),
+        ("--namespace=other", "show", "r"),
+        ("--namespace", "other", "--context", "x", "show", "r"),
+    ],
+)
+def test_which_cluster_may_be_said_before_the_command(
+    words: tuple[str, ...], penstock: CommandLine, cluster: Cluster
+) -> None:
+    assert "there is no run r in namespace other" in penstock.fails(*words)
 
 
 def test_a_misspelt_command_is_told_its_name(penstock: CommandLine) -> None:

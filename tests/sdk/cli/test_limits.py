@@ -89,7 +89,7 @@ def test_a_limit_that_exists_is_changed_only_where_that_is_meant(penstock: Comma
     cluster.replies[f"{TEAM}/concurrencylimits"] = exists
     said = penstock("limits", "create", "db", "5")
     assert said.code == 1
-    assert "exists already" in said.err
+    assert "exists already: change it with --overwrite" in said.err
     assert penstock("limits", "create", "db", "5", "--overwrite").out == "concurrencylimit.penstock.dev/db changed\n"
     assert written(cluster)[-1][2] == [{"op": "add", "path": "/spec", "value": {"limit": 5}}]
 

@@ -275,6 +275,56 @@ class TestBeforeARunIsMade:
             "there is no flow later in namespace team; there is load; the run waits until it is applied\n"
         )
 
+    def test_a_pool_may_come_after_its_run(self, penstock: CommandLine, deployed: Cluster) -> None:
+        deployed.replies[f"{TEAM}/flowruns"] = lambda request: Reply(request.body)
+        pool = builders.changed(
+            builders.good("WorkPool", "gpu"), {"metadata.creationTimestamp": "2026-01-01T06:00:00Z"}
+        )
+        deployed.has("workpools", pool)
+        assert penstock("run", "etl", "-p", "parts=1", "--pool", "gpu").err == ""
+        said = penstock("run", "etl", "-p", "parts=1", "--pool", "gpuu")
+        assert said.code == 0
+        assert said.err == (
+            "there is no pool gpuu in namespace team; did you mean gpu?; the run waits until it is applied\n"
+        )
+
+    def test_who_may_not_read_pools_may_name_one(self, penstock: CommandLine, deployed: Cluster) -> None:
+        deployed.replies[f"{TEAM}/flowruns"] = lambda request: Reply(request.body)
+        deployed.replies[f"{TEAM}/workpools/gpu"] = refusal(403, "Forbidden", "no")
+        said = penstock("run", "etl", "-p", "parts=1", "--pool", "gpu")
+        assert (said.code, said.err) == (0, "")
+
+    # What the deployment says of itself, and what is said of its run.
+    WAITS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
+        "it is suspended": (
+            {"suspend": True},
+            {},
+            "etl is suspended; the run waits until: penstock deployments resume etl\n",
+        ),
+        "its pool is not there": (
+            {},
+            builders.held("Ready", False, "WorkPoolNotFound", "WorkPool gpu is not in this namespace"),
+            "etl is not ready: WorkPool gpu is not in this namespace\n",
+        ),
+        "a schedule of it is wrong": ({}, builders.held("Ready", False, "InvalidSchedule", "no"), ""),
+        "it is ready": ({}, builders.held("Ready", True, "Ready", ""), ""),
+    }
+
+    @pytest.mark.parametrize(("spec", "condition", "said"), WAITS.values(), ids=WAITS)
+    def test_why_its_run_will_wait_is_said(
+        self,
+        spec: dict[str, object],
+        condition: dict[str, object],
+        said: str,
+        penstock: CommandLine,
+        deployed: Cluster,
+    ) -> None:
+        deployed.replies[f"{TEAM}/flowruns"] = lambda request: Reply(request.body)
+        body = builders.good("FlowDeployment", "etl")
+        body["spec"] = {"flowRef": {"name": "load"}, "parameters": {"mode": "append"}, **spec}
+        deployed.has("flowdeployments", {**body, "status": {"conditions": [condition] if condition else []}})
+        assert penstock("run", "etl", "-p", "parts=1", "--name", "r").err == said
+
     def test_names_that_are_made_up_differ(self, penstock: CommandLine, deployed: Cluster) -> None:
         deployed.replies[f"{TEAM}/flowruns"] = lambda request: Reply(request.body)
         names = {penstock.ok("run", "etl", "-p", "parts=1", "-o", "name") for _ in range(3)}
