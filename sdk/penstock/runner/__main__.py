@@ -1,4 +1,4 @@
-"""Where the process in the pod begins: it connects to the API server while it imports the rest of itself, `attempt`.
+"""Where the process in the pod begins: the API server answers its connection while it imports the rest, `attempt`.
 
 What is imported here, and by `connection`, delays every run before it has asked for anything:
 docs/designs/022-start-of-a-run.md has what each part of a start takes.

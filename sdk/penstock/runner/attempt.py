@@ -44,8 +44,6 @@ AHEAD = (
     "penstock.runner.delivery",
     "penstock.runner.loading",
 )
-# What most user code imports first. It is imported as long as there is no answer.
-USUAL = ("penstock.flows", "penstock.tasks")
 
 
 class Terminated(BaseException):
@@ -159,23 +157,13 @@ def _interrupted(state: State[Any] | None) -> bool:
     return False
 
 
-def _import_ahead(answered: threading.Event) -> threading.Thread:
-    """Import what comes next, in a thread which has to end before user code begins, for that may fork."""
+def _import_ahead() -> None:
+    """Import what comes next."""
+    from importlib import import_module
 
-    def work() -> None:
-        from importlib import import_module
-
-        with suppress(Exception):  # whoever needs it fails by it
-            for name in AHEAD:
-                import_module(name)
-            for name in USUAL:
-                if not answered.is_set():
-                    import_module(name)
-
-    thread = threading.Thread(target=work, name="penstock-imports", daemon=True)
-    if not sys.modules.keys() >= set(AHEAD):  # a warm worker has them
-        thread.start()
-    return thread
+    with suppress(Exception):  # whoever needs it fails by it
+        for name in AHEAD:
+            import_module(name)
 
 
 def main(api: Api | None = None) -> int:
@@ -189,10 +177,9 @@ def main(api: Api | None = None) -> int:
     os.environ.setdefault("PENSTOCK_LOG_FORMAT", "json")
     os.environ.setdefault("PENSTOCK_RESULTS_FALLBACK", "/tmp/penstock-results")  # noqa: S108 - the pod's own
     status = RunStatus(api, assignment)
-    answered = threading.Event()
+    api.meanwhile = _import_ahead
     try:
         with interruption:
-            ahead = _import_ahead(answered)
             run = status.claim()
     except Terminated:
         return _exit(143, "SIGTERM before the run was started")
@@ -200,9 +187,6 @@ def main(api: Api | None = None) -> int:
         return _exit(1, str(error))
     if run is None:
         return _exit(0, f"attempt {assignment.attempt} of {assignment.name} is not this pod's")
-    answered.set()
-    if ahead.ident is not None:
-        ahead.join()
     if not gc.isenabled():
         gc.freeze()  # what was imported stays
         gc.enable()

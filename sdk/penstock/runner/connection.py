@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 TYPE_CHECKING = False  # a connection does not wait for the import of typing, nor of json
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TIMEOUT = 15.0
+TIMEOUT_AHEAD = 0.2  # seconds until the server accepts a connection that no request waits for yet
 DENIED_FOR = 30.0  # seconds for which a denial by RBAC may be that of an API server that has just started
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -85,7 +85,8 @@ class Api:
         self._sent = False
         self._token, self._token_time = "", 0.0
         self._denied: dict[tuple[str, ...], float] = {}  # since when, by what was asked
-        self._opening: threading.Thread | None = None
+        self._greeted = True  # TLS has agreed with the server
+        self.meanwhile: Callable[[], object] | None = None  # to do once, while the answer to a request is awaited
 
     @classmethod
     def from_environment(cls) -> Api:
@@ -102,14 +103,15 @@ class Api:
         return cls(host, int(port), os.environ.get("PENSTOCK_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
 
     def open_ahead(self) -> None:
-        """Connect in a thread, which the first request waits for. Where that fails, the request fails by itself."""
-
-        def work() -> None:
-            with suppress(OSError, ValueError):
-                self._connect()
-
-        self._opening = threading.Thread(target=work, name="penstock-connect", daemon=True)
-        self._opening.start()
+        """Begin to connect; the first request goes on with it. Where that fails, the request connects by itself."""
+        try:
+            self._socket = self._dial(TIMEOUT_AHEAD)
+            self._socket.settimeout(0)
+            self._socket.do_handshake()
+        except ssl.SSLWantReadError:  # the server answers while something else is done
+            self._greeted = False
+        except (OSError, ValueError):
+            self.close()
 
     def another(self, timeout: float | None = None) -> Api:
         """A second connection, for use in another thread."""
@@ -152,7 +154,7 @@ class Api:
         """Drop the connection."""
         if self._socket is not None:
             self._socket.close()
-        self._socket, self._buffer = None, b""
+        self._socket, self._buffer, self._greeted = None, b"", True
 
     def lines(self, path: str, seconds: float) -> Iterator[bytes]:
         """The lines of an answer that goes on, each as it comes; none for so many seconds is an error.
@@ -185,12 +187,10 @@ class Api:
     def _open(self) -> bool:
         """Whether there is a connection to be used again; one on which anything came unasked, its end included, is
         dropped."""
-        if self._opening is not None:
-            self._opening.join()
-            self._opening = None
         if self._socket is None:
             return False
         try:
+            self._greet()
             self._socket.settimeout(0)
             self._socket.recv(1)
         except (ssl.SSLWantReadError, BlockingIOError):
@@ -207,6 +207,9 @@ class Api:
         connection = self._connect()
         connection.sendall(self._head(method, path, content_type, len(data)) + data)
         self._sent = True
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         return self._read()
 
     def _head(self, method: str, path: str, content_type: str, length: int) -> bytes:
@@ -218,14 +221,27 @@ class Api:
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
-            # Anew each time, for the authority may have changed; connections are opened seldom.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(f"{self._folder}/ca.crt")
-            host = self._host.encode()  # of a str, the codec of international names would be imported
-            plain = socket.create_connection((host, self._port), self._timeout)  # type: ignore[arg-type]
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = context.wrap_socket(plain, server_hostname=host)
+            self._socket, self._greeted = self._dial(self._timeout), False
+            self._greet()
         return self._socket
+
+    def _dial(self, timeout: float) -> ssl.SSLSocket:
+        """A connection on which TLS has not begun."""
+        # The context is made anew each time, for the authority may have changed; connections are opened seldom.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(f"{self._folder}/ca.crt")
+        host = self._host.encode()  # of a str, the codec of international names would be imported
+        plain = socket.create_connection((host, self._port), timeout)  # type: ignore[arg-type]
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+
+    def _greet(self) -> None:
+        """Wait until server and TLS have agreed."""
+        if not self._greeted:
+            assert isinstance(self._socket, ssl.SSLSocket)
+            self._socket.settimeout(self._timeout)
+            self._socket.do_handshake()
+            self._greeted = True
 
     def _authorization(self) -> str:
         """The header with the token, which is read again when the kubelet has renewed it."""
@@ -302,6 +318,9 @@ class AgentApi(Api):
     def __init__(self, path: str, timeout: float = TIMEOUT) -> None:
         super().__init__("penstock-agent", 80, timeout=timeout)
         self._path = path
+
+    def open_ahead(self) -> None:
+        """Nothing: to connect takes no time."""
 
     def another(self, timeout: float | None = None) -> Api:
         """A second connection, for use in another thread."""

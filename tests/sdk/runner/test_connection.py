@@ -320,17 +320,45 @@ class TestLostConnections:
         authority.unlink()
         exchange.will(answer(200))
         exchange.api.open_ahead()
-        assert exchange.api._opening is not None
-        exchange.api._opening.join()
         authority.write_bytes(there)
         assert exchange.get().status == 200
 
-    def test_a_server_of_another_authority_is_told_nothing(self, exchange: Exchange, tmp_path: Path) -> None:
+    def test_one_that_was_opened_ahead_and_lost_is_opened_again(self, exchange: Exchange) -> None:
+        exchange.will(answer(200))
+        exchange.api.open_ahead()
+        assert exchange.api._socket is not None
+        socket.socket.shutdown(exchange.api._socket, socket.SHUT_RDWR)  # beneath TLS, as a network does
+        assert exchange.get().status == 200
+
+    def test_what_is_to_be_done_meanwhile_is_done_once_while_the_answer_is_awaited(self, exchange: Exchange) -> None:
+        arrived, done = threading.Event(), threading.Event()
+
+        def after(connection: ssl.SSLSocket) -> None:
+            arrived.set()
+            assert done.wait(20)
+            connection.sendall(answer(200))
+
+        def meanwhile() -> None:
+            assert arrived.wait(20)
+            assert not done.is_set()
+            done.set()
+
+        exchange.will(after, answer(200))
+        exchange.api.meanwhile = meanwhile
+        assert [exchange.get().status, exchange.get().status] == [200, 200]
+
+    @pytest.mark.parametrize("ahead", [False, True])
+    def test_a_server_of_another_authority_is_told_nothing(
+        self, exchange: Exchange, tmp_path: Path, ahead: bool
+    ) -> None:
         folder = tmp_path / "stranger"
         certificates.issue(folder, {})
         (folder / "token").write_text("secret")
+        api = Api("127.0.0.1", exchange.server.port, str(folder))
+        if ahead:
+            api.open_ahead()
         with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
-            Api("127.0.0.1", exchange.server.port, str(folder)).request("GET", "/run")
+            api.request("GET", "/run")
         assert exchange.server.requests == []
 
     @pytest.mark.parametrize("file", ["ca.crt", "token"])
