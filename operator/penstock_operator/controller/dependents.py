@@ -1,6 +1,6 @@
-"""Which deployments name which flow and pool, so that they are looked at when its spec changes, and only then.
+"""Which deployments name which flow, pool and queue, so that they are looked at when its spec changes, and only then.
 
-Fed by the controller with each deployment, and asked with each flow and pool that kopf tells of.
+Fed by the controller with each deployment, and asked with each flow, pool and queue that kopf tells of.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class Dependents:
         """A deployment as it is now."""
         meta, spec = deployment["metadata"], deployment["spec"]
         key = Key(meta["namespace"], meta["name"])
-        named = (
+        named: tuple[Named, ...] = (
             ("Flow", key.namespace, str(spec["flowRef"]["name"])),
             ("WorkPool", key.namespace, str(spec.get("workPool") or resolve.DEFAULT_POOL)),
         )
+        if spec.get("queue"):
+            named += (("WorkQueue", key.namespace, str(spec["queue"])),)
         if self._of.get(key) == named:
             return
         self.drop(key)

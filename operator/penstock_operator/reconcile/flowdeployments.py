@@ -1,5 +1,5 @@
-"""Reconciles a FlowDeployment: are its flow and pool there, do its parameters fit, are its overrides allowed, can
-its schedules be read?"""
+"""Reconciles a FlowDeployment: are flow, pool and queue there, do its parameters fit, are its overrides allowed, can
+its schedules be read, and do theirs?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from penstock.api import names, reasons
 from penstock.schedules import slots
 from penstock.schedules.parameters import misfits
 
-from ..cluster import FLOW_DEPLOYMENTS, FLOWS, PODS, WORK_POOLS, Cluster, Forbidden, Invalid
+from ..cluster import FLOW_DEPLOYMENTS, FLOWS, PODS, WORK_POOLS, WORK_QUEUES, Cluster, Forbidden, Invalid
 from ..core import parameters, resolve
 from ..core.schedules import is_cut
 from ..core.views import parse_time
@@ -26,8 +26,11 @@ from .workpools import PROBE, probe
 AGAIN = timedelta(seconds=1)  # after somebody else wrote it meanwhile
 
 
-def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
-    """Whether runs of the deployment could be launched, as far as can be said before a run names its parameters."""
+def ready(deployment: Body, flow: Body | None, pool: Body | None, queue: Body | None) -> Ready:
+    """Whether runs of the deployment could be launched, as far as can be said before a run names its parameters.
+
+    `queue`: the one that it names, where it is there.
+    """
     spec, meta = deployment["spec"], deployment["metadata"]
     revision = names.revision("FlowDeployment", meta["name"], meta["uid"], meta.get("generation") or 0)
     fields = (("revision", revision),)
@@ -41,6 +44,9 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
             return Ready(False, waiting.reason, message, fields)
     assert flow is not None
     assert pool is not None
+    lost = _lost_queue(spec, pool, queue)
+    if lost:
+        return Ready(False, reasons.QUEUE_NOT_FOUND, lost, fields)
     # What a run must still give is no fault of the deployment.
     wrong = parameters.problems(flow["spec"].get("parameters"), spec.get("parameters") or {}, partial=True)
     if wrong:
@@ -61,6 +67,25 @@ def ready(deployment: Body, flow: Body | None, pool: Body | None) -> Ready:
     return Ready(True, fields=fields)
 
 
+def _lost_queue(spec: Body, pool: Body, queue: Body | None) -> str | None:
+    """Why runs wait for the queue that is named; None where they are in it, or none is named."""
+    name, own = spec.get("queue"), pool["metadata"]["name"]
+    if not name:
+        return None
+    if queue is None:
+        return (
+            f"spec.queue: WorkQueue {name} is not in this namespace, and runs wait for it: apply it, with workPoolRef "
+            f"{own}, or correct spec.queue"
+        )
+    other = queue["spec"]["workPoolRef"]["name"]
+    if other == own:
+        return None
+    return (
+        f"spec.queue: WorkQueue {name} is of WorkPool {other}, and runs of WorkPool {own} wait for one of that name: "
+        f"name a queue of {own}, or set spec.workPool to {other}"
+    )
+
+
 class FlowDeployments:
     """The reconciler of deployments."""
 
@@ -73,16 +98,16 @@ class FlowDeployments:
         schedules: Schedules,
         reads: Callable[[Key], Read] | None = None,
     ) -> None:
-        """`reads`: by what to read flow and pool of a deployment that is being looked at, as they were after it was
-        named."""
+        """`reads`: by what to read flow, pool and queue of a deployment that is being looked at, as they were after it
+        was named."""
         self._cluster, self._cache, self._clock, self._revisions = cluster, cache, clock, revisions
         self._schedules, self._reads = schedules, reads or (lambda _: cluster.get)
 
     async def reconcile(self, key: Key) -> Requeue | None:
         """Write the Ready condition, and keep what was deployed.
 
-        The controller names the deployment again when its flow or its pool changes. What is known of a small one is
-        all that it says; were it too old, the write would be refused.
+        The controller names the deployment again when its flow, pool or queue changes. What is known of a small one
+        is all that it says; were it too old, the write would be refused.
         """
         body = self._cache.deployment(key)
         if body is None or is_cut(body):
@@ -92,10 +117,12 @@ class FlowDeployments:
         read = self._reads(key)
         flow = await read(FLOWS, key.namespace, body["spec"]["flowRef"]["name"])
         pool = await read(WORK_POOLS, key.namespace, body["spec"].get("workPool") or resolve.DEFAULT_POOL)
+        named = body["spec"].get("queue")
+        queue = await read(WORK_QUEUES, key.namespace, named) if named else None
         if body["spec"].get("schedules"):
-            found = await asyncio.to_thread(ready, body, flow, pool)  # it may take long: others have their turn
+            found = await asyncio.to_thread(ready, body, flow, pool, queue)  # it may take long: others have their turn
         else:
-            found = ready(body, flow, pool)
+            found = ready(body, flow, pool, queue)
         if found.ok and pool is not None:
             found = await self._overrides(body, pool) or found
         await self._revisions.keep_new(FLOW_DEPLOYMENTS.kind, body)

@@ -1,4 +1,4 @@
-"""Which deployments are looked at when a flow or a pool changes."""
+"""Which deployments are looked at when a flow, a pool or a queue changes."""
 
 from __future__ import annotations
 
@@ -41,6 +41,17 @@ def test_a_pool_concerns_those_that_name_it_or_none_where_it_is_the_default() ->
     found = known()
     assert found.concerned("WorkPool", Key("team", "big"), "u/1") == ["b"]
     assert found.concerned("WorkPool", Key("team", "default"), "u/1") == ["a", "c"]
+
+
+def test_a_queue_concerns_those_that_name_it() -> None:
+    found, queue = known(), Key("team", "fast")
+    assert found.concerned("WorkQueue", queue, "u/1") == []
+    found.put(deployment("b", workPool="big", queue="fast"))
+    assert found.concerned("WorkQueue", queue, "u/1") == ["b"]
+    assert found.concerned("WorkQueue", queue, "u/1") == []
+    assert found.concerned("WorkQueue", queue, None) == ["b"]
+    found.put(deployment("b", workPool="big"))
+    assert found.concerned("WorkQueue", queue, "u/2") == []
 
 
 def test_a_deployment_that_changes_or_goes_is_not_named_any_more() -> None:

@@ -94,6 +94,28 @@ def test_the_pool_that_is_named_is_the_one_that_is_looked_for() -> None:
     assert condition(stage)[2].startswith("WorkPool big is not in this namespace")
 
 
+def test_a_queue_that_is_not_there_or_of_another_pool_is_told_until_it_comes() -> None:
+    stage = Stage(deployment={"queue": "fast"})
+    reconcile(stage)
+    assert condition(stage) == (
+        "False",
+        "WorkQueueNotFound",
+        "spec.queue: WorkQueue fast is not in this namespace, and runs wait for it: apply it, with workPoolRef "
+        "default, or correct spec.queue",
+    )
+    stage.apply("WorkQueue", "fast", {"workPoolRef": {"name": "big"}})
+    reconcile(stage)
+    assert condition(stage) == (
+        "False",
+        "WorkQueueNotFound",
+        "spec.queue: WorkQueue fast is of WorkPool big, and runs of WorkPool default wait for one of that name: name a "
+        "queue of default, or set spec.workPool to big",
+    )
+    stage.edit("WorkQueue", "fast", workPoolRef={"name": "default"})
+    reconcile(stage)
+    assert condition(stage)[0] == "True"
+
+
 def test_parameters_that_do_not_fit_are_told_by_path() -> None:
     stage = Stage(deployment={"parameters": {"n": "many", "k": 1}})
     assert reconcile(stage) is None
