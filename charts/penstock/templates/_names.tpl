@@ -67,16 +67,25 @@ app.kubernetes.io/component: operator
   verbs: [create, list, watch]
 {{- end }}
 
+{{/* Whom the policies hold to their own: tokens that are bound to a pod, unless RBAC says that they are an operator's.
+The API server evaluates all match conditions of a policy, also after one that is false: one expression is left at the
+first part that is, and the authorizer not asked for those who have no pod. */}}
+{{- define "penstock.ofPods" -}}
+- name: bound-to-a-pod-and-no-operator
+  expression: >-
+    has(request.userInfo.extra) && 'authentication.kubernetes.io/pod-name' in request.userInfo.extra
+    && !authorizer.group('penstock.dev').resource('flowruns').subresource('status').namespace(request.namespace)
+    .check('operate').allowed()
+{{- end }}
+
+{{/* The same of what everybody writes: only of accounts that may write the status of runs. */}}
 {{- define "penstock.ofRuns" -}}
-- name: the-token-is-bound-to-a-pod
-  expression: has(request.userInfo.extra) && 'authentication.kubernetes.io/pod-name' in request.userInfo.extra
-- name: of-an-account-of-runs
+- name: of-a-pod-of-runs
   expression: >-
-    authorizer.group('penstock.dev').resource('flowruns').subresource('status').namespace(request.namespace)
+    has(request.userInfo.extra) && 'authentication.kubernetes.io/pod-name' in request.userInfo.extra
+    && authorizer.group('penstock.dev').resource('flowruns').subresource('status').namespace(request.namespace)
     .check('patch').allowed()
-- name: and-not-an-operator
-  expression: >-
-    !authorizer.group('penstock.dev').resource('flowruns').subresource('status').namespace(request.namespace)
+    && !authorizer.group('penstock.dev').resource('flowruns').subresource('status').namespace(request.namespace)
     .check('operate').allowed()
 {{- end }}
 
