@@ -38,9 +38,24 @@ FORBIDDEN: list[tuple[str, str, Json, str]] = [
     ("begin a backfill earlier", "Backfill", {"from": "2025-01-01T00:00:00Z"}, "from is immutable"),
     ("end a backfill later", "Backfill", {"to": "2027-01-01T00:00:00Z"}, "to is immutable"),
     ("change what a backfill makes", "Backfill", {"mode": "Missing"}, "mode is immutable"),
+    ("turn a backfill around", "Backfill", {"order": "Ascending"}, "order is immutable"),
     ("change a backfill's parameters", "Backfill", {"parameters": {"n": 4}}, "parameters is immutable"),
     ("make a table a link", "Artifact", {"type": "link"}, "type is immutable"),
 ]
+
+# What a run is made of, each with a value that it could have.
+MADE_OF: Json = {
+    "deploymentRef": {"name": "etl"},
+    "flowRef": {"name": "etl"},
+    "parameters": {"n": 1},
+    "scheduledTime": "2026-01-01T06:00:00Z",
+    "workPool": "default",
+    "parent": {"name": "parent", "uid": "0b8c"},
+    "infrastructure": "Pool",
+    "task": {"entrypoint": "flow:work"},
+    "retryOf": {"name": "other", "uid": "u"},
+    "pod": {"image": "registry.example/flows:1"},
+}
 
 # What a person may do with a run under way.
 ALLOWED: list[tuple[str, Json]] = [
@@ -58,6 +73,28 @@ def test_nobody_may(kind: str, patch: Json, message: str, admin: ApiClient, name
     admin.create(good(kind, namespace=namespace))
     with pytest.raises(Refused, match=message):
         admin.merge(kind, namespace, "sample", {"spec": patch})
+
+
+@pytest.mark.parametrize("field", MADE_OF)
+def test_nothing_that_a_run_is_made_of_appears_or_goes(field: str, admin: ApiClient, namespace: str) -> None:
+    """Also where as many fields stand in the spec as before; the answer names it, and says what to do."""
+    without = {"flowRef" if field == "deploymentRef" else "deploymentRef": {"name": "etl"}, "priority": 3}
+    run_of = (
+        {field: MADE_OF[field]} if field == "flowRef" else {"deploymentRef": {"name": "etl"}, field: MADE_OF[field]}
+    )
+    for name, spec in {"without": without, "with": run_of}.items():
+        admin.create({**good("FlowRun", name, namespace), "spec": spec})
+    for name, value, others in product(("without", "with"), (MADE_OF[field],), ({}, {"queue": "fast"})):
+        change = {field: value, "priority": None, **others} if name == "without" else {field: None, **others}
+        with pytest.raises(Refused, match=f": {field} is immutable, create a new object to change it"):
+            admin.merge("FlowRun", namespace, name, {"spec": change})
+
+
+def test_all_that_somebody_tries_to_change_is_named(admin: ApiClient, namespace: str) -> None:
+    admin.create(good("FlowRun", namespace=namespace))
+    named = "workPool is immutable, pod is immutable, create a new object to change it"
+    with pytest.raises(Refused, match=named):
+        admin.merge("FlowRun", namespace, "sample", {"spec": {"pod": None, "workPool": "gpu", "cancel": True}})
 
 
 @pytest.mark.parametrize("patch", [a[1] for a in ALLOWED], ids=[a[0] for a in ALLOWED])
@@ -109,6 +146,21 @@ def test_two_steps_may_be_one_write(admin: ApiClient, namespace: str) -> None:
     replace_state(admin, namespace, builders.run_state("Pending", 5))
     with pytest.raises(Refused, match="no run moves so"):
         replace_state(admin, namespace, builders.run_state("Pending", 4))
+
+
+def test_a_run_that_is_being_cancelled_only_becomes_cancelled(admin: ApiClient, namespace: str) -> None:
+    """Whatever number of steps somebody says it took."""
+    run(admin, namespace, {"state": builders.run_state("Cancelling", 3)})
+    for seq in (4, 5):
+        with pytest.raises(Refused, match="a run that is being cancelled can only become Cancelled"):
+            replace_state(admin, namespace, builders.run_state("Running", seq))
+        replace_state(admin, namespace, builders.run_state("Cancelled", seq))
+
+
+def test_a_terminal_state_is_not_left_in_several_steps(admin: ApiClient, namespace: str) -> None:
+    run(admin, namespace, {"state": builders.run_state("Crashed", 3)})
+    with pytest.raises(Refused, match="state: a terminal state cannot be changed"):
+        replace_state(admin, namespace, builders.run_state("Pending", 5))
 
 
 @pytest.mark.parametrize("terminal", ["Completed", "Failed", "Crashed", "Cancelled"])
@@ -167,6 +219,11 @@ def test_a_running_run_may_not_be_written_so(change: Json, message: str, admin: 
         ({"infraRetries": None}, "infraRetries cannot go back"),
         ({"startTime": "2026-01-01T07:00:00Z"}, "startTime cannot be changed"),
         ({"startTime": None}, "startTime cannot be changed"),
+        ({"code": {"commit": "b" * 40}}, "code cannot be changed"),
+        ({"code": None}, "code cannot be changed"),
+        ({"code": None, "duration": "1s", "runCount": 1}, "code cannot be changed"),
+        ({"state": None}, "state cannot be removed"),
+        ({"attempt": None}, "attempt cannot go back"),
         ({"endTime": "2026-01-01T07:00:00Z"}, "endTime: the run has no end yet"),
     ],
     ids=str,
@@ -180,10 +237,34 @@ def test_nobody_breaks_a_claimed_run_by_an_edit(change: Json, message: str, admi
         "observedSeq": 4,
         "infraRetries": 1,
         "startTime": "2026-01-01T06:00:00Z",
+        "code": {"commit": "a" * 40},
     }
     run(admin, namespace, claimed)
     with pytest.raises(Refused, match=message):
         admin.merge("FlowRun", namespace, "sample", {"status": change}, "status")
+
+
+def test_a_first_status_is_held_to_what_needs_no_earlier_one(admin: ApiClient, namespace: str) -> None:
+    admin.create(good("FlowRun", namespace=namespace))
+    running = {"state": builders.run_state("Running", 3)}
+    for status, message in (
+        ({**running, "observedSeq": 4}, "observedSeq: there is no such change of state yet"),
+        ({"observedSeq": 0}, "observedSeq: there is no such change of state yet"),
+        ({**running, "endTime": "2026-01-01T06:00:00Z"}, "endTime: the run has no end yet"),
+        ({**running, "settled": True}, "settled: only a run in a terminal state can be settled"),
+        ({"settled": True}, "settled: only a run in a terminal state can be settled"),
+    ):
+        with pytest.raises(Refused, match=message):
+            admin.merge("FlowRun", namespace, "sample", {"status": status}, "status")
+
+
+@pytest.mark.parametrize("field", ["claims", "grants"])
+def test_an_older_write_about_slots_is_refused(field: str, admin: ApiClient, namespace: str) -> None:
+    written = {"attempt": 2, "number": 3, field: []}
+    run(admin, namespace, {"state": builders.run_state("Running", 5), "attempt": 2, field: written})
+    for older in ({"number": 2}, {"attempt": 1, "number": 4}):
+        with pytest.raises(Refused, match=f"{field}: a later write is there; number cannot go back"):
+            admin.merge("FlowRun", namespace, "sample", {"status": {field: older}}, "status")
 
 
 _EXITED = {"attempt": 2, "exitCode": 137, "reason": "OOMKilled", "time": "2026-01-01T06:00:00Z"}

@@ -56,19 +56,14 @@ class AssignedWorker(Model):
 
     rules = (
         Rule(
-            "self.attempt != oldSelf.attempt || (self.name == oldSelf.name && self.uid == oldSelf.uid)",
-            "worker: an attempt stays with its worker",
-        ),
-        Rule(
-            "self.attempt != oldSelf.attempt || !(has(oldSelf.end) && oldSelf.end) || (has(self.end) && self.end)",
-            "worker.end cannot be taken back",
-            ".end",
-        ),
-        Rule(
-            "self.attempt != oldSelf.attempt || !has(oldSelf.exited) "
-            "|| (has(self.exited) && self.exited == oldSelf.exited)",
-            "worker.exited cannot be changed once it is written",
-            ".exited",
+            "self.attempt != oldSelf.attempt || (self.name == oldSelf.name && self.uid == oldSelf.uid "
+            "&& (!oldSelf.?end.orValue(false) || self.?end.orValue(false)) "
+            "&& (!has(oldSelf.exited) || (has(self.exited) && self.exited == oldSelf.exited)))",
+            "worker: an attempt stays with its worker; end cannot be taken back, exited cannot be changed",
+            message_expression="self.name != oldSelf.name || self.uid != oldSelf.uid "
+            "? 'worker: an attempt stays with its worker' "
+            ": oldSelf.?end.orValue(false) && !self.?end.orValue(false) ? 'worker.end cannot be taken back' "
+            ": 'worker.exited cannot be changed once it is written'",
         ),
     )
 

@@ -29,7 +29,7 @@ class BackfillSpec(Model):
 
     rules = (
         Rule("self.to > self.from", "to: must be later than from", ".to"),
-        *immutable("deploymentRef", "schedule", "from", "to", "mode", "order", "parameters"),
+        immutable("deploymentRef", "schedule", "from", "to", "mode", "order", "parameters"),
         Rule(
             "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
             "cancel: a cancellation cannot be taken back",

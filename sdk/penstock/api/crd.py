@@ -20,6 +20,7 @@ from .schema import Column, Model, Preserve, Resource, Rule
 Json = dict[str, Any]
 
 LIST_KEYS = "x-kubernetes-list-map-keys"
+RULES = "x-kubernetes-validations"
 _NOT_IN_SCHEMA = frozenset({"api_version", "kind", "metadata"})
 _SCALARS: dict[Any, Json] = {
     bool: {"type": "boolean"},
@@ -92,7 +93,7 @@ def _struct(cls: type[Model] | type[Resource], properties: Json, required: list[
         schema["required"] = required
     schema["properties"] = properties
     if cls.rules:
-        schema["x-kubernetes-validations"] = [_rule(rule) for rule in cls.rules]
+        schema[RULES] = [_rule(rule) for rule in cls.rules]
     return schema
 
 
@@ -148,6 +149,9 @@ def _type(tp: Any, constraints: list[Any], where: str, in_status: bool) -> Json:
         if len(parts) != 1:
             raise UnknownShape(f"{where}: a union of several types; use sibling optional structs and a rule")
         return _type(parts[0], constraints, where, in_status)
+    if rules := [c for c in constraints if isinstance(c, Rule)]:
+        schema = _type(tp, [c for c in constraints if not isinstance(c, Rule)], where, in_status)
+        return {**schema, RULES: [*schema.get(RULES, ()), *map(_rule, rules)]}
     if any(isinstance(c, Preserve) for c in constraints):
         return _preserved(tp, [c for c in constraints if not isinstance(c, Preserve)], where)
     if origin is Literal:

@@ -27,6 +27,8 @@ from .schema import (
     Time,
     Uid,
     Url,
+    at_creation,
+    exactly_one,
     immutable,
 )
 from .states import StateType
@@ -66,12 +68,11 @@ class TaskOfRun(Model):
 class FlowRunSpec(Model):
     """What is wanted of a run, and what is asked of it while it runs."""
 
+    # All of them are looked at with each write of a status: what a run is made of is judged when it is made, and
+    # costs one comparison later.
     rules = (
-        Rule(
-            "(has(self.deploymentRef) ? 1 : 0) + (has(self.flowRef) ? 1 : 0) == 1",
-            "spec: set exactly one of deploymentRef, flowRef",
-        ),
-        *immutable(
+        at_creation(exactly_one(("deploymentRef", "flowRef"), "spec")),
+        immutable(
             "deploymentRef",
             "flowRef",
             "parameters",
@@ -83,20 +84,25 @@ class FlowRunSpec(Model):
             "retryOf",
             "pod",
         ),
-        Rule(
-            "!has(self.retryOf) || !(has(self.task) || has(self.infrastructure) && self.infrastructure == 'Parent')",
-            "retryOf: a whole run is retried, no task and no subflow",
-            ".retryOf",
+        at_creation(
+            Rule(
+                "!has(self.retryOf) "
+                "|| !(has(self.task) || has(self.infrastructure) && self.infrastructure == 'Parent')",
+                "retryOf: a whole run is retried, no task and no subflow",
+                ".retryOf",
+            )
         ),
         Rule(
-            "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
+            "!oldSelf.?cancel.orValue(false) || self.?cancel.orValue(false)",
             "cancel: a cancellation cannot be taken back",
             ".cancel",
         ),
-        Rule(
-            "!has(self.infrastructure) || self.infrastructure != 'Parent' || has(self.parent)",
-            "infrastructure: Parent needs parent",
-            ".infrastructure",
+        at_creation(
+            Rule(
+                "!has(self.infrastructure) || self.infrastructure != 'Parent' || has(self.parent)",
+                "infrastructure: Parent needs parent",
+                ".infrastructure",
+            )
         ),
     )
 
@@ -174,11 +180,13 @@ class FlowRun(Resource):
         ),
     )
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.metadata.name.size() <= 52 && !self.metadata.name.contains('.')",
-            "metadata.name: the name of a run is a DNS label of at most 52 characters",
+        at_creation(
+            Rule(
+                "self.metadata.name.size() <= 52 && !self.metadata.name.contains('.')",
+                "metadata.name: the name of a run is a DNS label of at most 52 characters",
+            )
         ),
-        Rule("!has(oldSelf.status) || has(self.status)", "status: a run's status cannot be removed"),
+        Rule("has(self.status) || !has(oldSelf.status)", "status: a run's status cannot be removed"),
     )
 
     spec: FlowRunSpec

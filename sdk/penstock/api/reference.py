@@ -16,6 +16,7 @@ Json = dict[str, Any]
 NOTE = "<!-- Generated from sdk/penstock/api by `make crds`. Do not edit. -->\n"
 _TOP_LEVEL = ("apiVersion", "kind", "metadata")
 _KEEPS = "x-kubernetes-preserve-unknown-fields"
+_RULES = "x-kubernetes-validations"
 
 
 def page_name(crd: Json) -> str:
@@ -103,7 +104,8 @@ def _sections(properties: Json, prefix: str, seen: dict[str, str]) -> Iterator[s
 def _table(struct: Json) -> list[str]:
     rows = [_row(name, field, name in struct.get("required", ())) for name, field in struct["properties"].items()]
     lines = ["", "| field | type | meaning |", "| --- | --- | --- |", *rows]
-    rules = [rule["message"] for rule in struct.get("x-kubernetes-validations", ())]
+    alone = (field for field in struct["properties"].values() if "properties" not in field)  # structs have a table
+    rules = [rule["message"] for schema in (struct, *alone) for rule in schema.get(_RULES, ())]
     return lines + (["", "Rules:", "", *(f"- {rule}" for rule in rules)] if rules else [])
 
 

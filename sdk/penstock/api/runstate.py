@@ -21,37 +21,33 @@ def _cel_list(types: Iterable[StateType]) -> str:
 
 
 TERMINAL_CEL = _cel_list(TERMINAL)
-_TRANSITIONS_CEL = (
-    "{"
-    + ", ".join(f"'{t.value}': {_cel_list(following)}" for t, following in TRANSITIONS.items() if t and following)
-    + "}"
+_STEPS_CEL = (
+    "["
+    + ", ".join(
+        sorted(f"'{before}>{after}'" for before, following in TRANSITIONS.items() if before for after in following)
+    )
+    + "]"
 )
 
 
 class RunState(Model):
     """What the run is doing."""
 
+    # A writer may take several legal steps in one write, each with its seq; a single step is held to the table.
     rules = (
         Rule(
-            f"!(oldSelf.type in {TERMINAL_CEL}) || self == oldSelf",
-            "state: a terminal state cannot be changed",
-        ),
-        Rule("self.seq >= oldSelf.seq", "state.seq cannot go back", ".seq"),
-        Rule(
-            "self.type == oldSelf.type || self.seq > oldSelf.seq",
-            "state.seq must grow with each change of state",
-            ".seq",
-        ),
-        # A writer may take several legal steps in one write, each with its seq; a single step is held to the table.
-        Rule(
-            f"self.seq != oldSelf.seq + 1 || oldSelf.type in {TERMINAL_CEL} "
-            f"|| self.type in {_TRANSITIONS_CEL}[oldSelf.type]",
-            "state.type: no run moves so; the legal moves are in the table of states",
-            ".type",
-        ),
-        Rule(
-            "oldSelf.type != 'Cancelling' || self.type in ['Cancelling', 'Cancelled']",
-            "state: a run that is being cancelled can only become Cancelled",
+            "self.seq == oldSelf.seq "
+            f"? self.type == oldSelf.type && (!(self.type in {TERMINAL_CEL}) || self == oldSelf) "
+            f": self.seq == oldSelf.seq + 1 ? oldSelf.type + '>' + self.type in {_STEPS_CEL} "
+            f": self.seq > oldSelf.seq && !(oldSelf.type in {TERMINAL_CEL}) "
+            "&& (oldSelf.type != 'Cancelling' || self.type in ['Cancelling', 'Cancelled'])",
+            "state: a terminal state cannot be changed, one of a run that is being cancelled becomes Cancelled, and "
+            "others go the way of the table of states; state.seq grows with each change",
+            message_expression=f"oldSelf.type in {TERMINAL_CEL} ? 'state: a terminal state cannot be changed' "
+            ": self.seq < oldSelf.seq ? 'state.seq cannot go back' "
+            ": self.seq == oldSelf.seq ? 'state.seq must grow with each change of state' "
+            ": oldSelf.type == 'Cancelling' ? 'state: a run that is being cancelled can only become Cancelled' "
+            ": 'state.type: no run moves so; the legal moves are in the table of states'",
         ),
     )
 

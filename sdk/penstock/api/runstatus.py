@@ -52,76 +52,82 @@ class Result(Model):
     """Why neither is there."""
 
 
+def _kept(**messages: str) -> Rule:
+    """A rule that fields, once written, are not removed, with what is said of the first that is: only the struct
+    that a field is in is told when it goes.
+    """
+    kept = {n: f"has(self.{n}) || !has(oldSelf.{n})" for n in messages}
+    return Rule(
+        " && ".join(f"({rule})" for rule in kept.values()),
+        f"once written, these cannot be removed: {', '.join(messages)}",
+        message_expression="".join(f"!({kept[n]}) ? '{text}' : " for n, text in messages.items()) + "''",
+    )
+
+
+def _written_once(name: str) -> Rule:
+    return Rule("self == oldSelf", f"{name} cannot be changed once it is written")
+
+
+def _forward(name: str) -> Rule:
+    return Rule("self >= oldSelf", f"{name} cannot go back")
+
+
 class FlowRunStatus(Model):
     """What is known of a run."""
 
+    # All of them are looked at with each write of a status, and each look at a field costs as much as there are fields
+    # here: what can be said of a field alone stands at the field, which is not told when the field goes.
     rules = (
         Rule(
-            "!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)",
-            "attempt cannot go back",
+            "self.?attempt == oldSelf.?attempt || !has(oldSelf.attempt) "
+            "|| (self.?attempt.orValue(0) == oldSelf.attempt + 1 && self.?state.?type.orValue('') == 'Pending' "
+            "&& self.state.seq > oldSelf.?state.?seq.orValue(-1))",
+            "attempt cannot go back, and grows by one, with the state Pending of its launch",
             ".attempt",
+            message_expression="!has(self.attempt) || self.attempt < oldSelf.attempt ? 'attempt cannot go back' "
+            ": 'attempt grows by one, with the state Pending of its launch'",
         ),
-        Rule(
-            "!has(oldSelf.attempt) || !has(self.attempt) || self.attempt <= oldSelf.attempt "
-            "|| (self.attempt == oldSelf.attempt + 1 && has(self.state) && self.state.type == 'Pending' "
-            "&& (!has(oldSelf.state) || self.state.seq > oldSelf.state.seq))",
-            "attempt grows by one, with the state Pending of its launch",
-            ".attempt",
-        ),
-        Rule("!has(oldSelf.state) || has(self.state)", "state cannot be removed", ".state"),
         # Who holds the claim may write; whoever could pass it on, or take it from under running code, could fence it.
         Rule(
-            "!has(oldSelf.pod) || !has(self.pod) || self.pod == oldSelf.pod "
-            "|| (has(self.attempt) && has(oldSelf.attempt) && self.attempt > oldSelf.attempt)",
-            "pod: an attempt stays with the pod that has claimed it",
+            "!has(oldSelf.pod) || (has(self.pod) ? self.pod == oldSelf.pod "
+            "|| self.?attempt.orValue(0) > oldSelf.?attempt.orValue(2147483647) "
+            ": !(self.?state.?type.orValue('') in ['Running', 'Cancelling']))",
+            "pod: an attempt stays with the pod that has claimed it; a claim cannot be taken from code that runs",
             ".pod",
+            message_expression="has(self.pod) ? 'pod: an attempt stays with the pod that has claimed it' "
+            ": 'pod: a claim cannot be taken from code that runs'",
+        ),
+        _kept(
+            state="state cannot be removed",
+            infraRetries="infraRetries cannot go back",
+            startTime="startTime cannot be changed once it is written",
+            code="code cannot be changed once it is written",
         ),
         Rule(
-            "!has(oldSelf.pod) || has(self.pod) || !has(self.state) || !(self.state.type in ['Running', 'Cancelling'])",
-            "pod: a claim cannot be taken from code that runs",
-            ".pod",
-        ),
-        *(
-            Rule(
-                f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} >= oldSelf.{name})",
-                f"{name} cannot go back",
-                f".{name}",
-            )
-            for name in ("observedSeq", "infraRetries")
-        ),
-        Rule(
-            "!has(self.observedSeq) || (has(self.state) && self.observedSeq <= self.state.seq)",
-            "observedSeq: there is no such change of state yet",
+            "self.?observedSeq.optMap(seen, seen <= self.?state.?seq.orValue(-1))"
+            ".orValue(!oldSelf.?observedSeq.hasValue())",
+            "observedSeq: there is no such change of state yet; it cannot be removed",
             ".observedSeq",
-        ),
-        *(
-            Rule(
-                f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})",
-                f"{name} cannot be changed once it is written",
-                f".{name}",
-            )
-            for name in ("startTime", "endTime")
-        ),
-        # What the first attempt ran, later ones run; the runner is told by it.
-        Rule(
-            "!has(oldSelf.code) || (has(self.code) && self.code == oldSelf.code)",
-            "code cannot be changed once it is written",
-            ".code",
+            optional_old_self=True,
+            message_expression="has(self.observedSeq) ? 'observedSeq: there is no such change of state yet' "
+            ": 'observedSeq cannot go back'",
         ),
         Rule(
-            f"!has(self.endTime) || (has(self.state) && self.state.type in {TERMINAL_CEL})",
-            "endTime: the run has no end yet",
+            f"has(self.endTime) ? self.?state.?type.orValue('') in {TERMINAL_CEL} : !oldSelf.?endTime.hasValue()",
+            "endTime: the run has no end yet; once written it cannot be removed",
             ".endTime",
+            optional_old_self=True,
+            message_expression="has(self.endTime) ? 'endTime: the run has no end yet' "
+            ": 'endTime cannot be changed once it is written'",
         ),
         Rule(
-            "!(has(oldSelf.settled) && oldSelf.settled) || (has(self.settled) && self.settled)",
-            "settled cannot be taken back",
+            f"self.?settled.orValue(false) ? self.?state.?type.orValue('') in {TERMINAL_CEL} "
+            ": !oldSelf.?settled.orValue(false)",
+            "settled: only a run in a terminal state can be settled, and it cannot be taken back",
             ".settled",
-        ),
-        Rule(
-            f"!(has(self.settled) && self.settled) || (has(self.state) && self.state.type in {TERMINAL_CEL})",
-            "settled: only a run in a terminal state can be settled",
-            ".settled",
+            optional_old_self=True,
+            message_expression="self.?settled.orValue(false) "
+            "? 'settled: only a run in a terminal state can be settled' : 'settled cannot be taken back'",
         ),
     )
 
@@ -133,11 +139,11 @@ class FlowRunStatus(Model):
     """States it was in, oldest first."""
     settled: bool | None = None
     """True once the run is terminal, its pod is gone and all that follows is done: the operator's last write."""
-    observed_seq: Count | None = None
+    observed_seq: Annotated[Count, _forward("observedSeq")] | None = None
     """State changes up to this one were reported as Events and seen by triggers."""
     resolved: Resolved | None = None
     """What its references were resolved to."""
-    code: FoundCode | None = None
+    code: Annotated[FoundCode, _written_once("code")] | None = None
     """The very code that it runs, also in later attempts and retries."""
     parameters: JsonObject | None = None
     """Parameters with the deployment's beneath; unset where they are the run's own."""
@@ -149,15 +155,15 @@ class FlowRunStatus(Model):
     """The pod that claimed the attempt."""
     worker: AssignedWorker | None = None
     """The worker that the attempt was given to."""
-    infra_retries: Count | None = None
+    infra_retries: Annotated[Count, _forward("infraRetries")] | None = None
     """Retries used of attempts that the infrastructure ended."""
     run_count: Count | None = None
     """How often the flow function was entered."""
     accepted_time: Time | None = None
     """When the operator resolved it."""
-    start_time: Time | None = None
+    start_time: Annotated[Time, _written_once("startTime")] | None = None
     """When user code first started."""
-    end_time: Time | None = None
+    end_time: Annotated[Time, _written_once("endTime")] | None = None
     """When it became terminal."""
     duration: Annotated[str, Field(max_length=32)] | None = None
     """From start to end, for people."""

@@ -6,7 +6,7 @@ server refuses CEL rules over unbounded data and etcd holds objects of at most 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,9 +18,11 @@ from . import labels
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A CEL rule on the struct that declares it. `message` names the field and the remedy.
+    """A CEL rule on the struct that declares it, or on the field whose `Annotated` names it. `message` names the field
+    and the remedy.
 
-    `message_expression` is CEL that makes a message of the value at hand; `message` stands in the reference then.
+    `message_expression` is CEL that makes a message of the value at hand, looked at only where the rule refuses;
+    `message` stands in the reference then. `docs/designs/021-cost-of-rules.md` says what a rule costs.
     """
 
     rule: str
@@ -69,19 +71,25 @@ def exactly_one(names: tuple[str, ...], what: str) -> Rule:
     return Rule(f"{count_of(*names)} == 1", f"{what}: set exactly one of {', '.join(names)}")
 
 
-def immutable(*names: str) -> tuple[Rule, ...]:
-    """Rules that optional fields, once the object exists, neither change nor appear nor go.
+def at_creation(rule: Rule) -> Rule:
+    """The rule for what cannot change later: looked at only where there is no object yet."""
+    return replace(rule, rule=f"oldSelf.hasValue() || ({rule.rule})", optional_old_self=True)
+
+
+def immutable(*names: str) -> Rule:
+    """A rule that optional fields, once the object exists, neither change nor appear nor go.
 
     The API server's CEL sees no keys of an object without a schema: in a `JsonObject` it misses a key that is renamed
     with nothing else changed. The chart's admission policy closes that gap for parameters.
     """
-    return tuple(
-        Rule(
-            f"has(self.{n}) == has(oldSelf.{n}) && (!has(self.{n}) || self.{n} == oldSelf.{n})",
-            f"{n} is immutable: create a new object to change it",
-            field_path=f".{n}",
-        )
-        for n in names
+    same = {n: f"has(self.{n}) == has(oldSelf.{n}) && (!has(self.{n}) || self.{n} == oldSelf.{n})" for n in names}
+    if len(names) == 1:
+        return Rule(same[names[0]], f"{names[0]} is immutable: create a new object to change it", f".{names[0]}")
+    return Rule(
+        f"self == oldSelf || ({' && '.join(f'({rule})' for rule in same.values())})",
+        f"{', '.join(names)} are immutable: create a new object to change them",
+        message_expression=" + ".join(f"({rule} ? '' : '{n} is immutable, ')" for n, rule in same.items())
+        + " + 'create a new object to change it'",
     )
 
 

@@ -38,7 +38,7 @@ class RunSelector(Model):
 class WorkQueueSpec(Model):
     """What is wanted of a queue."""
 
-    rules = immutable("workPoolRef")
+    rules = (immutable("workPoolRef"),)
 
     work_pool_ref: ObjectReference
     """The pool it belongs to."""

@@ -122,6 +122,14 @@ def test_a_struct_is_inlined_with_its_rules_and_the_fields_own_words() -> None:
     }
 
 
+def test_a_rule_of_a_field_alone_stands_at_the_field_after_those_of_its_struct() -> None:
+    once = Rule("self == oldSelf", "x cannot be changed")
+    body = {"rule": "self == oldSelf", "message": "x cannot be changed"}
+    assert field(Annotated[int, once]) == {"type": "integer", "format": "int64", "x-kubernetes-validations": [body]}
+    found = field(Annotated[Inner, once] | None)["x-kubernetes-validations"]
+    assert [rule["rule"] for rule in found] == ["self.x != ''", "self == oldSelf"]
+
+
 def test_a_list_keyed_by_a_field_is_a_map_to_kubernetes() -> None:
     keyed = Field(max_length=4, json_schema_extra={"x-kubernetes-list-map-keys": ["x"]})
     found = field(Annotated[list[Inner], keyed])

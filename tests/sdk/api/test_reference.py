@@ -30,6 +30,12 @@ def test_a_page_tells_what_can_be_selected_and_what_is_kept_without_schema() -> 
     assert "| `scheduledTime` | time (RFC 3339) |" in page
 
 
+def test_a_rule_of_a_field_alone_is_told_with_those_of_its_struct() -> None:
+    status = reference.page(crd(FlowRun)).split("## status\n")[1].split("\n## ")[0]
+    assert "- infraRetries cannot go back" in status
+    assert "code cannot be changed once it is written" not in status, "a struct has a section of its own"
+
+
 def test_a_struct_that_was_told_is_referred_to() -> None:
     page = reference.page(crd(Automation))
     assert "Cancel a run." in page

@@ -55,11 +55,24 @@ def test_exactly_one_counts_the_fields_that_are_set() -> None:
     assert rule.message == "schedule: set exactly one of cron, interval"
 
 
-def test_immutable_makes_a_rule_for_each_field() -> None:
-    rules = schema.immutable("to", "mode")
-    assert [rule.field_path for rule in rules] == [".to", ".mode"]
-    assert rules[0].message.startswith("to is immutable")
-    assert "oldSelf.mode" in rules[1].rule
+def test_immutable_is_one_rule_that_compares_the_whole_first_and_names_each_field() -> None:
+    rule = schema.immutable("to", "mode")
+    assert rule.rule.startswith("self == oldSelf || (")
+    assert rule.message == "to, mode are immutable: create a new object to change them"
+    for field in ("to", "mode"):
+        assert f"self.{field} == oldSelf.{field}" in rule.rule
+        assert f"'{field} is immutable, '" in (rule.message_expression or "")
+
+
+def test_immutable_of_one_field_stands_at_its_path() -> None:
+    rule = schema.immutable("to")
+    assert (rule.field_path, rule.message_expression) == (".to", None)
+    assert rule.message == "to is immutable: create a new object to change it"
+
+
+def test_what_is_judged_at_creation_is_not_looked_at_later() -> None:
+    rule = schema.at_creation(schema.Rule("self.a || self.b", "a: or b", ".a"))
+    assert rule == schema.Rule("oldSelf.hasValue() || (self.a || self.b)", "a: or b", ".a", optional_old_self=True)
 
 
 def test_own_keys_are_reserved_in_the_field_that_is_named() -> None:
