@@ -110,7 +110,7 @@ def _table(struct: Json) -> list[str]:
 
 
 def _row(name: str, field: Json, required: bool) -> str:
-    meaning = field["description"].replace("|", "\\|")
+    meaning = " ".join(field["description"].split()).replace("|", "\\|")
     if "default" in field:
         meaning += f" Default: `{field['default']}`."
     return f"| `{name}`{' (required)' if required else ''} | {_type(field)} | {meaning} |"
