@@ -258,8 +258,12 @@ def says(deployment: Body, fields: Mapping[str, Sequence[Body]]) -> bool:
 
 def waits_for_its_cursor(deployment: Body | None, slug: str, slot: datetime) -> bool:
     """Whether the run of a slot must stay, for the status does not say yet that the slot was handled."""
-    cursor = read(deployment).get(slug) if deployment else None
-    return cursor is not None and cursor.time < slot
+    if deployment is None:
+        return False
+    cursor = read(deployment).get(slug)
+    if cursor is None:  # that of a new deployment is written after its first runs were made
+        return any(each["slug"] == slug and has_form(each) for each in deployment["spec"].get("schedules") or ())
+    return cursor.time < slot
 
 
 def same(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:

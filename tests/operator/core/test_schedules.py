@@ -294,6 +294,13 @@ def test_a_run_waits_for_its_cursor() -> None:
     assert not schedules.waits_for_its_cursor(None, "hourly", at("07:00:00"))
 
 
+def test_a_run_that_a_new_deployment_has_made_waits_for_the_first_cursor() -> None:
+    new = deployment(HOURLY, {"slug": "left", "suspend": True})
+    assert schedules.waits_for_its_cursor(new, "hourly", at("07:00:00"))
+    assert not schedules.waits_for_its_cursor(new, "left", at("07:00:00"))
+    assert not schedules.waits_for_its_cursor(new, "other", at("07:00:00"))
+
+
 forms = st.sampled_from(
     [
         {"cron": {"expression": "*/5 * * * *"}},
