@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .api import labels
 from .applying import ROLLBACK
 from .errors import PenstockError
+from .schedules.slots import has_form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,13 +60,20 @@ def differences(before: Body | None, after: Body) -> list[str]:
 
 
 def restored(now: Body, then: Body) -> Body:
-    """The spec of that time, as it would be now: what is suspended stays so, and what is not does too."""
+    """The spec of that time, as it would be now: what is suspended stays so, and what is not does too.
+
+    So does a schedule that was not there at that time: who deploys it again finds it suspended.
+    """
     spec = {key: value for key, value in then.items() if key != "suspend"}
     if "suspend" in now:
         spec["suspend"] = now["suspend"]
-    if then.get("schedules"):
-        held = {schedule["slug"]: schedule for schedule in now.get("schedules") or ()}
-        spec["schedules"] = [_restored_schedule(held.get(each["slug"]), each) for each in then["schedules"]]
+    held = {schedule["slug"]: schedule for schedule in now.get("schedules") or ()}
+    back = [
+        _restored_schedule(held.pop(each["slug"], None), each) for each in then.get("schedules") or () if has_form(each)
+    ]
+    kept = [{"slug": slug, "suspend": True} for slug, schedule in held.items() if schedule.get("suspend")]
+    if kept or "schedules" in then:
+        spec["schedules"] = [*back, *kept]
     return spec
 
 

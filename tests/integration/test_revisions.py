@@ -152,6 +152,27 @@ class TestRollback:
         found = spec(admin, namespace)
         assert (found["tags"], found["suspend"]) == (["a"], True)
 
+    def test_a_suspended_schedule_that_was_not_there_yet_is_found_suspended_by_the_next_deploy(
+        self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
+    ) -> None:
+        def project(*slugs: str) -> None:
+            schedules = [{"slug": slug, "cron": "@daily"} for slug in slugs]
+            deployments = [{"entrypoint": "etl.py:etl", "schedules": schedules}]
+            Path("penstock.yaml").write_text(yaml.safe_dump({"deployments": deployments}))
+            penstock.ok("deploy", "--all")
+            deploy("nothing")
+
+        project("a")
+        project("a", "c")
+        penstock.ok("schedules", "suspend", "etl", "c")
+        penstock.ok("rollback", "etl", "--to-revision", "1")
+        a, c = spec(admin, namespace)["schedules"]
+        assert (a["slug"], c) == ("a", {"slug": "c", "suspend": True})
+        project("a", "c")
+        assert [each.get("suspend") for each in spec(admin, namespace)["schedules"]] == [None, True]
+        penstock.ok("schedules", "resume", "etl", "c")
+        assert [each.get("suspend") for each in spec(admin, namespace)["schedules"]] == [None, False]
+
     def test_the_next_deploy_is_not_refused(
         self, deploy: Deploy, penstock: CommandLine, admin: ApiClient, namespace: str
     ) -> None:

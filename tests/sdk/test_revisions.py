@@ -9,6 +9,8 @@ import pytest
 from penstock.revisions import NoRevision, Revision, chosen, differences, restored
 
 NIGHT = {"slug": "night", "cron": {"expression": "0 2 * * *"}}
+DAY = {"slug": "day", "interval": {"seconds": 86400}}
+HELD = {"slug": "night", "suspend": True}  # what is left of a suspended schedule that is gone
 
 
 def revision(number: int, **spec: Any) -> Revision:
@@ -30,6 +32,24 @@ RESTORED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {},
         {"schedules": [{**NIGHT, "suspend": True}]},
         {"schedules": [{**NIGHT, "suspend": True}]},
+    ),
+    "one that was not there yet leaves that it is suspended": (
+        {"schedules": [DAY, {**NIGHT, "suspend": True}]},
+        {"schedules": [DAY]},
+        {"schedules": [DAY, HELD]},
+    ),
+    "also where there was none": ({"schedules": [{**NIGHT, "suspend": True}]}, {}, {"schedules": [HELD]}),
+    "also of one that a deploy had taken away": ({"schedules": [DAY, HELD]}, {}, {"schedules": [HELD]}),
+    "of one that runs nothing is left": ({"schedules": [{**NIGHT, "suspend": False}]}, {}, {}),
+    "what was left then of all that run now is none": (
+        {"schedules": [NIGHT]},
+        {"schedules": [HELD]},
+        {"schedules": []},
+    ),
+    "what was left then of one that runs now is no schedule": (
+        {"schedules": [DAY, NIGHT]},
+        {"schedules": [DAY, HELD]},
+        {"schedules": [DAY]},
     ),
 }
 
