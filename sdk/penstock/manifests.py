@@ -102,7 +102,7 @@ def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Man
     """The FlowDeployment.
 
     Raises `CannotBeDeployed` for a bad name, for parameters the flow does not have, and for schedules that cannot be
-    read, never fire, or have parameters that do not fit the flow.
+    read, never fire, or have parameters that do not fit the flow, and for a limit of 0.
     """
     name = _name(options.deployment_name or options.flow_name or flow.name, "deployment", 63)
     known = flow.parameter_schema.get("properties", {})
@@ -127,15 +127,22 @@ def deployment_manifest(flow: FlowDefinition[Any, Any], options: Options) -> Man
             flow_ref=ObjectReference(name=_name(options.flow_name or flow.name, "flow")), **fields
         )
     made = FlowDeployment(metadata=ObjectMeta(name=name), spec=spec).to_dict()
-    schedules = made["spec"].get("schedules")
+    if wrong := _wrong(flow, options, made["spec"]):
+        raise CannotBeDeployed(f"deployment {name}: {'; '.join(wrong)}")
+    return made
+
+
+def _wrong(flow: FlowDefinition[Any, Any], options: Options, spec: Mapping[str, Any]) -> list[str]:
+    """What makes no runs, or runs that fail, as the operator tells it of a deployment that is there."""
+    wrong, schedules = [], spec.get("schedules")
+    if (spec.get("concurrency") or {}).get("limit") == 0:
+        wrong = ["concurrency.limit: 0 lets no run start; say at least 1, or leave it out and suspend the deployment"]
     if schedules:
         from .schedules.parameters import misfits
         from .schedules.slots import problems
 
-        wrong = problems(schedules) or misfits(flow.parameter_schema, options.parameters, schedules, partial=True)
-        if wrong:
-            raise CannotBeDeployed(f"deployment {name}: {'; '.join(wrong)}")
-    return made
+        wrong += problems(schedules) or misfits(flow.parameter_schema, options.parameters, schedules, partial=True)
+    return wrong
 
 
 @contextmanager

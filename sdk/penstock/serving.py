@@ -79,9 +79,9 @@ def work(
     pool = work_pool_name or next((each.work_pool_name for each in deployments if each.work_pool_name), None)
     pool = pool or pool_name(deployments[0].name)
     mine = [replace(each, work_pool_name=pool, paused=bool(each.paused)) for each in deployments]
+    manifests = sorted((m for each in mine for m in each.manifests()), key=lambda m: m["kind"] != "Flow")
     with Client(access(), where) as client:
         make_pool(client, pool)
-        manifests = sorted((m for each in mine for m in each.manifests()), key=lambda m: m["kind"] != "Flow")
         made = [a.after["metadata"]["name"] for a in apply_all(client, manifests, force=True)]
     made = [name for name, m in zip(made, manifests, strict=True) if m["kind"] == "FlowDeployment"]
     if say is not None:

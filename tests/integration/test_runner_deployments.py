@@ -51,8 +51,8 @@ def test_as_the_command_deploys_it(shop: Any, penstock: CommandLine) -> None:
 
 def test_several_at_once_or_none(shop: Any, admin: ApiClient, namespace: str) -> None:
     good = shop.etl.to_deployment("good")
-    bad = shop.etl.to_deployment("bad", cron="0 6")
-    with pytest.raises(ApplyRefused, match="a cron expression has five or six fields"):
+    bad = shop.etl.to_deployment("bad", job_variables={"labels": {"penstock.dev/run": "mine"}})
+    with pytest.raises(ApplyRefused, match=r"keys that begin with penstock\.dev/ are reserved"):
         deploy(good, bad)
     assert admin.list("FlowDeployment", namespace)["items"] == []
     assert deploy(good, shop.etl.to_deployment("other"), work_pool_name="gpu") == ["good", "other"]

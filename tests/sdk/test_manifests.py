@@ -205,3 +205,44 @@ def test_manifests_come_back_from_yaml_and_json_as_they_were(options: Options, s
     assert json.loads(json.dumps(made)) == made
     if not options.from_image:
         assert made[0]["spec"]["code"] == {"source": {"text": source}}
+
+
+# Fields of a deployment, and what is said of them after its name.
+NEVER: dict[str, tuple[dict[str, Any], str]] = {
+    "a day that no month has": (
+        {"schedules": [{"slug": "a", "cron": {"expression": "0 0 30 2 *"}}]},
+        "schedules[a].cron.expression: it never fires; no time matches all of its fields",
+    ),
+    "no cron": (
+        {"schedules": [{"slug": "a", "cron": {"expression": "nonsense"}}]},
+        "schedules[a].cron.expression: 'nonsense' has not five or six fields; write it like '0 6 * * 1-5'",
+    ),
+    "a rule that goes nowhere": (
+        {"schedules": [{"slug": "a", "rrule": {"rule": "FREQ=DAILY;INTERVAL=0"}}]},
+        "schedules[a].rrule.rule: INTERVAL=0: at least 1 is wanted",
+    ),
+    "a zone that is none": (
+        {"schedules": [{"slug": "a", "interval": {"seconds": 60}, "timezone": "Europe/Berln"}]},
+        "schedules[a].timezone: 'Europe/Berln' is no time zone of the IANA database; write it like Europe/Berlin",
+    ),
+    "a limit of nothing": (
+        {"concurrency": {"limit": 0}},
+        "concurrency.limit: 0 lets no run start; say at least 1, or leave it out and suspend the deployment",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "said"), NEVER.values(), ids=NEVER)
+def test_what_would_make_no_runs_is_told_at_once(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(CannotBeDeployed) as error:
+        deployment_manifest(etl, Options(deployment_name="nightly", fields=fields))
+    assert str(error.value).startswith(f"deployment nightly: {said}")
+
+
+def test_of_several_faults_all_are_told_and_a_schedule_that_ended_is_none() -> None:
+    """It may have had its runs: since when there is a deployment, only the operator knows."""
+    ended = {"slug": "b", "cron": {"expression": "@daily"}, "end": "2020-01-01T00:00:00Z"}
+    bad = {"slug": "a", "cron": {"expression": "nonsense"}}
+    assert deployment_manifest(etl, Options(fields={"schedules": [ended]}))["spec"]["schedules"]
+    with pytest.raises(CannotBeDeployed, match=r"concurrency\.limit: .*; schedules\[a\]\.cron\.expression: "):
+        deployment_manifest(etl, Options(fields={"schedules": [ended, bad], "concurrency": {"limit": 0}}))

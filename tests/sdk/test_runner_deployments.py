@@ -111,6 +111,12 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     ),
     "a variable that is none": ({"job_variables": {"cpus": 1}}, ConfigurationError, "there is no cpus"),
     "a schedule out of bounds": ({"interval": 10**9}, CannotBeDeployed, "schedules.0.interval.seconds"),
+    "a cron that never fires": (
+        {"cron": "0 0 30 2 *"},
+        CannotBeDeployed,
+        r"deployment etl: schedules\[cron\]\.cron\.expression: it never fires",
+    ),
+    "a limit of nothing": ({"concurrency_limit": 0}, CannotBeDeployed, r"concurrency\.limit: 0 lets no run start"),
     "an option that is none": ({"cronn": "@daily"}, TypeError, "cronn"),
 }
 

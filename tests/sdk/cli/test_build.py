@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from command_line import CommandLine
+from https_server import Cluster
 
 Write = Callable[[str, str], Path]
 
@@ -172,6 +173,32 @@ def test_what_cannot_be_is_refused(
     said = penstock("build", "etl.py", *words)
     assert (said.code, said.out) == (code, "")
     assert message in said.err
+
+
+# What penstock.yaml says of a deployment, and what is said of that.
+NEVER: dict[str, tuple[str, str]] = {
+    "a cron that never fires": (
+        '{schedules: [{slug: a, cron: "0 0 30 2 *"}]}',
+        "deployment etl: schedules[a].cron.expression: it never fires",
+    ),
+    "a zone that is none": (
+        '{schedules: [{slug: a, cron: "@daily", timezone: Europe/Berln}]}',
+        "deployment etl: schedules[a].timezone: 'Europe/Berln' is no time zone",
+    ),
+    "a limit of nothing": ("{concurrency: {limit: 0}}", "deployment etl: concurrency.limit: 0 lets no run start"),
+}
+
+
+@pytest.mark.parametrize(("said", "message"), NEVER.values(), ids=NEVER)
+@pytest.mark.parametrize("command", ["build", "deploy"])
+def test_what_a_project_says_that_makes_no_runs_is_refused(
+    command: str, said: str, message: str, penstock: CommandLine, write: Write, cluster: Cluster
+) -> None:
+    write("etl.py", ETL)
+    fields = {"entrypoint": "etl.py:etl", **yaml.safe_load(said)}
+    write("penstock.yaml", yaml.safe_dump({"deployments": [fields]}))
+    assert penstock.fails(command).startswith(f"error: {message}")
+    assert cluster.requests == []
 
 
 def test_a_missing_file_names_the_one_that_was_meant(penstock: CommandLine, write: Write) -> None:
