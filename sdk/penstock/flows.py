@@ -162,7 +162,7 @@ class Flow(Definition[P, R]):
 
         The code of the flow's file is delivered, or that in the image with `from_image=True`. `options` are those of
         `to_deployment`. Raises ApplyRefused where the API server refuses it, or somebody else has set a field otherwise
-        (`force` takes it over); nothing is changed then.
+        (`force` takes it over); nothing is changed then. Warns where the operator says that it is not ready.
         """
         from .dispatch import dispatch
         from .runner_deployments import deploy, to_deployment

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -22,8 +23,8 @@ from .manifests import CannotBeDeployed, Manifest, Options, deployment_manifest,
 from .settings import get_current_settings
 
 if TYPE_CHECKING:
-    from .applying import Applied
     from .flows import Flow
+    from .readiness import Readiness
 
 # Prefect's word for what becomes of a run beyond the limit -> `concurrency.policy`
 POLICIES = {"ENQUEUE": "Queue", "CANCEL_NEW": "Forbid", "Queue": "Queue", "Forbid": "Forbid", "Replace": "Replace"}
@@ -93,9 +94,12 @@ class RunnerDeployment:
         namespace: str | None = None,
         force: bool = False,
     ) -> str:
-        """Write it into the cluster, and give the name of its FlowDeployment. Raises `ApplyRefused`."""
+        """Write it into the cluster, and give the name of its FlowDeployment. Raises `ApplyRefused`.
+
+        Warns where the operator says that it is not ready.
+        """
         changed = replace(self, work_pool_name=work_pool_name or self.work_pool_name, image=image or self.image)
-        return str(_applied(changed.manifests(), namespace, force)[-1].after["metadata"]["name"])
+        return _applied(changed.manifests(), namespace, force)[-1].name
 
 
 def to_deployment(
@@ -153,7 +157,7 @@ def deploy(
     """Write several deployments into the cluster, all or none, and give the names of their FlowDeployments.
 
     `work_pool_name` and `image` are for those that name none. A field that somebody else has set otherwise is
-    refused (`ApplyRefused`) unless `force` takes it over.
+    refused (`ApplyRefused`) unless `force` takes it over. Warns of each that the operator says is not ready.
     """
     if build or push:
         raise UnsupportedHere(
@@ -174,23 +178,27 @@ def deploy(
                 raise CannotBeDeployed(
                     f"two different {key[0]}s would be named {key[1]}: give one of them another name"
                 )
-    names = [
-        str(applied.after["metadata"]["name"])
-        for applied in _applied(list(wanted.values()), namespace, force)
-        if applied.after["kind"] == "FlowDeployment"
-    ]
+    found = _applied(list(wanted.values()), namespace, force)
     if print_next_steps_message:
-        print("".join(f"Deployed {name}. Start it with: penstock run {name} --watch\n" for name in names), end="")
-    return names
+        for word in found:
+            print(f"Deployed {word.name}. Start it with: penstock run {word.name} --watch")
+            if word.ready is None:
+                print(word)
+    return [word.name for word in found]
 
 
-def _applied(manifests: Sequence[Manifest], namespace: str | None, force: bool) -> list[Applied]:
+def _applied(manifests: Sequence[Manifest], namespace: str | None, force: bool) -> list[Readiness]:
     from .applying import apply_all
     from .cluster_runs import connect
+    from .readiness import await_readiness
 
     ordered = sorted(manifests, key=lambda manifest: manifest["kind"] == "FlowDeployment")
     with connect(namespace) as client:
-        return apply_all(client, ordered, force=force)
+        found = await_readiness(client, apply_all(client, ordered, force=force))
+    for each in found:
+        if each.ready is False:
+            warnings.warn(str(each), stacklevel=3)
+    return found
 
 
 def _checked(flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

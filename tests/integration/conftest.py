@@ -12,7 +12,7 @@ import pytest
 import cells
 from api_client import ApiClient
 from command_line import CommandLine, loading_flows
-from penstock.cli import deploy
+from penstock import readiness
 from penstock_cluster import control_plane as planes
 from storage_servers import AzureServer, S3Server
 
@@ -76,7 +76,7 @@ def penstock(
     """The command as the administrator has it, in an empty folder. Nobody waits for the operator."""
     monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
     monkeypatch.setenv("PENSTOCK_NAMESPACE", namespace)
-    monkeypatch.setattr(deploy, "READY_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "READY_SECONDS", 0.0)
     monkeypatch.chdir(tmp_path)
     with loading_flows(monkeypatch, tmp_path):
         yield CommandLine(monkeypatch, capsys)

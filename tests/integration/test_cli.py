@@ -21,7 +21,7 @@ import yaml
 import builders
 from api_client import ApiClient, Refused
 from command_line import CommandLine
-from penstock.cli import deploy
+from penstock import readiness
 from penstock_cluster import binaries
 from penstock_cluster.control_plane import ControlPlane
 
@@ -265,7 +265,7 @@ class TestDeploy:
     def test_the_operators_word_is_waited_for(
         self, penstock: CommandLine, admin: ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(deploy, "READY_SECONDS", PATIENCE)
+        monkeypatch.setattr(readiness, "READY_SECONDS", PATIENCE)
         ready = {**builders.held("Ready", True, "Ready"), "observedGeneration": 1}
 
         def say() -> None:

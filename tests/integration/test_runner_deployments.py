@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import builders
 from api_client import ApiClient
 from command_line import CommandLine
 from penstock.applying import ApplyRefused
@@ -32,11 +33,24 @@ def test_a_flow_is_deployed_and_can_be_run(
     shop: Any, penstock: CommandLine, admin: ApiClient, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shop.etl.deploy("nightly", cron="0 6 * * *", parameters={"parts": 3}) == "nightly"
-    assert capsys.readouterr().out == "Deployed nightly. Start it with: penstock run nightly --watch\n"
+    assert capsys.readouterr().out == (
+        "Deployed nightly. Start it with: penstock run nightly --watch\n"
+        "The operator has not looked at nightly yet: is it running?\n"
+    )
     found = admin.get("FlowDeployment", namespace, "nightly")["spec"]
     assert found["parameters"] == {"parts": 3}
     assert admin.get("Flow", namespace, "etl")["spec"]["code"]["source"]["text"] == ETL
     penstock.ok("run", "nightly", "-p", "parts=4")
+
+
+def test_that_it_is_not_ready_is_warned_of(shop: Any, admin: ApiClient, namespace: str) -> None:
+    shop.etl.deploy("nightly", print_next_steps=False)
+    said = {**builders.held("Ready", False, "WorkPoolNotFound", "WorkPool gpu is not there"), "observedGeneration": 1}
+    admin.merge("FlowDeployment", namespace, "nightly", {"status": {"conditions": [said]}}, "status")
+    with pytest.warns(UserWarning, match="nightly is not ready: WorkPoolNotFound: WorkPool gpu is not there"):
+        assert shop.etl.deploy("nightly", print_next_steps=False) == "nightly"
+    with pytest.warns(UserWarning, match="nightly is not ready"):
+        shop.etl.to_deployment("nightly").apply()
 
 
 def test_as_the_command_deploys_it(shop: Any, penstock: CommandLine) -> None:

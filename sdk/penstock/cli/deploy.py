@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from difflib import unified_diff
 from typing import Any, NoReturn
@@ -12,15 +11,13 @@ import click
 
 from ..applying import Applied, apply_all
 from ..client import Client
+from ..readiness import await_readiness
 from ..yaml_text import dump
 from .build import manifest_options, manifests
-from .lookup import DEPLOYMENT
 from .options import output_option, with_client
-from .rendering import Body, show_all, table
+from .rendering import show_all, table
 
-READY_SECONDS = 5.0
 DIFFERS = 3  # exit code of --diff
-POLL_SECONDS = 0.1
 
 
 @click.command("deploy")
@@ -38,6 +35,7 @@ def command(
     """Apply the Flow and FlowDeployment of the flows in a file (server-side apply), or what penstock.yaml says.
 
     The API server checks all of them first: where it refuses one, nothing is changed. Nor is what others have set.
+    The exit code is 1 where the operator says that a deployment must be mended.
     """
     done = apply_all(client, manifests(target, **given), force=force, dry_run=dry_run or diff)
     if diff:
@@ -52,10 +50,7 @@ def command(
         ]
         click.echo(table(rows))
     if not dry_run:
-        deadline = time.monotonic() + READY_SECONDS
-        for each in done:
-            if each.after["kind"] == DEPLOYMENT.kind:
-                _tell_ready(client, each.after, deadline)
+        tell_ready(client, done)
 
 
 def show_diff(done: Sequence[Applied]) -> NoReturn:
@@ -76,19 +71,13 @@ def difference(applied: Applied) -> str:
     return "".join(unified_diff(before, after, f"{name} {now}", f"{name} as deployed"))
 
 
-def _tell_ready(client: Client, body: Body, deadline: float) -> None:
-    """Wait a moment for the operator's word on this generation; to stderr, for it is no output."""
-    name, generation = body["metadata"]["name"], body["metadata"]["generation"]
-    while True:
-        status = client.get(DEPLOYMENT.plural, name).get("status") or {}
-        ready = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), None)
-        if ready and (ready.get("observedGeneration") or 0) >= generation:
-            break
-        if time.monotonic() > deadline:
-            click.secho(f"\nThe operator has not looked at {name} yet: is it running?", fg="yellow", err=True)
-            return
-        time.sleep(POLL_SECONDS)
-    if ready["status"] == "True":
-        click.echo(f"\n{name} is ready. Start it with: penstock run {name} --watch", err=True)
-    else:
-        click.secho(f"\n{name} is not ready: {ready['reason']}: {ready['message']}", fg="yellow", err=True)
+def tell_ready(client: Client, done: Sequence[Applied]) -> None:
+    """The operator's word, on stderr, for it is no output. Exits 1 where a deployment must be mended."""
+    found = await_readiness(client, done)
+    for each in found:
+        if each.ready:
+            click.echo(f"\n{each}. Start it with: penstock run {each.name} --watch", err=True)
+        else:
+            click.secho(f"\n{each}", fg="red" if each.wrong else "yellow", err=True)
+    if any(each.wrong for each in found):
+        sys.exit(1)

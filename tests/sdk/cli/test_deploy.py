@@ -10,7 +10,7 @@ import pytest
 
 from command_line import CommandLine
 from https_server import TEAM, Cluster, Reply, Request, refusal
-from penstock.cli import deploy
+from penstock import readiness
 
 Write = Callable[[str, str], Path]
 ETL = "from penstock import flow\n\n@flow\ndef etl(n: int = 1): ...\n"
@@ -19,8 +19,8 @@ OBJECTS = (f"{TEAM}/flows/etl", f"{TEAM}/flowdeployments/etl")
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy, "READY_SECONDS", 0.0)
-    monkeypatch.setattr(deploy, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "READY_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "POLL_SECONDS", 0.0)
 
 
 def accepting(cluster: Cluster, *paths: str, before: dict[str, Any] | None = None, **status: Any) -> None:
@@ -90,29 +90,36 @@ def test_a_dry_run_writes_nothing_and_waits_for_nobody(penstock: CommandLine, wr
     assert writes(cluster) == [("Flow", True), ("FlowDeployment", True)]
 
 
-# What the operator says of the deployment, and what the command says of that.
-WORDS: dict[str, tuple[dict[str, Any], str]] = {
-    "it is ready": (ready("True", "Ready", ""), "etl is ready. Start it with: penstock run etl --watch"),
-    "it is not": (
+# What the operator says of the deployment, the exit code, and what the command says of that.
+WORDS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "it is ready": (ready("True", "Ready", ""), 0, "etl is ready. Start it with: penstock run etl --watch"),
+    "what it needs may come": (
         ready("False", "WorkPoolNotFound", "WorkPool gpu is not in this namespace"),
+        0,
         "etl is not ready: WorkPoolNotFound: WorkPool gpu is not in this namespace",
     ),
-    "it was, before this change": (
+    "it must be mended": (
+        ready("False", "InvalidOverrides", "spec.pod.image: the pool does not allow it"),
+        1,
+        "etl is not ready: InvalidOverrides: spec.pod.image: the pool does not allow it",
+    ),
+    "it was ready, before this change": (
         ready("True", "Ready", "", generation=0),
+        0,
         "The operator has not looked at etl yet: is it running?",
     ),
 }
 
 
-@pytest.mark.parametrize(("condition", "said"), WORDS.values(), ids=WORDS)
+@pytest.mark.parametrize(("condition", "code", "said"), WORDS.values(), ids=WORDS)
 def test_the_operators_word_is_told_aside(
-    condition: dict[str, Any], said: str, penstock: CommandLine, write: Write, cluster: Cluster
+    condition: dict[str, Any], code: int, said: str, penstock: CommandLine, write: Write, cluster: Cluster
 ) -> None:
-    """On stderr: programs that read the output do not meet it. It was applied all the same, so the exit code is 0."""
+    """On stderr: programs that read the output do not meet it, and all of that is there whatever the word is."""
     write("etl.py", ETL)
     accepting(cluster, *OBJECTS, conditions=[condition])
     seen = penstock("deploy", "etl.py", "-o", "name")
-    assert seen.code == 0
+    assert seen.code == code
     assert seen.out == "flow.penstock.dev/etl\nflowdeployment.penstock.dev/etl\n"
     assert seen.err == f"\n{said}\n"
 
