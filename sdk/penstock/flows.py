@@ -12,9 +12,10 @@ from .engine import flow_runs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from os import PathLike
-    from typing import Self
+    from typing import Self, Unpack
 
     from .definitions import Hook
+    from .deployment_options import DeploymentOptions
     from .results.store import ResultStore
     from .runner.storage import Origin
     from .runner_deployments import RunnerDeployment
@@ -132,18 +133,22 @@ class Flow(Definition[P, R]):
         """The same function with other options; those not named stay as they are, a version worked out is so anew."""
         return super().with_options(**{"version": self.declared_version, **options})
 
-    def to_deployment(self, name: str | None = None, **options: Any) -> RunnerDeployment:
+    def to_deployment(
+        self,
+        name: str | None = None,
+        *,
+        work_pool_name: str | None = None,
+        image: str | None = None,
+        **options: Unpack[DeploymentOptions],
+    ) -> RunnerDeployment:
         """A deployment of this flow, not applied yet: give it to `deploy`, or call its `apply()`.
 
-        Options, by Prefect's names: `parameters`, `cron`, `interval`, `rrule` (one or several of each), `schedule` and
-        `schedules` (of `penstock.schedules`), `paused`, `tags`, `description`, `version`, `work_pool_name`,
-        `work_queue_name`, `concurrency_limit` (a number, or `{"limit": 1, "collision_strategy": "CANCEL_NEW"}`),
-        `job_variables` (changes to the pod, of which the pool takes those it allows), `image`; and `from_image` (the
-        code is in the image) and `priority` (1 is first).
+        Options: `penstock.deployment_options`, those that Prefect has by its names (`parameters`, `cron`, `tags`), the
+        others by those of FlowDeployment (`requirements`, `history_limits`).
         """
         from .runner_deployments import to_deployment
 
-        return to_deployment(self, name, **options)
+        return to_deployment(self, name, work_pool_name=work_pool_name, image=image, **options)
 
     def deploy(
         self,
@@ -156,7 +161,7 @@ class Flow(Definition[P, R]):
         print_next_steps: bool = True,
         namespace: str | None = None,
         force: bool = False,
-        **options: Any,
+        **options: Unpack[DeploymentOptions],
     ) -> str:
         """Write the flow and a deployment of it into the cluster, and give its name; in async code, awaited.
 
@@ -190,7 +195,7 @@ class Flow(Definition[P, R]):
         pause_on_shutdown: bool = True,
         print_starting_message: bool = True,
         work_pool_name: str | None = None,
-        **options: Any,
+        **options: Unpack[DeploymentOptions],
     ) -> None:
         """Deploy the flow, and run on this machine what is started of it, `limit` runs at once (5), until Ctrl-C.
 
@@ -202,7 +207,7 @@ class Flow(Definition[P, R]):
         if global_limit is not None:
             options["concurrency_limit"] = global_limit
         serve(
-            self.to_deployment(name, **options),
+            self.to_deployment(name, work_pool_name=work_pool_name, **options),
             limit=limit,
             pause_on_shutdown=pause_on_shutdown,
             print_starting_message=print_starting_message,

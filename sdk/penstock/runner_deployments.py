@@ -13,16 +13,22 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .api.flowdeployment import HistoryLimits, InfraRetries
+from .api.schema import Model
 from .bundling import bundled
+from .deployment_options import DeploymentOptions, Fields
 from .errors import ConfigurationError, ParameterError, UnsupportedHere
 from .job_variables import pod_overrides
 from .manifests import CannotBeDeployed, Manifest, Options, deployment_manifest, flow_manifest
 from .settings import get_current_settings
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from .flows import Flow
     from .readiness import Readiness
 
@@ -39,16 +45,15 @@ class RunnerDeployment:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     schedules: tuple[dict[str, Any], ...] = ()
     paused: bool | None = None
-    description: str | None = None
-    version: str | None = None
     tags: tuple[str, ...] = ()
     concurrency: Mapping[str, Any] | None = None
     work_pool_name: str | None = None
     work_queue_name: str | None = None
-    priority: int | None = None
     image: str | None = None
     from_image: bool = False
     job_variables: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What else `deployment_options.Fields` has, such as description and version."""
 
     @property
     def flow_name(self) -> str:
@@ -64,11 +69,9 @@ class RunnerDeployment:
             except InNoFile:
                 code = bundled(self.flow)
         fields: dict[str, Any] = {
+            **self.fields,
             "schedules": list(self.schedules) or None,
-            "description": self.description,
-            "version": self.version,
             "concurrency": dict(self.concurrency) if self.concurrency else None,
-            "priority": self.priority,
             "pod": dict(self.job_variables) or None,
         }
         options = Options(
@@ -106,41 +109,38 @@ def to_deployment(
     flow: Flow[Any, Any],
     name: str | None = None,
     *,
-    interval: Any = None,
-    cron: str | Iterable[str] | None = None,
-    rrule: str | Iterable[str] | None = None,
-    schedule: Any = None,
-    schedules: Iterable[Any] | None = None,
-    paused: bool | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    description: str | None = None,
-    tags: Iterable[str] | None = None,
-    version: str | None = None,
-    concurrency_limit: int | Mapping[str, Any] | None = None,
     work_pool_name: str | None = None,
-    work_queue_name: str | None = None,
-    job_variables: Mapping[str, Any] | None = None,
     image: str | None = None,
-    from_image: bool = False,
-    priority: int | None = None,
+    **options: Unpack[DeploymentOptions],
 ) -> RunnerDeployment:
     """`Flow.to_deployment`."""
+    unknown = sorted(options.keys() - DeploymentOptions.__annotations__.keys())
+    if unknown:
+        close = get_close_matches(unknown[0], DeploymentOptions.__annotations__, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise TypeError(f"a deployment has no option {unknown[0]}{hint}")
+    schedule = options.get("schedule")
+    schedules = schedules_of(
+        options.get("interval"),
+        options.get("cron"),
+        options.get("rrule"),
+        [*(options.get("schedules") or ()), *([schedule] if schedule else ())],
+        options.get("max_runs"),
+    )
     return RunnerDeployment(
         name=name or flow.name,
         flow=flow,
-        parameters=dict(parameters or {}),
-        schedules=schedules_of(interval, cron, rrule, [*(schedules or ()), *([schedule] if schedule else ())]),
-        paused=paused,
-        description=description,
-        version=version,
-        tags=tuple(dict.fromkeys(tags or ())),
-        concurrency=concurrency_of(concurrency_limit),
+        parameters=dict(options.get("parameters") or {}),
+        schedules=schedules,
+        paused=options.get("paused"),
+        tags=tuple(dict.fromkeys(options.get("tags") or ())),
+        concurrency=concurrency_of(options.get("concurrency_limit")),
         work_pool_name=work_pool_name,
-        work_queue_name=work_queue_name,
-        priority=priority,
+        work_queue_name=options.get("work_queue_name"),
         image=image,
-        from_image=from_image,
-        job_variables=pod_overrides(job_variables),
+        from_image=options.get("from_image", False),
+        job_variables=pod_overrides(options.get("job_variables")),
+        fields={key: _known(key, value) for key, value in options.items() if key in Fields.__annotations__},
     )
 
 
@@ -242,6 +242,17 @@ def source_of(flow: Flow[Any, Any]) -> tuple[str, str]:
     return f"{'_' if stem[0].isdigit() else ''}{stem}:{name}", source
 
 
+def _known(name: str, value: Any) -> Any:
+    """The value of an option. Raises ConfigurationError for a mapping with keys that its model has not."""
+    models: dict[str, type[Model]] = {"infra_retries": InfraRetries, "history_limits": HistoryLimits}
+    model = models.get(name)
+    if model is not None and isinstance(value, Mapping):
+        unknown = sorted(value.keys() - model.model_fields.keys())
+        if unknown:
+            raise ConfigurationError(f"{name}: there is no {unknown[0]}; there are {', '.join(model.model_fields)}")
+    return value
+
+
 def concurrency_of(limit: int | Mapping[str, Any] | Any) -> dict[str, Any] | None:
     """`spec.concurrency` of a number, or of `{"limit": 1, "collision_strategy": "CANCEL_NEW"}`."""
     if limit is None:
@@ -259,8 +270,13 @@ def concurrency_of(limit: int | Mapping[str, Any] | Any) -> dict[str, Any] | Non
     return {"limit": number, "policy": POLICIES[word]}
 
 
-def schedules_of(interval: Any, cron: Any, rrule: Any, schedules: Iterable[Any]) -> tuple[dict[str, Any], ...]:
-    """Entries of `spec.schedules`. Raises ConfigurationError where two have one slug."""
+def schedules_of(
+    interval: Any, cron: Any, rrule: Any, schedules: Iterable[Any], max_runs: int | None = None
+) -> tuple[dict[str, Any], ...]:
+    """Entries of `spec.schedules`, those of a form ending after `max_runs`.
+
+    Raises ConfigurationError where two have one slug, and where nothing is there to end.
+    """
     found: list[dict[str, Any]] = [
         *({"interval": {"seconds": _seconds(each)}} for each in _several(interval)),
         *({"cron": {"expression": each}} for each in _several(cron)),
@@ -270,6 +286,12 @@ def schedules_of(interval: Any, cron: Any, rrule: Any, schedules: Iterable[Any])
         form = next(iter(each))
         same = sum(form in other for other in found[:number])
         each["slug"] = form if not same else f"{form}-{same + 1}"
+        if max_runs is not None:
+            each["maxRuns"] = max_runs
+    if max_runs is not None and not found:
+        raise ConfigurationError(
+            "max_runs is for cron, interval and rrule; say it in a schedule: Cron(..., max_runs=3)"
+        )
     for given in schedules:
         if hasattr(given, "manifest"):
             given = given.manifest()

@@ -11,6 +11,8 @@ import pytest
 
 from module_files import loaded
 from penstock import Flow, flow
+from penstock.api.flowdeployment import FlowDeploymentSpec, HistoryLimits
+from penstock.deployment_options import Fields
 from penstock.deployments import RunnerDeployment, deploy
 from penstock.errors import ConfigurationError, ParameterError, UnsupportedHere
 from penstock.manifests import CannotBeDeployed
@@ -86,6 +88,43 @@ def test_every_option_has_its_field(module: Any) -> None:
     }
 
 
+def test_what_the_resource_has_besides_goes_by_its_own_name(module: Any) -> None:
+    deployment = module.etl.to_deployment(
+        cron=["@daily", "@weekly"],
+        max_runs=3,
+        requirements=["pandas>=2", "pyarrow"],
+        catch_up="All",
+        starting_deadline_seconds=3600,
+        pending_deadline_seconds=60,
+        active_deadline_seconds=600,
+        infra_retries={"limit": 2, "reasons": ["OOMKilled"], "backoff_seconds": 5},
+        history_limits=HistoryLimits(successful=3, failed=0),
+        ttl_seconds_after_finished=0,
+        labels={"team": "shop"},
+    )
+    assert spec(deployment) == {
+        "flowRef": {"name": "etl"},
+        "schedules": [
+            {"slug": "cron", "cron": {"expression": "@daily"}, "maxRuns": 3},
+            {"slug": "cron-2", "cron": {"expression": "@weekly"}, "maxRuns": 3},
+        ],
+        "requirements": ["pandas>=2", "pyarrow"],
+        "catchUp": "All",
+        "startingDeadlineSeconds": 3600,
+        "pendingDeadlineSeconds": 60,
+        "activeDeadlineSeconds": 600,
+        "infraRetries": {"limit": 2, "reasons": ["OOMKilled"], "backoffSeconds": 5},
+        "historyLimits": {"successful": 3, "failed": 0},
+        "ttlSecondsAfterFinished": 0,
+        "labels": {"team": "shop"},
+    }
+
+
+def test_no_field_of_the_resource_is_out_of_reach() -> None:
+    renamed = {"flow_ref", "parameters", "schedules", "work_pool", "queue", "concurrency", "pod", "tags", "suspend"}
+    assert {*Fields.__annotations__, *renamed} == set(FlowDeploymentSpec.model_fields)
+
+
 def test_a_number_is_a_limit(module: Any) -> None:
     assert spec(module.etl.to_deployment(concurrency_limit=2))["concurrency"] == {"limit": 2}
 
@@ -117,7 +156,24 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         r"deployment etl: schedules\[cron\]\.cron\.expression: it never fires",
     ),
     "a limit of nothing": ({"concurrency_limit": 0}, CannotBeDeployed, r"concurrency\.limit: 0 lets no run start"),
-    "an option that is none": ({"cronn": "@daily"}, TypeError, "cronn"),
+    "an option that is none": ({"cronn": "@daily"}, TypeError, r"has no option cronn; did you mean cron\?"),
+    "a requirement that is no list": ({"requirements": "pandas"}, CannotBeDeployed, "requirements: Input should be a"),
+    "a limit below nothing": (
+        {"history_limits": {"failed": -1}},
+        CannotBeDeployed,
+        r"deployment etl: historyLimits\.failed: Input should be greater than or equal to 0",
+    ),
+    "a field of a field that is none": (
+        {"infra_retries": {"limits": 1}},
+        ConfigurationError,
+        "infra_retries: there is no limits; there are limit, backoff_seconds, reasons",
+    ),
+    "an end of no schedule": (
+        {"max_runs": 3, "schedules": [{"slug": "own", "interval": {"seconds": 9}}]},
+        ConfigurationError,
+        "max_runs is for cron, interval and rrule",
+    ),
+    "runs that are none": ({"cron": "@daily", "max_runs": 0}, CannotBeDeployed, r"schedules\.0\.maxRuns"),
 }
 
 
