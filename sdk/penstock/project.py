@@ -7,7 +7,7 @@ a misspelt one must not pass.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -47,6 +47,8 @@ class Deployment(FlowDeploymentSpec):
     """Name of the Flow; that of the flow when unset."""
     from_image: bool = False
     """The code is in the image: no source is delivered."""
+    bundle: bool = False
+    """The flow is delivered with the local modules it imports; the bundle is made when it is built or deployed."""
     image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Image of its runs; that of the pool when unset."""
     code: Code | None = None
@@ -96,17 +98,30 @@ class Read:
         file, _, flow = deployment.entrypoint.partition(":")
         return f"{self.path.parent / file}" + (f":{flow}" if flow else "")
 
-    def chosen(self, names: tuple[str, ...], every: bool) -> list[Deployment]:
-        """The deployments of these names, or all. Raises BadProject where that is not clear."""
-        known = [_called(deployment) for deployment in self.project.deployments]
+    def chosen(
+        self, names: tuple[str, ...], every: bool, final: Callable[[Deployment], str] | None = None
+    ) -> list[Deployment]:
+        """The deployments of these names, or all. Raises BadProject where that is not clear.
+
+        `final` gives the name of the FlowDeployment, where only the flow's code says it; asked of a name that the file
+        does not hold.
+        """
+        found = self.project.deployments
+        known = [_called(deployment) for deployment in found]
         if not known:
             raise BadProject(f"{self.path}: it has no deployments: add one under `deployments`")
-        for name in names:
-            if name not in known:
-                raise BadProject(f"{self.path}: it has no deployment {name}; it has {', '.join(known)}")
         if not names and not every and len(known) > 1:
             raise BadProject(f"{self.path} has several deployments ({', '.join(known)}): give --all, or --name NAME")
-        return [each for each, name in zip(self.project.deployments, known, strict=True) if not names or name in names]
+        last = known if final is None or set(names) <= set(known) else [final(deployment) for deployment in found]
+        both = [name if name == end else f"{name} ({end})" for name, end in zip(known, last, strict=True)]
+        for name in names:
+            if name not in known and name not in last:
+                raise BadProject(f"{self.path}: it has no deployment {name}; it has {', '.join(both)}")
+        return [
+            each
+            for each, name, end in zip(found, known, last, strict=True)
+            if not names or name in names or end in names
+        ]
 
 
 def manifests_of(project: Project) -> list[dict[str, Any]]:
@@ -160,14 +175,14 @@ def parse(held: Any, path: str) -> Project:
     if not isinstance(held, dict):
         raise BadProject(f"{path}: it is a mapping with `deployments`, such as `penstock init` writes")
     held = _lengthened({key: value for key, value in held.items() if not str(key).startswith("x-")})
-    wrong = list(_unknown(Project, held, ""))
+    wrong = [*_unknown(Project, held, ""), *_unmade(held)]
     if not wrong:
         try:
             project = Project.model_validate(held)
         except ValidationError as error:
             wrong = [f"{_path(each['loc'])}: {each['msg']}" for each in error.errors(include_url=False)]
         else:
-            wrong = list(_twice(project))
+            wrong = [*_twice(project), *_several_ways(project)]
             if not wrong:
                 return project
     more = f"; and {len(wrong) - MAX_TOLD} more" if len(wrong) > MAX_TOLD else ""
@@ -215,6 +230,24 @@ def _unknown(type_: Any, value: Any, path: str) -> Iterator[str]:
                 yield from _unknown(known[key], item, f"{path}{key}.")
             else:
                 yield f"{path}{key}: there is no such field; {_instead(str(key), set(known))}"
+
+
+def _unmade(held: dict[str, Any]) -> Iterator[str]:
+    """Bundles that are to be made here, where only one that is there already can be said."""
+    deployments = held.get("deployments")
+    for number, deployment in enumerate(deployments if isinstance(deployments, list) else ()):
+        code = deployment.get("code") if isinstance(deployment, dict) else None
+        bundle = code.get("bundle") if isinstance(code, dict) else None
+        if bundle is True or (isinstance(bundle, dict) and not {"data", "url"} & bundle.keys()):
+            yield f"deployments[{number}].code.bundle: one that is made here is `bundle: true`, without `code`"
+
+
+def _several_ways(project: Project) -> Iterator[str]:
+    for number, each in enumerate(project.deployments):
+        ways = [*(["fromImage"] if each.from_image else []), *(["bundle"] if each.bundle else [])]
+        ways += ["code"] if each.code else []
+        if len(ways) > 1:
+            yield f"deployments[{number}]: {' and '.join(ways)}: code reaches a run in one way; leave all but one out"
 
 
 def _instead(word: str, known: set[str]) -> str:

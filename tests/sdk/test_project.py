@@ -103,6 +103,24 @@ class TestChosen:
         with pytest.raises(BadProject, match="it has no deployment elt; it has etl-nightly, report"):
             read(file).chosen(("elt",), False)
 
+    def test_the_name_that_the_code_gives_is_one_too_and_both_are_said(self) -> None:
+        two = read_of(parse({"deployments": [{"entrypoint": "a.py:load_all"}, {"entrypoint": "b.py:x"}]}, "p"))
+        names = {"a.py:load_all": "load-all", "b.py:x": "x"}
+
+        def final(each: Any) -> str:
+            return names[each.entrypoint]
+
+        assert [each.entrypoint for each in two.chosen(("load-all",), False, final)] == ["a.py:load_all"]
+        assert [each.entrypoint for each in two.chosen(("load_all",), False, final)] == ["a.py:load_all"]
+        with pytest.raises(BadProject, match=r"no deployment load; it has load_all \(load-all\), x$"):
+            two.chosen(("load",), False, final)
+
+    def test_the_code_is_not_asked_for_names_that_the_file_holds(self, file: Path) -> None:
+        def final(each: Any) -> str:
+            raise AssertionError(each)
+
+        assert len(read(file).chosen(("report",), False, final)) == 1
+
     def test_none_at_all(self) -> None:
         with pytest.raises(BadProject, match="add one under `deployments`"):
             read_of(parse({}, "p")).chosen((), True)
@@ -148,6 +166,15 @@ WRONG: dict[str, tuple[Any, str]] = {
         "deployments[0].schedules: two have the slug a: give one of them another",
     ),
     "a list that is none": ({"deployments": {"a": 1}}, "deployments: Input should be a valid list"),
+    "a bundle where one is that is there already": (
+        deployment(code={"bundle": {}}),
+        "deployments[0].code.bundle: one that is made here is `bundle: true`, without `code`",
+    ),
+    "likewise": (deployment(code={"bundle": True}), "deployments[0].code.bundle: one that is made here is"),
+    "code in two ways": (
+        deployment(bundle=True, fromImage=True),
+        "deployments[0]: fromImage and bundle: code reaches a run in one way; leave all but one out",
+    ),
     "a schedule that is none": (deployment(schedules=["daily"]), "deployments[0].schedules[0]: Input should be"),
 }
 

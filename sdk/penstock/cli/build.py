@@ -11,6 +11,9 @@ from typing import Any
 import click
 
 from .. import project
+from ..api import names
+from ..api.flow import Code
+from ..bundling import bundled
 from ..flows import Flow
 from ..manifests import Manifest, Options, deployment_manifest, flow_manifest
 from ..runner_deployments import schedules_of
@@ -119,38 +122,67 @@ def _of_flow(target: str, found: Found, key: str, flow: Flow[Any, Any], options:
 OVER_PROJECT = ("image", "version", "suspend")  # what a release may say beside the file
 
 
-def _of_project(path: Path, names: tuple[str, ...], every: bool, given: dict[str, Any]) -> list[Manifest]:
+class Files:
+    """The files of a project; each is loaded once, and each bundle made once."""
+
+    def __init__(self, read: project.Read) -> None:
+        self._read = read
+        self._loaded: dict[str, Found] = {}
+        self._bundles: dict[str, Code] = {}
+
+    def flow(self, deployment: project.Deployment) -> tuple[str, Found, str, Flow[Any, Any]]:
+        """The target of a deployment, its file, the name there, the flow. Raises BadProject where it is unclear."""
+        target = self._read.target(deployment)
+        found = self._loaded.get(target) or load(target)
+        self._loaded[target] = found
+        if len(found.flows) > 1:
+            raise project.BadProject(
+                f"{self._read.path}: {deployment.entrypoint} has several flows ({', '.join(found.flows)}): "
+                f"choose one with entrypoint: {deployment.entrypoint}:NAME"
+            )
+        ((key, flow),) = found.flows.items()
+        return target, found, key, flow
+
+    def code(self, deployment: project.Deployment) -> Code | None:
+        """What the deployment says of its code, a bundle made."""
+        if not deployment.bundle:
+            return deployment.code
+        target, _, _, flow = self.flow(deployment)
+        if target not in self._bundles:
+            self._bundles[target] = bundled(flow)
+        return self._bundles[target]
+
+    def name(self, deployment: project.Deployment) -> str:
+        """The name of its FlowDeployment."""
+        return names.dns_label(deployment.name or deployment.flow_name or self.flow(deployment)[3].name)
+
+
+def _of_project(path: Path, chosen: tuple[str, ...], every: bool, given: dict[str, Any]) -> list[Manifest]:
     held = [f"--{name.replace('_', '-')}" for name, value in given.items() if value and name not in OVER_PROJECT]
     if held:
-        raise click.UsageError(f"{', '.join(sorted(held))}: say it in {path}, or name a FILE.py")
+        field = " (as bundle: true)" if held == ["--bundle"] else ""
+        raise click.UsageError(f"{', '.join(sorted(held))}: say it in {path}{field}, or name a FILE.py")
     read = project.read(path)
-    result = project.manifests_of(read.project)
+    files = Files(read)
     flows: dict[str, Manifest] = {}
-    for deployment in read.chosen(names, every):
-        flow, deployed = _deployed(read, deployment, given)
+    deployments: dict[str, Manifest] = {}
+    for deployment in read.chosen(chosen, every, files.name):
+        flow, deployed = _deployed(files, deployment, given)
         other = flows.setdefault(flow["metadata"]["name"], flow)
         if other != flow:
             raise project.BadProject(
                 f"{path}: two deployments have different flows named {flow['metadata']['name']}: "
                 "give one of them another flowName"
             )
-        result.append(deployed)
-    return [*(body for body in result if body["kind"] != "FlowDeployment"), *flows.values(), *_deployments(result)]
+        name = deployed["metadata"]["name"]
+        if name in deployments:
+            raise project.BadProject(f"{path}: deployments: two would be named {name}: give one of them another name")
+        deployments[name] = deployed
+    return [*project.manifests_of(read.project), *flows.values(), *deployments.values()]
 
 
-def _deployments(found: list[Manifest]) -> list[Manifest]:
-    return [body for body in found if body["kind"] == "FlowDeployment"]
-
-
-def _deployed(read: project.Read, deployment: project.Deployment, given: dict[str, Any]) -> list[Manifest]:
-    target = read.target(deployment)
-    found = load(target)
-    if len(found.flows) > 1:
-        raise project.BadProject(
-            f"{read.path}: {deployment.entrypoint} has several flows ({', '.join(found.flows)}): "
-            f"choose one with entrypoint: {deployment.entrypoint}:NAME"
-        )
-    ((key, flow),) = found.flows.items()
+def _deployed(files: Files, deployment: project.Deployment, given: dict[str, Any]) -> list[Manifest]:
+    target, found, key, flow = files.flow(deployment)
     fields = project.fields_of(deployment)
     said = {name: given[name] for name in ("version", "suspend") if given[name] is not None}
     options = Options(
@@ -159,7 +191,7 @@ def _deployed(read: project.Read, deployment: project.Deployment, given: dict[st
         work_pool=None if "workPool" in fields else get_current_settings().deploy_work_pool,
         image=given["image"] or deployment.image or get_current_settings().deploy_image,
         from_image=deployment.from_image,
-        code=deployment.code,
+        code=files.code(deployment),
         parameters=fields.pop("parameters", {}),
         fields={**fields, **said},
     )

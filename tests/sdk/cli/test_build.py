@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from penstock import flow
 def etl(parts: int = 2, mode: str = "append"):
     """Load."""
 '''
+LOAD_ALL = "from penstock import flow\n\n@flow\ndef load_all(): ...\n"
 TWO = ETL + "\n\nfast = etl.with_options(name='etl-fast', retries=2)\n"
 
 
@@ -199,6 +202,48 @@ def test_what_a_project_says_that_makes_no_runs_is_refused(
     write("penstock.yaml", yaml.safe_dump({"deployments": [fields]}))
     assert penstock.fails(command).startswith(f"error: {message}")
     assert cluster.requests == []
+
+
+def test_a_deployment_of_a_project_is_named_as_in_the_cluster_or_as_in_the_file(
+    penstock: CommandLine, write: Write
+) -> None:
+    write("etl.py", f"{LOAD_ALL}\n@flow(name='Nightly')\ndef other(): ...\n")
+    write("penstock.yaml", "deployments: [{entrypoint: 'etl.py:load_all'}, {entrypoint: 'etl.py:other'}]\n")
+    names = {"load-all": "load-all", "load_all": "load-all", "nightly": "nightly", "other": "nightly"}
+    for name, made in names.items():
+        assert documents(penstock.ok("build", "--name", name))[-1]["metadata"] == {"name": made}
+    said = penstock.fails("build", "--name", "load")
+    assert said == "error: penstock.yaml: it has no deployment load; it has load_all (load-all), other (nightly)\n"
+
+
+def test_two_deployments_of_a_project_that_end_as_one_are_refused(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", LOAD_ALL)
+    entries = "{entrypoint: 'etl.py:load_all', tags: [a]}, {entrypoint: etl.py, name: load-all, tags: [b]}"
+    write("penstock.yaml", f"deployments: [{entries}]\n")
+    said = penstock.fails("build", "--all")
+    assert said == "error: penstock.yaml: deployments: two would be named load-all: give one of them another name\n"
+
+
+def test_a_project_delivers_a_bundle_that_is_made_now(penstock: CommandLine, write: Write) -> None:
+    """Once for all deployments of a flow: two picklings need not have the same bytes."""
+    write("neighbour.py", "def double(n):\n    return 2 * n\n")
+    code = "def etl(n: int = 1):\n    return neighbour.double(n)\n"
+    write("etl.py", f"import neighbour\nfrom penstock import flow\n\n@flow\n{code}")
+    entries = "{entrypoint: 'etl.py:etl', bundle: true}, {entrypoint: 'etl.py:etl', bundle: true, name: weekly}"
+    write("penstock.yaml", f"deployments: [{entries}]\n")
+    made, *deployments = documents(penstock.ok("build", "--all"))
+    assert [body["metadata"]["name"] for body in deployments] == ["etl", "weekly"]
+    bundle = made["spec"]["code"]["bundle"]
+    assert bundle["pythonVersion"].startswith("3.")
+    assert bundle["penstockVersion"]
+    assert b"neighbour" in zlib.decompress(base64.b64decode(bundle["data"]))
+
+
+def test_the_option_for_a_bundle_is_a_field_of_the_project(penstock: CommandLine, write: Write) -> None:
+    write("etl.py", ETL)
+    write("penstock.yaml", "deployments: [{entrypoint: 'etl.py:etl'}]\n")
+    said = penstock.fails("build", "--all", "--bundle", code=2)
+    assert "error: --bundle: say it in penstock.yaml (as bundle: true), or name a FILE.py\n" in said
 
 
 def test_a_missing_file_names_the_one_that_was_meant(penstock: CommandLine, write: Write) -> None:
