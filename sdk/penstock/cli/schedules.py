@@ -48,7 +48,9 @@ def ls(client: Client, deployment: str | None, output: str | None) -> None:
         whole = {"apiVersion": "v1", "kind": "List", "items": items}
         click.echo(json.dumps(whole, indent=2) if output == "json" else dump([whole]).rstrip())
     elif not found:
-        click.echo(f"No schedules in namespace {client.namespace}; write some into `spec.schedules`", err=True)
+        where = f"{address(DEPLOYMENT, bodies[0]['metadata']['name'])} has none" if deployment else "there are none"
+        remedy = "have some with `penstock deploy FILE.py --cron EXPRESSION`, or in `spec.schedules`"
+        click.echo(f"No schedules in namespace {client.namespace}: {where}; {remedy}", err=True)
     else:
         click.echo(table([_row(body, schedule, wide=output == "wide") for body, schedule in found]))
 

@@ -7,7 +7,9 @@ import json
 import pytest
 import yaml
 
+import builders
 from command_line import CommandLine
+from https_server import Cluster
 
 PREVIEW = ("schedules", "preview")
 
@@ -55,3 +57,15 @@ def test_an_ended_schedule_says_so(penstock: CommandLine) -> None:
 )
 def test_what_cannot_be_shown_is_told(penstock: CommandLine, words: tuple[str, ...], code: int, text: str) -> None:
     assert text in penstock.fails(*PREVIEW, *words, code=code)
+
+
+def test_a_deployment_without_schedules_is_told_from_a_namespace_without(
+    penstock: CommandLine, cluster: Cluster
+) -> None:
+    cluster.has("flowdeployments", builders.changed(builders.good("FlowDeployment", "etl"), {"spec.schedules": []}))
+    said = penstock("schedules", "ls", "etl")
+    assert (said.code, said.out) == (0, "")
+    assert said.err.startswith(
+        "No schedules in namespace team: flowdeployment.penstock.dev/etl has none; have some with"
+    )
+    assert "team: there are none; have some with" in penstock("schedules", "ls").err
