@@ -69,6 +69,8 @@ BAD: list[tuple[str, str, dict[str, Any], str]] = [
         "spec.code.archive.digest",
     ),
     ("an option of pip", "Flow", {"spec.requirements": ["--index-url https://x"]}, "spec.requirements"),
+    ("an option in a line of its own", "Flow", {"spec.requirements": ["pkg\n--index-url=https://x"]}, "requirements"),
+    ("a line that goes on", "Flow", {"spec.requirements": ["pkg \\", "--index-url=https://x"]}, "spec.requirements[0]"),
     (
         "a password in a requirement",
         "FlowDeployment",

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from . import labels
 
+REQUIREMENT = r"^[A-Za-z0-9]([^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\\])?$"
+"""A line of requirements: PEP 508, no option of pip, and one line only, which the next does not go on."""
 KEYS = {"source": labels.CODE_FILE, "bundle": labels.BUNDLE_FILE}
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from .delivery import REQUIREMENT
 from .schema import (
     AGE,
     READY_COLUMNS,
@@ -54,8 +55,7 @@ def inside(name: str) -> Rule:
     )
 
 
-# A requirement as it stands in a line of requirements.txt: PEP 508, no option of pip, no credentials in a URL.
-Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9]")]
+Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=REQUIREMENT)]
 Requirements = Annotated[list[Requirement], Field(max_length=128)]
 NO_CREDENTIALS_IN_REQUIREMENTS = Rule(
     "!has(self.requirements) || !self.requirements.exists(line, line.matches('://[^/?#]*@'))",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..api.delivery import REQUIREMENT
 from ..api.flow import ArchiveCode, Code, GitCode
 from ..api.schema import ObjectReference
 from ..bundling import bundled
@@ -16,7 +17,7 @@ from ..flows import Flow
 from ..manifests import CannotBeDeployed, told
 
 NAMES = ("bundle", "git", "ref", "archive", "code_path", "code_secret", "requirements")
-_NAMED = re.compile(r"[A-Za-z0-9]")
+_NAMED = re.compile(REQUIREMENT)
 
 
 def code_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +66,7 @@ def requirements_of(file: Path | None) -> list[str]:
     """The lines of a requirements.txt, without comments. Raises CannotBeDeployed for options of pip among them."""
     lines = [] if file is None else [re.sub(r"(^|\s)#.*", "", line).strip() for line in file.read_text().splitlines()]
     found = [line for line in lines if line]
-    wrong = [line for line in found if not _NAMED.match(line)]
+    wrong = [line for line in found if not _NAMED.fullmatch(line)]
     if wrong:
         raise CannotBeDeployed(
             f"{file}: {wrong[0]!r} is an option or a path, and runs take names of packages only: an index is told by "

@@ -15,7 +15,7 @@ from typing import IO
 from ..errors import CodeUnavailable, ConfigurationError, StorageUnavailable
 from ..results.storage import open_storage
 from ..results.urls import parse
-from .folders import kept
+from .folders import kept, origin
 from .patience import patiently
 from .trees import Tree
 
@@ -36,9 +36,9 @@ def fetch(url: str, digest: str | None, secret: Mapping[str, str]) -> tuple[Path
             unpack(file, folder, what)
 
     if digest is not None:
-        return kept("archive", digest.partition(":")[2], fill), digest
+        return kept("archive", origin(url, secret, digest), fill), digest
     with downloaded(url, None, secret, what) as (file, found):
-        return kept("archive", found.partition(":")[2], lambda folder: unpack(file, folder, what)), found
+        return kept("archive", origin(url, secret, found), lambda folder: unpack(file, folder, what)), found
 
 
 class downloaded:  # noqa: N801 - a context manager, named as a function is

@@ -7,11 +7,12 @@ longest unused first. A folder is made under another name and renamed, so that n
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
         raise
     _held.append(lock)
     return target
+
+
+def origin(url: str, secret: Mapping[str, str], content: str) -> str:
+    """The key of what was had from there: who names another place, or comes without credentials, is not given it.
+
+    Whoever can read the cache can read all that is in it; this keeps a wrong URL from working by chance.
+    """
+    return hashlib.sha256("\n".join((url, "as somebody" if secret else "", content)).encode()).hexdigest()
 
 
 def _held_folder(base: Path, target: Path, lock: int, make: Callable[[Path], None]) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CodeUnavailable, ConfigurationError
-from .folders import kept
+from .folders import kept, origin
 from .patience import patiently
 from .trees import Tree
 
@@ -32,7 +32,8 @@ def fetch(url: str, ref: str, secret: Mapping[str, str]) -> tuple[Path, str]:
     """
     with closing(_Remote(url, secret)) as remote:
         commit = ref if _COMMIT.fullmatch(ref) else patiently(lambda: remote.commit_of(ref))
-        return kept("git", commit, lambda folder: patiently(lambda: remote.write(commit, ref, folder))), commit
+        key = origin(url, secret, commit)
+        return kept("git", key, lambda folder: patiently(lambda: remote.write(commit, ref, folder))), commit
 
 
 def meant(ref: str, refs: Mapping[bytes, bytes | None]) -> bytes | None:

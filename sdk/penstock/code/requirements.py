@@ -18,10 +18,12 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from ..api.delivery import REQUIREMENT
 from ..errors import RequirementsFailed
 from .folders import kept
 
 TIMEOUT = 1800.0  # seconds
+INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS")
 SAID = 600  # characters of uv's words in an error
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OWN = "penstock"
@@ -30,6 +32,12 @@ _CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 
 def installed(lines: Sequence[str]) -> Path:
     """The folder in which the requirements are installed for this interpreter. Raises RequirementsFailed."""
+    for line in lines:
+        if not re.fullmatch(REQUIREMENT, line):
+            raise RequirementsFailed(
+                f"spec.requirements: {line[:SAID]!r} is an option, or no single line: name a package in each; an index "
+                "is told by the pool's environment (UV_DEFAULT_INDEX)"
+            )
     loaded = _loaded()
 
     def fill(folder: Path) -> None:
@@ -39,10 +47,11 @@ def installed(lines: Sequence[str]) -> Path:
 
 
 def key(lines: Iterable[str], loaded: Iterable[str] = ()) -> str:
-    """What a layer is known by: its lines, in whatever order, the interpreter, and what is loaded beside it."""
+    """What a layer is known by: its lines, in whatever order, the interpreter, where they come from, what is loaded."""
     hashed = hashlib.sha256()
     tag = f"{sys.implementation.cache_tag} {sysconfig.get_platform()} {platform.libc_ver()[0]}"
-    for part in (tag, *sorted(set(lines)), "", *loaded):
+    indexes = (_CREDENTIALS.sub(r"\1", os.environ.get(name, "")) for name in INDEXES)
+    for part in (tag, *sorted(set(lines)), "", *indexes, "", *loaded):
         hashed.update(f"{part}\n".encode())
     return hashed.hexdigest()
 

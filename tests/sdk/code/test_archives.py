@@ -79,6 +79,13 @@ def test_with_its_digest_it_is_not_fetched_again(tmp_path: Path) -> None:
     assert fetch(url, digest, {}) == (folder, digest)
 
 
+def test_what_was_fetched_is_not_given_to_who_names_another_place(tmp_path: Path) -> None:
+    url = MAKERS["tar.gz"](tmp_path / "code")
+    _, digest = fetch(url, None, {})
+    with pytest.raises(CodeUnavailable, match="there is no such object"):
+        fetch(f"{url}-of-another", digest, {})
+
+
 def test_another_archive_than_was_asked_for_is_refused(tmp_path: Path) -> None:
     url = MAKERS["tar.gz"](tmp_path / "code")
     asked = "sha256:" + "0" * 64

@@ -81,6 +81,13 @@ def test_a_commit_is_had_without_the_server_once_it_was_fetched(server: GitServe
     assert fetch(server.url("flows"), commit, {}) == (folder, commit)
 
 
+def test_what_was_fetched_is_not_given_to_who_names_another_place(server: GitServer) -> None:
+    commit = server.repository("flows").commit({"etl.py": "x = 1"})
+    fetch(server.url("flows"), commit, {})
+    with pytest.raises(CodeUnavailable, match="there is no repository at"):
+        fetch(server.url("nothing"), commit, {})
+
+
 def test_links_and_submodules_are_left_out(server: GitServer) -> None:
     repository = server.repository("flows")
     repository.commit({"etl.py": "x = 1"})
@@ -104,6 +111,8 @@ def test_a_private_repository_wants_its_token(tmp_path: Path) -> None:
         assert server.authorized == 0
         assert fetch(url, "main", {"token": "t0ken"})[1] == commit
         assert server.authorized > 0
+        with pytest.raises(CodeUnavailable, match="it wants credentials"):
+            fetch(url, commit, {})  # though it is kept: not by who had none
     with GitServer(tmp_path / "private", password="t0ken", username="reader") as server:
         credentials = {"username": "reader", "password": "t0ken"}
         assert fetch(server.url("flows"), "main", credentials)[1] == commit

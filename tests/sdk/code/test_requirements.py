@@ -58,7 +58,19 @@ def test_another_order_is_the_same_layer_and_another_line_is_not() -> None:
     assert key(["a"], ["pydantic==2"]) != key(["a"], ["pydantic==3"])
 
 
+def test_another_index_is_another_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = key(["a"])
+    monkeypatch.setenv("UV_INDEX", "https://one:pw@index.example/simple")
+    there = key(["a"])
+    assert there != here
+    monkeypatch.setenv("UV_INDEX", "https://one:changed@index.example/simple")
+    assert key(["a"]) == there, "a password that was changed installs nothing anew"
+
+
 FAILURES = {
+    "an option": (["tealeaf", "--index-url=https://x"], "'--index-url=https://x' is an option"),
+    "an option behind a line break": (["tealeaf\n--index-url=https://x"], "no single line"),
+    "a line that goes on in the next": (["tealeaf \\", "==1.0"], "no single line"),
     "a package that is not there": (["tealeaf", "no-such-teacup==1"], "'no-such-teacup==1' cannot be installed"),
     "a version that is not there": (["tealeaf==9", "teapot"], "'tealeaf==9'"),
     "two lines against each other": (["tealeaf==2.0", "teapot"], "'tealeaf==2.0', 'teapot' cannot be installed"),
