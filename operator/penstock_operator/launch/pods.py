@@ -10,7 +10,7 @@ from typing import Any
 from penstock.api import labels, launches, names
 from penstock.api.pods import DEFAULT_ALLOWED
 
-from . import blocks, code, results
+from . import blocks, code, results, shapes
 from .merging import PATCH, merged
 
 Body = dict[str, Any]
@@ -36,8 +36,8 @@ RESERVED_SPEC = frozenset(
 class InvalidTemplate(ValueError):
     """The pool's template has another shape than a pod template."""
 
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(f"spec.template is no pod template: {cause!r}")
+    def __init__(self, cause: str | Exception) -> None:
+        super().__init__(f"spec.template is no pod template: {cause if isinstance(cause, str) else repr(cause)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,10 @@ def flow_container(body: Body) -> Body:
 
 
 def given(template: Body) -> Body:
-    """What a pool's template may say. Raises AttributeError or TypeError where it has another shape."""
+    """What a pool's template may say. Raises InvalidTemplate where it has another shape."""
+    wrong = shapes.problem(template)
+    if wrong:
+        raise InvalidTemplate(wrong)
     spec = {key: value for key, value in (template.get("spec") or {}).items() if key not in RESERVED_SPEC}
     given = template.get("metadata") or {}
     meta = {key: _foreign(given.get(key) or {}) for key in ("labels", "annotations")}

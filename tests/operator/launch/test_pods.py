@@ -122,7 +122,7 @@ def test_a_read_only_root_leaves_a_place_to_write() -> None:
         ("spec.enableServiceLinks", True),
         ("spec.hostNetwork", True),
         ("spec.priorityClassName", "batch"),
-        ("spec.topologySpreadConstraints", [{"maxSkew": 1}]),
+        ("spec.topologySpreadConstraints", [{"maxSkew": 1, "topologyKey": "zone"}]),
     ],
 )
 def test_a_pool_may_open_what_is_restricted(path: str, value: Any) -> None:
@@ -424,7 +424,9 @@ def test_what_cannot_be_merged_is_refused(template: Any) -> None:
 
 
 def test_a_refusal_says_what_is_wrong() -> None:
-    with pytest.raises(InvalidTemplate, match=r"env is no list: \{'A': 'b'\}"):
+    with pytest.raises(
+        InvalidTemplate, match=r"containers\[0\]\.env must be a list of objects, each with its name, and is"
+    ):
         pods.pod(launch(flow_container(env={"A": "b"})))
 
 
