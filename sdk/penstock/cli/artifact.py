@@ -11,6 +11,7 @@ from .. import tables
 from ..artifacts import TYPES
 from ..resources import Body, Resources
 from .kinds import ARTIFACT
+from .lookup import completing
 from .objects import LIST_FORMS, Listing, print_list
 from .options import output_option
 from .places import found, print_object, short, with_resources
@@ -44,7 +45,7 @@ def list_(where: Resources, key: str | None, run: str | None, type_: str | None,
 
 
 @command.command("inspect")
-@click.argument("name", metavar="KEY | ID")
+@click.argument("name", metavar="KEY | ID", shell_complete=completing(ARTIFACT))
 @output_option("json", "yaml")
 @with_resources
 def inspect(where: Resources, name: str, output: str | None) -> None:

@@ -14,6 +14,7 @@ import click
 from ..errors import PenstockError
 from ..resources import Body, Resources
 from .kinds import BLOCK
+from .lookup import completing
 from .objects import LIST_FORMS, Listing, print_list
 from .options import output_option
 from .places import found, print_object, short, with_resources
@@ -41,7 +42,7 @@ def list_(where: Resources, type_: str | None, output: str | None) -> None:
 
 
 @command.command("inspect")
-@click.argument("name")
+@click.argument("name", shell_complete=completing(BLOCK))
 @output_option("json", "yaml")
 @with_resources
 def inspect(where: Resources, name: str, output: str | None) -> None:
@@ -63,7 +64,7 @@ def inspect(where: Resources, name: str, output: str | None) -> None:
 
 @command.command("save")
 @click.argument("type_", metavar="FILE.py:CLASS | MODULE:CLASS")
-@click.argument("name")
+@click.argument("name", shell_complete=completing(BLOCK))
 @click.option(
     "-p", "--param", "fields", multiple=True, metavar="FIELD=VALUE", help="A field; JSON or text. Repeatable."
 )

@@ -21,6 +21,8 @@ from ..settings import get_current_settings
 from ..yaml_text import dump
 from .code_options import code_of, code_options, requirements_of
 from .flow_files import Found, load
+from .kinds import POOL, QUEUE
+from .lookup import completing
 from .parameters import parameters_option, parse_parameters, problems
 
 
@@ -39,8 +41,10 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "repeatable.",
             ),
             click.option("--deployment-name", help="Name of the FlowDeployment; that of the Flow when unset."),
-            click.option("--pool", help="WorkPool that runs it; `default` when unset."),
-            click.option("--queue", help="WorkQueue of the pool."),
+            click.option(
+                "--pool", help="WorkPool that runs it; `default` when unset.", shell_complete=completing(POOL)
+            ),
+            click.option("--queue", help="WorkQueue of the pool.", shell_complete=completing(QUEUE)),
             click.option("--image", help="Image of its runs; that of the pool when unset."),
             click.option("--from-image", is_flag=True, help="The code is in the image: deliver no source."),
             click.option("--version", "version", help="The author's word for this version of the deployment."),

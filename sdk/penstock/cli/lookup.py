@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,12 +18,15 @@ from .suggestions import instead
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
 __all__ = [
     "DEPLOYMENT",
     "FLOW",
     "RUN",
     "NoSuchObject",
     "completing",
+    "completing_by",
     "find",
     "missing",
     "name_argument",
@@ -86,10 +89,13 @@ def _metavar(kind: Kind) -> str:
     return SPOKEN[kind.kind].word.upper()
 
 
-def completing(
-    *kinds: Kind, files: bool = False
-) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+def completing(*kinds: Kind, files: bool = False) -> Complete:
     """What completes the names of objects of these kinds, in the namespace that the words before say; and `files`."""
+    return completing_by(lambda client, _: [name for kind in kinds for name in client.names(kind.plural)], files=files)
+
+
+def completing_by(names_of: Callable[[Client, dict[str, Any]], Iterable[str]], *, files: bool = False) -> Complete:
+    """What completes the words that `names_of` finds in the cluster, with what was typed before at hand."""
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
@@ -99,7 +105,7 @@ def completing(
         where = {option: ctx.params.get(option) for option in ("namespace", "context", "kubeconfig")}
         try:
             with open_client(**where) as client:
-                names = [name for kind in kinds for name in client.names(kind.plural)]
+                names = list(names_of(client, ctx.params))
         except PenstockError:  # there is nobody to tell it to
             names = []
         found = [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -22,7 +22,7 @@ from ..errors import PenstockError
 from ..yaml_text import dump
 from .kinds import DEPLOYMENT, SPOKEN, address
 from .lookup import find, name_argument, names_argument
-from .options import output_option, with_client
+from .options import output_option, selector_option, with_client
 from .rendering import Body, cells, show, show_all, table, table_of, utc_now
 from .suggestions import instead
 
@@ -92,7 +92,7 @@ def listing(kind: Kind, filters: Mapping[str, str] | None = None) -> click.Comma
     spoken, fields = SPOKEN[kind.kind], dict(filters or {})
 
     @click.command("ls", help=f"List {spoken.plural}.")
-    @click.option("-l", "--selector", default="", metavar="LABELS", help="Only those with these labels, as in kubectl.")
+    @selector_option
     @output_option(*LIST_FORMS)
     @with_client
     def ls(client: Client, selector: str, output: str | None, **chosen: str | None) -> None:

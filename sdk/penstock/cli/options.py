@@ -44,6 +44,12 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def selector_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`-l`, as kubectl has it."""
+    words = "Only those with these labels, as in kubectl."
+    return click.option("-l", "--selector", default="", metavar="LABELS", help=words)(command)
+
+
 def output_option(*forms: str, unset: str = "a table") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`-o`: one of the given forms; for people when unset."""
     return click.option("-o", "--output", type=click.Choice(forms), help=f"Form of output; {unset} when unset.")

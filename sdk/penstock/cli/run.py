@@ -29,7 +29,7 @@ from .watch import follow
 @parameters_option
 @click.option("--name", help="Name of the run; made up when unset.")
 @click.option("--idempotency-key", help="The same key never makes a second run: the first is shown again.")
-@click.option("--pool", help="WorkPool instead of the deployment's.")
+@click.option("--pool", help="WorkPool instead of the deployment's.", shell_complete=completing(POOL))
 @click.option("-t", "--tag", "tags", multiple=True, help="A tag of the run. May be repeated.")
 @click.option("-w", "--watch", is_flag=True, help="Follow the run until it ends.")
 @output_option("json", "yaml", "name", unset="what to do next")

@@ -17,9 +17,9 @@ from ..schedules import slots as reading
 from ..schedules.zones import zone
 from ..yaml_text import dump
 from .kinds import DEPLOYMENT, address
-from .lookup import find, name_argument
+from .lookup import completing, completing_by, find, name_argument, plain
 from .objects import LIST_FORMS, SUSPENDING, each, group
-from .options import cluster_options, open_client, output_option, with_client
+from .options import cluster_options, open_client, output_option, selector_option, with_client
 from .rendering import Body, table
 from .times import parse_time
 
@@ -28,12 +28,16 @@ command = group("schedules", "List schedules, preview, suspend and resume them."
 
 
 @command.command("ls")
-@click.argument("deployment", required=False, metavar="[DEPLOYMENT]")
+@click.argument("deployment", required=False, metavar="[DEPLOYMENT]", shell_complete=completing(DEPLOYMENT))
+@selector_option
 @output_option(*LIST_FORMS)
 @with_client
-def ls(client: Client, deployment: str | None, output: str | None) -> None:
-    """List the schedules of all deployments, or of one."""
-    bodies = [find(client, DEPLOYMENT, deployment)] if deployment else client.list(DEPLOYMENT.plural)
+def ls(client: Client, deployment: str | None, selector: str, output: str | None) -> None:
+    """List the schedules of all deployments, of those that -l selects, or of one."""
+    if deployment and selector:
+        raise click.UsageError("give a DEPLOYMENT, or -l")
+    every = client.list(DEPLOYMENT.plural, label_selector=selector) if not deployment else []
+    bodies = [find(client, DEPLOYMENT, deployment)] if deployment else every
     found = [
         (body, schedule)
         for body in sorted(bodies, key=lambda body: str(body["metadata"]["name"]))
@@ -89,8 +93,15 @@ def _form(schedule: Body) -> str:
     return ""
 
 
+def _slugs(client: Client, typed: dict[str, Any]) -> list[str]:
+    """For a shell: the slugs of the deployment that stands before."""
+    name = typed.get("name")
+    spec = client.get(DEPLOYMENT.plural, plain(DEPLOYMENT, name))["spec"] if name else {}
+    return [str(schedule["slug"]) for schedule in spec.get("schedules") or () if _form(schedule)]
+
+
 @command.command("preview")
-@click.argument("deployment", required=False, metavar="[DEPLOYMENT]")
+@click.argument("deployment", required=False, metavar="[DEPLOYMENT]", shell_complete=completing(DEPLOYMENT))
 @click.option("--slug", help="Only this schedule of the deployment.")
 @click.option("--cron", help="A cron expression, instead of a deployment; asks no cluster.")
 @click.option("--interval", type=click.IntRange(min=1), metavar="SECONDS", help="An interval, likewise.")
@@ -177,7 +188,7 @@ def _switching(verb: str, suspend: bool) -> click.Command:
 
     @click.command(verb, help=text)
     @name_argument(DEPLOYMENT)
-    @click.argument("slugs", nargs=-1, metavar="[SLUG]...")
+    @click.argument("slugs", nargs=-1, metavar="[SLUG]...", shell_complete=completing_by(_slugs))
     @click.option("--all", "all_", is_flag=True, help="All schedules of the deployment.")
     @with_client
     def switch(client: Client, name: str, slugs: tuple[str, ...], all_: bool) -> None:

@@ -8,6 +8,8 @@ import click
 
 from ..kubeconfig import access
 from .flow_files import load
+from .kinds import POOL
+from .lookup import completing
 from .options import cluster_options
 from .parameters import parameters_option, parse_parameters
 from .worker import show, tell
@@ -22,7 +24,7 @@ from .worker import show, tell
 @parameters_option
 @click.option("-t", "--tag", "tags", multiple=True, help="A tag of its runs. May be repeated.")
 @click.option("--limit", type=click.IntRange(1, 1000), help="Runs at once; 5 when unset.")
-@click.option("--pool", help="The pool, of type Process; one of its own when unset.")
+@click.option("--pool", help="The pool, of type Process; one of its own when unset.", shell_complete=completing(POOL))
 @click.option(
     "--pause-on-shutdown/--no-pause-on-shutdown", default=True, show_default=True, help="Suspend it at the end."
 )

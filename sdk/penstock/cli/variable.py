@@ -9,6 +9,7 @@ import click
 from .. import variables
 from ..resources import Body, Resources
 from .kinds import VARIABLE
+from .lookup import completing
 from .objects import LIST_FORMS, Listing, print_list
 from .options import output_option
 from .places import short, with_resources
@@ -32,7 +33,7 @@ def list_(where: Resources, output: str | None) -> None:
 
 
 @command.command("get")
-@click.argument("name")
+@click.argument("name", shell_complete=completing(VARIABLE))
 @output_option("json")
 @with_resources
 def get(where: Resources, name: str, output: str | None) -> None:
@@ -45,7 +46,7 @@ def get(where: Resources, name: str, output: str | None) -> None:
 
 
 @command.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=completing(VARIABLE))
 @click.argument("value")
 @click.option("--text", is_flag=True, help="The value is text, even where it could be JSON.")
 @click.option("-t", "--tag", "tags", multiple=True, help="A tag. May be repeated.")

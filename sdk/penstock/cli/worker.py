@@ -17,14 +17,17 @@ import click
 
 from ..api import labels, names
 from ..api.workers import LEASE_SECONDS, facts
-from ..client import Client, NotFound
+from ..client import ApiError, Client, NotFound
 from ..kubeconfig import access
 from ..settings import get_current_settings
 from ..worker.output import END
+from .kinds import POOL
 from .logs import render
-from .objects import LIST_FORMS, group
-from .options import cluster_options, output_option, with_client
+from .lookup import NoSuchObject, completing, completing_by
+from .objects import LIST_FORMS, each, group
+from .options import cluster_options, output_option, selector_option, with_client
 from .rendering import Body, instant, show_all, table, terminal, utc_now
+from .suggestions import instead
 
 if TYPE_CHECKING:
     from ..worker.container_engine import Pull
@@ -36,14 +39,13 @@ command = group("worker", "List warm workers, drain them, and be one on this mac
 
 
 @command.command("ls")
-@click.option("-p", "--pool", help="Only those of this pool.")
+@click.option("-p", "--pool", help="Only those of this pool.", shell_complete=completing(POOL))
+@selector_option
 @output_option(*LIST_FORMS)
 @with_client
-def ls(client: Client, pool: str | None, output: str | None) -> None:
+def ls(client: Client, pool: str | None, selector: str, output: str | None) -> None:
     """List the workers that have a Lease."""
-    wanted = {labels.COMPONENT: labels.WORKER, **({labels.POOL: pool} if pool else {})}
-    selector = ",".join(f"{key}={value}" for key, value in wanted.items())
-    found = sorted(client.list("leases", label_selector=selector), key=lambda lease: str(lease["metadata"]["name"]))
+    found = _leases(client, *([f"{labels.POOL}={pool}"] if pool else []), *([selector] if selector else []))
     if not found:
         remedy = "penstock worker start --pool POOL, or spec.worker of the pool"
         click.echo(f"No workers in namespace {client.namespace}; have some by {remedy}", err=True)
@@ -61,6 +63,16 @@ def ls(client: Client, pool: str | None, output: str | None) -> None:
         text = table([row(lease, runs, utc_now(), wide=output == "wide") for lease in found])
     if text:
         click.echo(text)
+
+
+def _leases(client: Client, *chosen_by: str) -> list[Body]:
+    """The Leases that are workers, by name."""
+    found = client.list("leases", label_selector=",".join((f"{labels.COMPONENT}={labels.WORKER}", *chosen_by)))
+    return sorted(found, key=lambda lease: str(lease["metadata"]["name"]))
+
+
+def _names(client: Client, _: object = None) -> list[str]:
+    return [lease["metadata"]["name"].removeprefix(names.worker_lease("")) for lease in _leases(client)]
 
 
 def row(lease: Body, runs: Mapping[str | None, int], now: datetime, *, wide: bool = False) -> dict[str, str]:
@@ -92,6 +104,15 @@ def holds_slot(run: Body) -> bool:
     return not terminal(run) and "worker" in status and exited.get("attempt") != status["worker"]["attempt"]
 
 
+def _missing(client: Client, name: str) -> NoSuchObject:
+    text = f"there is no worker {name} in namespace {client.namespace}"
+    try:
+        none = "there are none yet: have some by penstock worker start --pool POOL"
+        return NoSuchObject(f"{text}; {instead(name, _names(client), none)}")
+    except ApiError:  # who may drain may not be one who may list
+        return NoSuchObject(text)
+
+
 def plain(text: str) -> str:
     """The name of a worker in `mill`, or in the name of its Lease as `worker ls -o name` prints it."""
     kind, slash, lease = text.rpartition("/")
@@ -99,24 +120,24 @@ def plain(text: str) -> str:
 
 
 @command.command("drain")
-@click.argument("worker", nargs=-1, required=True)
+@click.argument("worker", nargs=-1, required=True, shell_complete=completing_by(_names))
 @with_client
 def drain(client: Client, worker: tuple[str, ...]) -> None:
     """Have workers take no more runs; one outside of the cluster ends with its last run."""
-    for name in map(plain, worker):
+
+    def one(name: str) -> str:
         lease = names.worker_lease(name)
         try:
             client.merge("leases", lease, {"metadata": {"annotations": {labels.DRAIN: "true"}}})
         except NotFound as error:
-            remedy = "penstock worker ls lists those that are there"
-            raise click.ClickException(
-                f"there is no worker {name} in namespace {client.namespace}; {remedy}"
-            ) from error
-        click.echo(f"worker {name} drains")
+            raise _missing(client, name) from error
+        return f"worker {name} drains"
+
+    each([plain(text) for text in worker], one)
 
 
 @command.command("start")
-@click.option("-p", "--pool", required=True, help="The WorkPool, of type Process.")
+@click.option("-p", "--pool", required=True, help="The WorkPool, of type Process.", shell_complete=completing(POOL))
 @click.option(
     "--slots",
     type=click.IntRange(1, 1000),
@@ -190,9 +211,9 @@ def start(
         raise click.UsageError(f"{', '.join(only_of_containers)}: only with --type docker")
     if type_ == "docker" and preload:
         raise click.UsageError("--preload: a container starts its own interpreter; it is for --type process")
-    for each in volume:
-        if not re.fullmatch(r"[^:]+:/[^:]*(:[a-z,]+)?", each, re.IGNORECASE):
-            raise click.UsageError(f"--volume {each}: HOST:CONTAINER[:ro], with an absolute path in the container")
+    for mount in volume:
+        if not re.fullmatch(r"[^:]+:/[^:]*(:[a-z,]+)?", mount, re.IGNORECASE):
+            raise click.UsageError(f"--volume {mount}: HOST:CONTAINER[:ro], with an absolute path in the container")
     where = namespace or access(kubeconfig, context).namespace
     try:
         asyncio.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine
-from https_server import TEAM, Cluster, refusal
+from https_server import TEAM, Cluster, Reply, refusal
 from penstock.cli.completion import SHELLS, kubectl
 
 Asked = Callable[..., list[str]]
@@ -74,6 +74,40 @@ def test_a_run_is_of_a_deployment_or_a_file(asked: Asked, cluster: Cluster) -> N
 def test_options_of_a_list_are_completed_too(asked: Asked, cluster: Cluster) -> None:
     having(cluster, "flowdeployments", "etl")
     assert asked("runs", "-d", "") == ["etl", ":4"]
+
+
+def test_the_slugs_of_the_deployment_that_stands_before(asked: Asked, cluster: Cluster) -> None:
+    schedules = [{"slug": slug, "cron": {"expression": "0 6 * * *"}} for slug in ("daily", "dawn", "weekly")]
+    cluster.has("flowdeployments", {"metadata": {"name": "etl"}, "spec": {"schedules": schedules}})
+    assert asked("schedules", "suspend", "etl", "da") == ["daily", "dawn", ":4"]
+    assert asked("schedules", "resume", "etl", "daily", "w") == ["weekly", ":4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "plural"),
+    [
+        (("schedules", "ls"), "flowdeployments"),
+        (("schedules", "preview"), "flowdeployments"),
+        (("variable", "get"), "variables"),
+        (("block", "inspect"), "blocks"),
+        (("artifact", "inspect"), "artifacts"),
+        (("worker", "start", "--pool"), "workpools"),
+        (("worker", "ls", "--pool"), "workpools"),
+        (("deploy", "--pool"), "workpools"),
+        (("run", "etl", "--pool"), "workpools"),
+        (("serve", "--pool"), "workpools"),
+        (("deploy", "--queue"), "workqueues"),
+    ],
+)
+def test_wherever_a_name_is_wanted(asked: Asked, cluster: Cluster, words: tuple[str, ...], plural: str) -> None:
+    having(cluster, plural, "one", "other")
+    assert asked(*words, "on")[0] == "one"
+
+
+def test_workers_go_by_their_own_names(asked: Asked, cluster: Cluster) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/team/leases"
+    cluster.replies[path] = Reply({"metadata": {}, "items": [{"metadata": {"name": "penstock-worker-laptop"}}]})
+    assert asked("worker", "drain", "") == ["laptop", ":4"]
 
 
 def test_without_a_cluster_nothing_is_said(asked: Asked) -> None:

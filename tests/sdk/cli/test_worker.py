@@ -81,6 +81,11 @@ def test_a_worker_is_drained_by_each_of_its_names(name: str, penstock: CommandLi
 
 def test_a_worker_that_is_not_there_is_not_drained(penstock: CommandLine, cluster: Cluster) -> None:
     assert "there is no worker mil in namespace team" in penstock.fails("worker", "drain", "mil")
+    cluster.replies[LEASES] = Reply({"metadata": {}, "items": [of()]})
+    cluster.replies[f"{LEASES}/penstock-worker-mill"] = Reply(of())
+    said = penstock("worker", "drain", "mil", "mill")
+    assert said.out == "worker mill drains\n", "the one that is there, all the same"
+    assert "there is no worker mil in namespace team; did you mean mill?" in said.err
 
 
 def test_lines_are_shown_with_their_run(capsys: pytest.CaptureFixture[str]) -> None:
