@@ -15,7 +15,7 @@ import builders
 from api_client import ApiClient
 from command_line import CommandLine
 from penstock.applying import ApplyRefused
-from penstock.deployments import deploy
+from penstock.deployments import adeploy, deploy
 
 ETL = "from penstock import flow\n\n\n@flow\ndef etl(parts: int = 2):\n    pass\n"
 
@@ -87,8 +87,10 @@ def test_what_others_have_set_is_not_taken(shop: Any, penstock: CommandLine, adm
 
 def test_async_code_awaits_it(shop: Any, admin: ApiClient, namespace: str) -> None:
     async def main() -> Any:
-        return await shop.etl.deploy("nightly", print_next_steps=False)
+        named = await shop.etl.deploy("nightly", print_next_steps=False)
+        two = [shop.etl.to_deployment("a"), shop.etl.to_deployment("b")]
+        return [named, *await adeploy(*two, print_next_steps_message=False)]
 
-    assert asyncio.run(main()) == "nightly"
+    assert asyncio.run(main()) == ["nightly", "a", "b"]
     assert shop.etl.to_deployment("other").apply("gpu") == "other"
     assert admin.get("FlowDeployment", namespace, "other")["spec"]["workPool"] == "gpu"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,10 @@ from typing import Any
 import pytest
 
 from api_client import ApiClient
+from command_line import CommandLine
+from module_files import loaded
 from operator_process import OperatorProcess
+from penstock import flow, task
 from penstock.api import labels
 from penstock_cluster import control_plane as planes
 from worker_stage import until
@@ -145,6 +149,41 @@ def test_a_flow_is_served_until_ctrl_c(user: User, how: str) -> None:
     assert user.leases() == []
     user.serves(*words)
     until(lambda: user.get("FlowDeployment", "corner")["spec"].get("suspend") is False, lambda: user.log)
+
+
+def test_a_flow_may_stay_as_it_is_once_nobody_serves_it(user: User) -> None:
+    (user.folder / "shop.py").write_text(SHOP.replace("limit=2", "pause_on_shutdown=False"))
+    process = user.serves("shop.py")
+    until(user.leases, lambda: user.log)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0, user.log
+    assert user.get("FlowDeployment", "corner")["spec"]["suspend"] is False
+    assert "suspended corner" not in user.log
+
+
+def test_a_task_goes_to_the_pool_of_the_settings_after_what_it_waits_for(
+    penstock: CommandLine, admin: ApiClient, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No operator is there: what is looked at is the run that is made."""
+    monkeypatch.setenv("PENSTOCK_BACKGROUND_POOL", "chores")
+    monkeypatch.setenv("PENSTOCK_RESULTS_STORAGE", str(tmp_path / "results"))
+    with loaded(tmp_path / "chores.py", TASKS, "chores") as chores:
+
+        @task
+        def nap() -> None:
+            time.sleep(0.2)
+
+        @flow
+        def evening() -> tuple[str, bool]:
+            before = nap.submit()
+            made = chores.double.apply_async((21,), {"tries": []}, wait_for=[before])
+            return made.name, before.done()
+
+        name, done = evening()
+    assert done
+    run = admin.get("FlowRun", namespace, name)
+    assert run["spec"]["workPool"] == "chores"
+    assert run["spec"]["task"]["entrypoint"] == "chores:double"
 
 
 def test_a_task_is_delayed_and_another_process_runs_it(user: User) -> None:

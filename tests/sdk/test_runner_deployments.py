@@ -16,6 +16,7 @@ from penstock.deployment_options import Fields
 from penstock.deployments import RunnerDeployment, deploy
 from penstock.errors import ConfigurationError, ParameterError, UnsupportedHere
 from penstock.manifests import CannotBeDeployed
+from penstock.settings import temporary_settings
 
 ETL = "from penstock import flow\n\n\n@flow\ndef etl(parts: int = 2): ...\n\n\nfast = etl.with_options(name='fast')\n"
 
@@ -123,6 +124,14 @@ def test_what_the_resource_has_besides_goes_by_its_own_name(module: Any) -> None
 def test_no_field_of_the_resource_is_out_of_reach() -> None:
     renamed = {"flow_ref", "parameters", "schedules", "work_pool", "queue", "concurrency", "pod", "tags", "suspend"}
     assert {*Fields.__annotations__, *renamed} == set(FlowDeploymentSpec.model_fields)
+
+
+def test_pool_and_image_are_those_of_the_settings_where_nobody_names_any(module: Any) -> None:
+    with temporary_settings(deploy_work_pool="gpu", deploy_image="registry/shop:2"):
+        unnamed = spec(module.etl.to_deployment())
+        named = spec(module.etl.to_deployment(work_pool_name="cpu", image="registry/shop:3"))
+    assert (unnamed["workPool"], unnamed["pod"]) == ("gpu", {"image": "registry/shop:2"})
+    assert (named["workPool"], named["pod"]) == ("cpu", {"image": "registry/shop:3"})
 
 
 def test_a_number_is_a_limit(module: Any) -> None:

@@ -246,6 +246,22 @@ def test_the_option_for_a_bundle_is_a_field_of_the_project(penstock: CommandLine
     assert "error: --bundle: say it in penstock.yaml (as bundle: true), or name a FILE.py\n" in said
 
 
+@pytest.mark.parametrize("target", [("etl.py",), ()], ids=["a file", "a project"])
+def test_pool_and_image_are_those_of_the_settings_where_nobody_names_any(
+    target: tuple[str, ...], penstock: CommandLine, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_DEPLOY_WORK_POOL", "gpu")
+    monkeypatch.setenv("PENSTOCK_DEPLOY_IMAGE", "registry/etl:2")
+    write("etl.py", ETL)
+    write("penstock.yaml", "deployments: [{entrypoint: 'etl.py:etl'}]\n")
+    spec = documents(penstock.ok("build", *target))[-1]["spec"]
+    assert (spec["workPool"], spec["pod"]) == ("gpu", {"image": "registry/etl:2"})
+    write("penstock.yaml", "deployments: [{entrypoint: 'etl.py:etl', workPool: cpu, image: 'registry/etl:3'}]\n")
+    over = ("--pool", "cpu", "--image", "registry/etl:3") if target else ()
+    spec = documents(penstock.ok("build", *target, *over))[-1]["spec"]
+    assert (spec["workPool"], spec["pod"]) == ("cpu", {"image": "registry/etl:3"})
+
+
 def test_a_missing_file_names_the_one_that_was_meant(penstock: CommandLine, write: Write) -> None:
     write("etl.py", ETL)
     assert penstock.fails("build", "elt.py") == "error: elt.py: there is no such file; did you mean etl.py?\n"
