@@ -9,6 +9,9 @@ import pytest
 
 from api_client import ApiClient
 from command_line import CommandLine
+from operator_process import OperatorProcess
+from penstock import readiness
+from penstock_cluster import control_plane as planes
 
 Json = dict[str, Any]
 ETL = "from penstock import flow\n\n\n@flow\ndef etl(parts: int = 2):\n    pass\n"
@@ -63,10 +66,10 @@ class TestProject:
     def test_a_refused_object_leaves_all_as_it_was(
         self, penstock: CommandLine, admin: ApiClient, namespace: str
     ) -> None:
-        Path("penstock.yaml").write_text(PROJECT.replace("0 2 * * *", "0 2 * *"))
+        Path("penstock.yaml").write_text(PROJECT.replace("parameters: {parts: 3}", "catchUp: All"))
         said = penstock.fails("deploy", "--all")
         assert "FlowDeployment nightly: " in said
-        assert "a cron expression has five or six fields" in said
+        assert "catchUp: All needs startingDeadlineSeconds" in said
         assert said.endswith("Nothing was changed.\n")
         assert admin.list("Flow", namespace)["items"] == []
 
@@ -141,6 +144,33 @@ class TestOthers:
         Path("other.py").write_text(ETL.replace("etl", "other"))
         said = penstock.fails("deploy", "other.py", "--deployment-name", "weekly", "--force")
         assert "deployment weekly runs flow etl, not other: choose another name, or delete it first" in said
+
+
+def test_a_pipeline_sees_what_must_be_mended(
+    penstock: CommandLine,
+    control_plane: planes.ControlPlane,
+    admin: ApiClient,
+    namespace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the exit code, with the real operator's word; also where only what is beside the deployment was changed."""
+    monkeypatch.setattr(readiness, "READY_SECONDS", 60.0)
+    with OperatorProcess(control_plane, tmp_path, "operator", namespace, f"{namespace}/operator") as operator:
+        operator.until_it_leads()
+        may_come = penstock("deploy", "etl.py", "--pool", "closed", "--image", "registry/etl:1")
+        assert (may_come.code, "etl is not ready: WorkPoolNotFound: " in may_come.err) == (0, True), may_come
+        pool = {"type": "Pod", "overrides": {"allow": ["env"]}}
+        meta = {"name": "closed", "namespace": namespace}
+        admin.create({"apiVersion": "penstock.dev/v1alpha1", "kind": "WorkPool", "metadata": meta, "spec": pool})
+        monkeypatch.setattr(readiness, "READY_SECONDS", 5.0)
+        refused = penstock("deploy", "etl.py", "--pool", "closed", "--image", "registry/etl:2")
+        assert (refused.code, "etl is not ready: InvalidOverrides: " in refused.err) == (1, True), refused
+        monkeypatch.setattr(readiness, "READY_SECONDS", 60.0)
+        admin.merge("WorkPool", namespace, "closed", {"spec": {"overrides": {"allow": ["image"]}}})
+        again = penstock("deploy", "etl.py", "--pool", "closed", "--image", "registry/etl:2")
+        assert "unchanged" in again.out
+        assert (again.code, "etl is ready" in again.err) == (0, True), again
 
 
 def test_the_manifests_of_a_project_are_what_kubectl_takes(penstock: CommandLine) -> None:
