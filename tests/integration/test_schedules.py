@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -179,10 +180,17 @@ def test_what_the_command_line_suspends_stays_so_and_what_it_backfills_is_made(
     penstock.ok("schedules", "resume", "etl", "hourly", *where)
     rows = penstock.ok("schedules", "ls", *where).splitlines()
     assert [row.split()[1] for row in rows[1:] if "suspended" in row] == ["daily"]
+    shown = penstock.ok("schedules", "preview", "etl", "--slug", "daily", "--count", "1", *where).splitlines()
+    assert (shown[0].split(), shown[1].split()[-1]) == (["LOCAL", "UTC", "STATE"], "suspended")
+    once = {**hourly, "maxRuns": 1, "timezone": "Europe/Berlin"}
+    team.admin.apply({**deployed, "spec": {**spec, "schedules": [once]}})
+    (item,) = json.loads(penstock.ok("schedules", "preview", "etl", "-o", "json", *where))
+    assert (item["schedule"], "suspended" in item) == ("hourly", False)
+    assert penstock.ok("schedules", "ls", "etl", *where).split()[-3] == "Europe/Berlin"
     team.admin.apply({**deployed, "spec": {**spec, "schedules": [hourly]}})  # daily goes, but for its suspension
     assert penstock.ok("schedules", "ls", "etl", "-o", "name", *where) == "etl/hourly\n"
     words = ("--from", "2026-01-01", "--to", "2026-01-01T03:00", "--parallelism", "2", "--name", "night")
-    penstock.ok("backfills", "create", "etl", "--schedule", "hourly", *words, *where)
+    penstock.ok("backfills", "create", "etl", *words, *where)  # the only schedule that is left
 
     def counts() -> tuple[int, int]:
         status = team.admin.get("Backfill", team.namespace, "night").get("status") or {}

@@ -6,7 +6,7 @@ in one go, so that each run is counted once. A slot is handled once: the cursor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
@@ -14,7 +14,7 @@ from itertools import islice, takewhile
 from penstock.api import labels, names, reasons
 from penstock.api.states import StateType
 from penstock.schedules.rrule import REMEDY
-from penstock.schedules.slots import Slots
+from penstock.schedules.slots import Slots, has_form
 
 from . import parameters, schedules
 from .views import Body, RunView, format_time, parse_time
@@ -215,5 +215,9 @@ def made_by(backfill: Body, found: Body) -> bool:
 
 def of_slug(deployment: Body, slug: str) -> Body | None:
     """The schedule of that slug."""
-    found: Iterable[Body] = deployment["spec"].get("schedules") or ()
-    return next((schedule for schedule in found if schedule["slug"] == slug), None)
+    return next((schedule for schedule in of(deployment) if schedule["slug"] == slug), None)
+
+
+def of(deployment: Body) -> list[Body]:
+    """The schedules of which there may be backfills."""
+    return [schedule for schedule in deployment["spec"].get("schedules") or () if has_form(schedule)]

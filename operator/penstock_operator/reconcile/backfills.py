@@ -74,7 +74,7 @@ class Backfills:
         schedule = status.get("rangeSchedule") or backfills.of_slug(deployment, body["spec"]["schedule"])
         if schedule is None:
             text = f"spec.schedule: FlowDeployment {name} has no schedule {body['spec']['schedule']}; it has " + (
-                ", ".join(s["slug"] for s in deployment["spec"].get("schedules") or ()) or "none"
+                ", ".join(s["slug"] for s in backfills.of(deployment)) or "none"
             )
             await self._say(key, body, Ready(False, reasons.SCHEDULE_NOT_FOUND, text))
             return Requeue(waits_for=("FlowDeployment", name))

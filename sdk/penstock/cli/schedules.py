@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +16,6 @@ from ..api import labels
 from ..client import Client
 from ..errors import InvalidSchedule
 from ..schedules import slots as reading
-from ..schedules.zones import zone
 from ..yaml_text import dump
 from .kinds import DEPLOYMENT, address
 from .lookup import completing, completing_by, find, name_argument, plain
@@ -79,11 +80,19 @@ def _row(body: Body, schedule: Body, *, wide: bool) -> dict[str, str]:
         "DEPLOYMENT": body["metadata"]["name"],
         "SLUG": schedule["slug"],
         "WHEN": _form(schedule),
-        "TIMEZONE": schedule.get("timezone") or "UTC",
+        "TIMEZONE": _zone(schedule),
         "NEXT": "suspended" if suspended else (known["next"] or ["-"])[0],
         "RUNS": str(known["runs"]),
         **({"LAST": known["last"] or "-", "END": schedule.get("end") or "-"} if wide else {}),
     }
+
+
+def _zone(schedule: Body) -> str:
+    """That of its times; also of a schedule that cannot be read."""
+    try:
+        return reading.Slots(schedule, reading.EARLIEST).where.key
+    except InvalidSchedule:
+        return str(schedule.get("timezone") or "UTC")
 
 
 def _form(schedule: Body) -> str:
@@ -114,7 +123,10 @@ def _slugs(client: Client, typed: dict[str, Any]) -> list[str]:
 @output_option("json", "yaml")
 @cluster_options
 def preview(deployment: str | None, output: str | None, count: int, **given: Any) -> None:
-    """Show when a schedule is due: of a deployment in the cluster, or of an expression, for which none is needed."""
+    """Show when a schedule is due: of a deployment in the cluster, or of an expression, for which none is needed.
+
+    Of a deployment it shows no more than the runs that are left of maxRuns, and which of its schedules are suspended.
+    """
     now = datetime.now(UTC)
     start = parse_time(given["after"], "--after") if given["after"] else now
     forms = [form for form in ("cron", "interval", "rrule") if given[form] is not None]
@@ -124,22 +136,58 @@ def preview(deployment: str | None, output: str | None, count: int, **given: Any
         with open_client(given["namespace"], given["context"], given["kubeconfig"]) as client:
             schedules, created = _of_deployment(client, deployment, given["slug"])
     else:
-        schedules, created = [_of_expression(forms[0], given)], now
-    wrong = reading.problems(schedules)
+        schedules, created = [Previewed(_of_expression(forms[0], given))], now
+    wrong = reading.problems(one.schedule for one in schedules)
     if wrong:
-        mine = "" if deployment else f"schedules[{schedules[0]['slug']}]."
+        mine = "" if deployment else f"schedules[{schedules[0].schedule['slug']}]."
         raise InvalidSchedule("; ".join(text.removeprefix(mine) for text in wrong))
-    rows = sorted(
-        (slot, schedule["slug"], _where(schedule))
-        for schedule in schedules
-        for slot in reading.Slots(schedule, created).next(start, count)
-    )[:count]
-    _show(rows, output, several=len(schedules) > 1)
+    rows = [row for one in schedules for row in one.rows(created, start, count, now)]
+    _show(sorted(rows, key=lambda row: (row.slot, row.slug))[:count], output, several=len(schedules) > 1)
 
 
-def _of_deployment(client: Client, deployment: str, slug: str | None) -> tuple[list[Body], datetime]:
+@dataclass(frozen=True)
+class Row:
+    """A slot, as it is shown."""
+
+    slot: datetime
+    slug: str
+    where: ZoneInfo
+    suspended: bool
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """A schedule, and what its deployment knows of it."""
+
+    schedule: Body
+    suspended: bool = False
+    left: int | None = None
+    """How many runs it may still make; None: as many as it is due."""
+
+    def rows(self, created: datetime, start: datetime, count: int, now: datetime) -> Iterator[Row]:
+        """Its first slots later than `start`, of which those of the future are no more than the runs that are left."""
+        slots, left = reading.Slots(self.schedule, created), self.left
+        if left is not None and start > now:
+            left -= sum(1 for _ in islice(slots.between(now, start), left))
+        for slot in slots.next(start, count):
+            if left is not None and slot > now:
+                if left <= 0:
+                    return
+                left -= 1
+            yield Row(slot, str(self.schedule["slug"]), slots.where, self.suspended)
+
+
+def _of_deployment(client: Client, deployment: str, slug: str | None) -> tuple[list[Previewed], datetime]:
     body = find(client, DEPLOYMENT, deployment)
-    found = [s for s in body["spec"].get("schedules") or () if _form(s) and slug in (None, s["slug"])]
+    found = [
+        Previewed(
+            schedule,
+            suspended=bool(schedule.get("suspend") or body["spec"].get("suspend")),
+            left=max(0, int(schedule["maxRuns"]) - _known(body, schedule)["runs"]) if "maxRuns" in schedule else None,
+        )
+        for schedule in body["spec"].get("schedules") or ()
+        if _form(schedule) and slug in (None, schedule["slug"])
+    ]
     if not found:
         what = f"schedule {slug}" if slug else "schedule"
         raise click.ClickException(f"{address(DEPLOYMENT, body['metadata']['name'])} has no {what}")
@@ -157,21 +205,22 @@ def _of_expression(form: str, given: dict[str, Any]) -> Body:
     return {**body, "timezone": timezone} if timezone else body
 
 
-def _where(schedule: Body) -> ZoneInfo:
-    return zone(schedule.get("timezone") or "UTC")
-
-
-def _show(rows: Iterable[tuple[datetime, str, ZoneInfo]], output: str | None, *, several: bool) -> None:
+def _show(rows: list[Row], output: str | None, *, several: bool) -> None:
+    held = any(row.suspended for row in rows)
     found = [
         {
-            **({"SCHEDULE": slug} if several or output else {}),
-            "LOCAL": slot.astimezone(where).isoformat(sep=" ", timespec="seconds"),
-            "UTC": slot.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **({"SCHEDULE": row.slug} if several else {}),
+            "LOCAL": row.slot.astimezone(row.where).isoformat(sep=" ", timespec="seconds"),
+            "UTC": row.slot.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **({"STATE": "suspended" if row.suspended else "due"} if held else {}),
         }
-        for slot, slug, where in rows
+        for row in rows
     ]
     if output:
-        items = [{"schedule": row["SCHEDULE"], "time": row["UTC"]} for row in found]
+        items = [
+            {"schedule": row.slug, "time": shown["UTC"], **({"suspended": True} if row.suspended else {})}
+            for row, shown in zip(rows, found, strict=True)
+        ]
         click.echo(json.dumps(items, indent=2) if output == "json" else dump([items]).rstrip())
     elif found:
         click.echo(table(found))

@@ -194,3 +194,10 @@ def test_a_run_of_a_schedule_is_not_made_by_a_backfill() -> None:
 def test_a_schedule_is_found_by_its_slug() -> None:
     assert backfills.of_slug(DEPLOYMENT, "hourly") == SCHEDULE
     assert backfills.of_slug(DEPLOYMENT, "other") is None
+
+
+def test_what_is_left_of_a_schedule_that_is_gone_has_no_slots_to_fill() -> None:
+    deployment: Json = {"spec": {"schedules": [{"slug": "old", "suspend": True}, SCHEDULE]}}
+    assert backfills.of(deployment) == [SCHEDULE]
+    assert backfills.of_slug(deployment, "old") is None
+    assert backfills.of_slug(deployment, "hourly") == SCHEDULE

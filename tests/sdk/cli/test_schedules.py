@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ import yaml
 import builders
 from command_line import CommandLine
 from https_server import Cluster
+from penstock.cli.schedules import Previewed
 
 PREVIEW = ("schedules", "preview")
 
@@ -43,6 +45,33 @@ def test_yaml_is_one_list_as_json_is(penstock: CommandLine) -> None:
 def test_an_ended_schedule_says_so(penstock: CommandLine) -> None:
     said = penstock(*PREVIEW, "--rrule", "FREQ=DAILY;UNTIL=20210101T000000Z")
     assert (said.code, said.out, said.err) == (0, "", "It has ended: no slot follows.\n")
+
+
+def test_the_zone_that_a_rule_names_is_that_of_its_local_times(penstock: CommandLine) -> None:
+    rule = r"DTSTART;TZID=Europe/Berlin:20260101T090000\nRRULE:FREQ=DAILY"
+    rows = penstock.ok(*PREVIEW, "--rrule", rule, "--after", "2026-01-02", "--count", "1").splitlines()
+    assert rows[1].split("   ") == ["2026-01-02 09:00:00+01:00", "2026-01-02T08:00:00Z"]
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HOURLY = {"slug": "hourly", "cron": {"expression": "0 * * * *"}}
+
+# The runs that are left, from when on, and which hours are shown of at most five.
+LEFT: dict[str, tuple[int | None, int, list[int]]] = {
+    "as many as it is due": (None, 12, [13, 14, 15, 16, 17]),
+    "two": (2, 12, [13, 14]),
+    "none": (0, 12, []),
+    "two, of which the first is over by then": (2, 13, [14]),
+    "two, which are over by then": (2, 20, []),
+    "two, after those that were": (2, 9, [10, 11, 12, 13, 14]),
+}
+
+
+@pytest.mark.parametrize(("left", "start", "expected"), LEFT.values(), ids=LEFT)
+def test_no_more_is_shown_than_the_runs_that_are_left(left: int | None, start: int, expected: list[int]) -> None:
+    rows = list(Previewed(HOURLY, True, left).rows(NOON, NOON.replace(hour=start), 5, NOON))
+    assert [row.slot.hour for row in rows] == expected
+    assert all(row.suspended for row in rows)
 
 
 @pytest.mark.parametrize(
