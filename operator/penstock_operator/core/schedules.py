@@ -19,7 +19,7 @@ from penstock.api import labels, names
 from penstock.errors import InvalidSchedule
 from penstock.schedules.slots import Slots, has_form
 
-from .views import Body, format_time, parse_time
+from .views import Body, format_seconds, format_time, parse_time
 
 ON_TIME = timedelta(seconds=60)  # a slot no later than this was not missed: operators are restarted, leaders change
 CEILING = 100  # runs that one look makes for a schedule, as a CronJob's controller counts missed times
@@ -98,7 +98,7 @@ class Plan:
         gone = sorted(self.gone, key=lambda cursor: cursor.time, reverse=True)
         cursors = [*(turn.after for turn in self.turns), *gone][:MOST_CURSORS]
         return {
-            "nextRuns": [{"slug": slug, "time": format_time(time)} for time, slug in coming],
+            "nextRuns": [{"slug": slug, "time": format_seconds(time)} for time, slug in coming],
             "lastScheduled": [cursor.written() for cursor in cursors],
         }
 

@@ -28,6 +28,11 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def format_seconds(time: datetime) -> str:
+    """RFC 3339 in whole seconds, UTC: for times that people read in a table."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def with_microseconds(text: str) -> str:
     """A Kubernetes timestamp, whatever its precision and zone, as `format_time` writes it."""
     return format_time(datetime.fromisoformat(text.upper()))
