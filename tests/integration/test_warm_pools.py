@@ -11,6 +11,7 @@ import pytest
 from api_client import ApiClient
 from live_cell import RunCell, run_cell
 from penstock.api import labels, names
+from penstock.api.workers import deleted_runs
 from penstock_cluster.control_plane import ControlPlane
 from worker_stage import WorkerProcess
 
@@ -58,6 +59,29 @@ def worker(cell: RunCell, name: str, *words: str) -> WorkerProcess:
     return WorkerProcess(cell.admin.kubeconfig, cell.namespace, POOL, folder, "--name", name, *words)
 
 
+STUBBORN = dedent(
+    """
+    import os
+    import signal
+    import time
+    from pathlib import Path
+    from penstock import flow
+
+    @flow
+    def main(begins: str, ends: str = ""):
+        def end(*_):
+            time.sleep(3)
+            Path(ends).write_text(str(time.time()))
+            os._exit(1)
+
+        signal.signal(signal.SIGTERM, end)
+        Path(begins).write_text(str(time.time()))
+        if ends:
+            time.sleep(120)
+    """
+)
+
+
 def state(cell: RunCell, name: str) -> tuple[str, str]:
     found = (cell.get(name).get("status") or {}).get("state") or {}
     return found.get("type", ""), found.get("reason", "")
@@ -91,6 +115,24 @@ def test_a_run_in_a_worker_is_cancelled(cell: RunCell) -> None:
         cell.deploy(QUICK, "flow:main")
         cell.start("next", workPool=POOL, parameters={"n": 2})
         assert cell.settled("next")["status"]["state"]["type"] == "Completed", "its place is free"
+
+
+def test_a_deleted_run_holds_its_slot_until_its_process_has_ended(cell: RunCell, tmp_path: Path) -> None:
+    """And no longer: its worker says so on its Lease."""
+    cell.apply("WorkPool", POOL, {"type": "Process", "concurrencyLimit": 1})
+    cell.deploy(STUBBORN, "flow:main")
+    begun, ended, followed = (tmp_path / name for name in ("begun", "ended", "followed"))
+    with worker(cell, "laptop", "--slots", "2"):
+        cell.start(workPool=POOL, parameters={"begins": str(begun), "ends": str(ended)})
+        cell.wait(begun.exists, "user code")
+        cell.start("next", workPool=POOL, parameters={"begins": str(followed)})
+        cell.wait(lambda: state(cell, "next") == ("Scheduled", "WorkPoolFull"), "the wait for its slot")
+        cell.admin.delete("FlowRun", cell.namespace, "run")
+        assert cell.settled("next")["status"]["state"]["type"] == "Completed"
+        assert float(ended.read_text()) < float(followed.read_text())
+        lease = cell.admin.get("Lease", cell.namespace, names.worker_lease("laptop"))
+        (told,) = deleted_runs(lease["metadata"]["annotations"][labels.DELETED_RUNS])
+        assert (told.name, told.ended) == ("run", True)
 
 
 def test_a_worker_that_is_gone_takes_its_run_with_it_or_it_goes_on_elsewhere(cell: RunCell) -> None:

@@ -79,9 +79,19 @@ class Laws:
         if self.world.limit is None:
             return
         holders = [body["metadata"]["name"] for body in self.world.objects("FlowRun") if self._holds(RunView(body))]
+        holders += self._left_behind()
         most = max(self.world.limit, self.most)
         assert len(holders) <= most, f"{holders} hold slots, and there are {most}: {told}"
         self.held_at_once[len(holders)] += 1
+
+    def _left_behind(self) -> list[str]:
+        """Runs that are deleted, and that have something that runs or may."""
+        left = {process.assignment.uid: process for process in self.world.processes.values()}
+        return [
+            f"{process.assignment.name}, which is deleted,"
+            for uid, process in left.items()
+            if uid in self.world.deleted and self.world.holds_pods(uid)
+        ]
 
     def _holds(self, run: RunView) -> bool:
         if run.in_parent or run.settled:

@@ -431,6 +431,7 @@ class Model(RuleBasedStateMachine):
     def no_law_is_broken(self) -> None:
         for error in self.laws.broken if hasattr(self, "laws") else ():
             raise error
+        assert not (hasattr(self, "laws") and self.world.crowded), self.world.crowded
         for record in self.unexpected.records if hasattr(self, "laws") else ():
             raise AssertionError(record.getMessage()) from (record.exc_info or (None, None))[1]
 
@@ -475,7 +476,8 @@ class Model(RuleBasedStateMachine):
         for _ in range(REST):
             if self.go_on():
                 continue
-            if all((body.get("status") or {}).get("settled") for body in self.world.objects("FlowRun")):
+            settled = all((body.get("status") or {}).get("settled") for body in self.world.objects("FlowRun"))
+            if settled and not self.left_behind():
                 return
             if self.users_let_go_on():
                 continue
@@ -484,6 +486,11 @@ class Model(RuleBasedStateMachine):
             assert due, f"nobody looks at it again: {self.told()}"
             self.world.pass_time(max((min(due) - self.world.clock()).total_seconds(), 0))
         raise AssertionError(f"not settled within {REST} rounds: {self.told()}")
+
+    def left_behind(self) -> bool:
+        """Whether an operator that acts counts with processes of runs that are deleted."""
+        acting = [operator for number, operator in enumerate(self.operators) if self.acts(number)]
+        return any(operator.controller.cache.orphans.all() for operator in acting)
 
     def users_let_go_on(self) -> bool:
         """Whoever waits is answered, once it holds no pod where it is suspended; whether anything was asked for."""

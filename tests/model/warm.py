@@ -12,12 +12,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from penstock.api import labels, launches, reasons
-from penstock.api.workers import LEASE_SECONDS, RENEW_SECONDS, WorkerFacts, WorkerPod
+from penstock.api.workers import LEASE_SECONDS, RENEW_SECONDS, WorkerFacts, WorkerPod, deleted_runs_annotation
 from penstock.runner.assignment import Assignment
 from penstock.worker import assignments, lease
 from penstock.worker.assignments import Do, Identity
+from penstock.worker.deletions import Deletions
 from penstock.worker.lease import OUT_OF_CONTACT
 from penstock_operator.cluster import FLOW_RUNS, LEASES, ApiError
+from penstock_operator.core.orphans import PATIENCE
 from penstock_operator.core.views import format_time, parse_time
 from run_stage import NAMESPACE, at_once
 
@@ -44,6 +46,8 @@ class WarmWorker:
         self.over: dict[tuple[str, int], str] = {}  # what the agent knows to have ended, and why
         self.untold: set[tuple[str, int]] = set()
         self.seen: dict[str, Json] = {}
+        self.last: dict[str, Json] = {}  # each run as it was last seen
+        self.deletions, self.said = Deletions(), ""
 
     @property
     def me(self) -> Identity:
@@ -74,7 +78,19 @@ class WarmWorker:
             done = self._look(uid, self.seen.get(uid)) or done
         for key in list(self.untold):
             done = self._report(key) or done
-        return done
+        return self._tell_of_deletions() or done
+
+    def _tell_of_deletions(self) -> bool:
+        """Say on the Lease what there is of deleted runs; whether that is news."""
+        runs = self.deletions.said(self.world.clock().timestamp())
+        said, news = deleted_runs_annotation(runs or ()), False
+        if runs is not None and said != self.said:
+            found = self.world.find(LEASES, self._lease.lease)
+            if found is not None and lease.holder(found) == self.uid:
+                ops = lease.renewed(self._lease, self._now(), deleted=runs)
+                at_once(self.world.cluster.patch(LEASES, NAMESPACE, self._lease.lease, ops))
+                self.said, news, self.contact = said, True, self.world.clock()
+        return news
 
     def _listed(self) -> Iterator[Json]:
         for body in self.world.objects("FlowRun"):
@@ -90,17 +106,31 @@ class WarmWorker:
 
     def _end_of(self, key: tuple[str, int], why: str) -> None:
         self.children.pop(key)
+        self.deletions.ended(f"{key[0]}/{key[1]}", self.world.clock().timestamp())
         self.over[key] = why
         self.untold.add(key)
 
+    def _end(self, process: Process) -> None:
+        """SIGTERM, and its end when one looks again."""
+        if process.ending:
+            process.die(143)
+        process.ending = True
+
     def _look(self, uid: str, run: Json | None) -> bool:
+        if run is None:
+            for of, attempt in self.children:
+                if of == uid:
+                    name, last = self.children[of, attempt].assignment.name, self.last.pop(uid, None)
+                    self.deletions.deleted(f"{of}/{attempt}", name, uid, last)
+        else:
+            self.last[uid] = run
         running = [attempt for of, attempt in self.children if of == uid]
         over = [attempt for of, attempt in self.over if of == uid]
         actions = assignments.decide(run, uid, self.me, running, over)
         for action in actions:
             key = (uid, action.attempt)
             if action.do in (Do.END, Do.LINGERS):
-                self.children[key].die(143)
+                self._end(self.children[key])
             elif action.do is Do.START and not self.stopping:
                 assert run is not None
                 self._start(key, run)
@@ -113,6 +143,9 @@ class WarmWorker:
 
     def _start(self, key: tuple[str, int], run: Json) -> None:
         told = {**launches.environment(run), labels.ENV_POD_NAME: self.name, labels.ENV_POD_UID: self.uid}
+        others = [p for p in self.children.values() if p.alive and not (p.over or p.silent)]
+        if len(others) >= self.slots:
+            self.world.crowded.append(f"{self.name} has {len(others)} processes, and is given {told}")
         self.children[key] = self.world.start_warm(self, Assignment(told))
 
     def _report(self, key: tuple[str, int]) -> bool:
@@ -142,6 +175,7 @@ class WarmWorker:
         """Another one finds the processes that are there, and knows of no others."""
         self.children = {key: process for key, process in self.children.items() if process.alive}
         self.over, self.seen, self.untold = {}, {}, set()
+        self.last, self.deletions, self.said = {}, Deletions(), ""
 
     def executor_dies(self) -> None:
         """Its processes end with it, which the agent hears."""
@@ -184,6 +218,7 @@ class WarmWorker:
         """What both clocks of it bring about, after each passing of time."""
         if not self.alive:
             return
+        self._hear_of_deletions()
         silent = (self.world.clock() - self.contact).total_seconds()
         if self.cut:
             if self.retries and silent > OUT_OF_CONTACT:
@@ -199,12 +234,20 @@ class WarmWorker:
         at_once(self.world.cluster.patch(LEASES, NAMESPACE, self._lease.lease, lease.renewed(self._lease, self._now())))
         self.contact = self.world.clock()
 
+    def _hear_of_deletions(self) -> None:
+        """A worker in contact has heard of each within some seconds, and its process has had its grace."""
+        for process in self.children.values() if self.reaches else ():
+            at = self.world.deleted.get(process.assignment.uid)
+            if at is not None and self.world.clock() - at > PATIENCE - timedelta(seconds=5):
+                process.die(137)
+
     def _become_another(self) -> None:
         self.there = False
         if not self.inside:
             for process in self.children.values():
                 process.die(143)
             self.children, self.over, self.untold = {}, {}, set()
+            self.last, self.deletions = {}, Deletions()
             self.uid = str(uuid.UUID(int=uuid.UUID(self.uid).int + 1000))
         self._begin()
 
@@ -218,7 +261,7 @@ class WarmWorker:
             at_once(self.world.cluster.create(LEASES, NAMESPACE, {"kind": "Lease", **self._created()}))
         else:
             return False
-        self.there, self.contact = True, self.world.clock()
+        self.there, self.contact, self.said = True, self.world.clock(), ""
         return True
 
     def _expired(self, found: Json) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from memory_cluster import MemoryCluster, Write
@@ -74,6 +75,7 @@ class Process:
     given_up: bool = False
     silent: bool = False  # its worker has lost the network, and nothing is done elsewhere before somebody looks
     over: bool = False  # its run has the end that it wrote: a worker's place is free then
+    ending: bool = False  # its worker has sent it SIGTERM
     worker: WarmWorker | None = None
     code: int = 0
     subflows: int = 0
@@ -105,6 +107,8 @@ class World:
         self.workers: dict[str, WarmWorker] = {}  # by the uid of their pod, or by their name
         self.slots = slots
         self.answers: dict[str, list[Json]] = {}  # all that were ever given, by uid of the run
+        self.crowded: list[str] = []  # of workers that were given more than they have places for
+        self.deleted: dict[str, datetime] = {}  # when runs were, by uid
         flow = {"code": {"source": {"text": SOURCE}}, "entrypoint": "flow:etl", "parameters": PARAMETERS}
         self.apply(FLOWS, "etl", flow)
         results = {"results": {"url": "s3://results", "shared": True}} if shared else {}
@@ -197,7 +201,10 @@ class World:
         at_once(self.cluster.delete(JOBS, NAMESPACE, name, propagation="Foreground"))
 
     def delete_run(self, name: str) -> None:
-        """Its pods are left to the garbage collector."""
+        """Its pods are left to the garbage collector, and its process in a worker to that."""
+        body = self.find(FLOW_RUNS, name)
+        assert body is not None
+        self.deleted[body["metadata"]["uid"]] = self.clock()
         self.cluster.remove(FLOW_RUNS, NAMESPACE, name)
 
     # The scheduler and the kubelet of each node.

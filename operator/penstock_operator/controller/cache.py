@@ -18,9 +18,10 @@ from ..core import claimants, nodes, parameters_left_out, pod_events, schedules
 from ..core.claimants import Claimant
 from ..core.diagnosis import Diagnosis
 from ..core.nodes import Silence
-from ..core.views import PodView
+from ..core.views import PodView, RunView
 from ..reconcile.sources import Key
 from .bodies import Bodies
+from .orphans import Orphans
 
 Body = dict[str, Any]
 Ref = tuple[str, str]
@@ -63,9 +64,10 @@ def _worker(kind: str, body: Body) -> str | None:
 class ObjectCache:
     """Bodies by kind, namespace and name; pods and Jobs also by their run, runs by their parent and by their worker."""
 
-    def __init__(self, claims_changed: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, claims_changed: Callable[[str], None] = lambda _: None, orphans: Orphans | None = None) -> None:
         """`claims_changed` is called with a namespace where something changed of what slots are granted by."""
         self._claims_changed = claims_changed
+        self.orphans = orphans or Orphans()
         self._claimants: dict[str, dict[str, Claimant]] = defaultdict(dict)  # by namespace and name
         self._ghosts: dict[str, dict[str, Claimant]] = defaultdict(dict)  # of runs that are deleted, by uid
         self._objects: dict[str, Bodies] = defaultdict(Bodies)
@@ -105,7 +107,9 @@ class ObjectCache:
             return True  # the echo of a write
         if version <= self._gone[kind].get(ref, 0):
             return False  # an answer that comes after the news that the object is gone
-        self.drop(kind, ref)
+        before = self.drop(kind, ref)
+        if kind == "FlowRun" and before and before["metadata"]["uid"] != body["metadata"]["uid"]:
+            self._bury_run(ref, before)  # its deletion was not heard of
         if kind == "Node":
             body = nodes.projection(body)
             self._note(body)
@@ -144,7 +148,7 @@ class ObjectCache:
                 gone.pop(next(iter(gone)))
         body = self._objects[kind].take(ref)
         if kind == "FlowRun" and version:
-            self._bury_claims(ref)
+            self._bury_run(ref, body)
         if kind == "Pod" and body and (version or departed):
             self._bury(body)
         run = ((body or {}).get("metadata", {}).get("labels") or {}).get(labels.RUN)
@@ -178,19 +182,23 @@ class ObjectCache:
         if before != claimant:
             self._claims_changed(namespace)
 
-    def _bury_claims(self, ref: Ref) -> None:
-        """Of a run that is deleted the slots are held until its pod is gone."""
+    def _bury_run(self, ref: Ref, body: Body | None) -> None:
+        """Of a run that is deleted the slots are held until its pod is gone, or its process in a worker."""
+        if body is not None and _worker("FlowRun", body):
+            self.orphans.left(RunView(body))
         claimant = self._claimants[ref[0]].get(ref[1])
         if claimant is not None:
             self._ghosts[ref[0]][claimant.uid] = claimant.ended()
             self._note_claims(ref, None)
 
     def claimants(self, namespace: str) -> Sequence[Claimant]:
-        """Attempts whose processes hold slots or wait for some; those of deleted runs as long as their pods live."""
+        """Attempts whose processes hold slots or wait for some; those of deleted runs as long as their pods live, or
+        they themselves in a worker."""
         ghosts = self._ghosts[namespace]
         for uid, ghost in list(ghosts.items()):
             pods = (PodView(pod) for pod in self.pods(Key(namespace, ghost.name)))
-            if not any(pod.uid == ghost.pod_uid and not pod.gone for pod in pods):
+            live = any(pod.uid == ghost.pod_uid and not pod.gone for pod in pods)
+            if not live and self.orphans.get(uid) is None:
                 del ghosts[uid]
         return [*self._claimants[namespace].values(), *ghosts.values()]
 

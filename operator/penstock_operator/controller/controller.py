@@ -57,6 +57,7 @@ from .intake import Intake
 from .leadership import Leadership
 from .looks import Looks, Reconciler
 from .naming import Naming
+from .orphans import Orphans
 from .pod_ttl import PodTTL
 from .settled import SettledRuns
 from .slots import Slots
@@ -116,7 +117,7 @@ class Controller:
         reconcilers: dict[str, Reconciler] = {}
         self._reconcilers = reconcilers
         agenda = self.agenda = Agenda(clock, leads=leadership is None)
-        self.cache = ObjectCache(agenda.claims)
+        self.cache = ObjectCache(agenda.claims, Orphans(clock, lambda orphan: self.naming.orphan(orphan)))
         self.events = EventPoster(cluster, instance)
         self.revisions = Revisions(cluster)
         self._fresh_reads = FreshReads(cluster)

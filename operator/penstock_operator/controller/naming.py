@@ -10,6 +10,7 @@ from typing import Any
 
 from penstock.api import labels
 
+from ..core.orphans import Orphan
 from ..core.views import PodView, RunView
 from ..reconcile.podlogs import PodLogs
 from ..reconcile.sources import Key
@@ -127,6 +128,15 @@ class Naming:
             self._workers.heard_run(body)
             if self._agenda.leads:
                 self._backfill(key.namespace, body)
+
+    def orphan(self, orphan: Orphan) -> None:
+        """A deleted run has left a process in a worker, or that has ended."""
+        self._workers.left(orphan)
+        self._agenda.claims(orphan.namespace)
+        if self._agenda.leads:
+            work = ("FlowRun", Key(*orphan.key))
+            self._agenda.queue.add(work, first=True)
+            self._agenda.due.at(work, orphan.until)
 
     def deployment_gone(self, key: Key) -> None:
         """A deployment is deleted."""

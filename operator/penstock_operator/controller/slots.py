@@ -17,11 +17,11 @@ from penstock.api import reasons
 from penstock.api.states import StateName, StateType
 
 from ..core import admission, collisions, pauses, places
-from ..core.admission import Books, Limit
+from ..core.admission import Books, Limit, Line
 from ..core.collisions import Sibling
-from ..core.places import Asks, Deployment, Place, Pool, Queue, Rule
+from ..core.places import Asks, Deployment, Place, Pool, Queue, Rule, exempt
 from ..core.resolve import DEFAULT_POOL, Displaced, Waiting
-from ..core.views import PodView, RunView, parse_time
+from ..core.views import RunView, parse_time
 from ..reconcile.sources import Grant, Key
 from .rules import KINDS, Rules, placing
 from .telling import Telling
@@ -32,14 +32,6 @@ HOLDING = frozenset({StateType.PENDING, StateType.RUNNING, StateType.PAUSED, Sta
 SAID = frozenset(
     {reasons.POOL_SUSPENDED, reasons.DEPLOYMENT_SUSPENDED, reasons.QUEUE_SUSPENDED, reasons.QUEUE_NOT_FOUND}
 )
-
-
-def exempt(run: RunView) -> bool:
-    """Whether it needs no slots: what runs in its parent's process, or is a task that its parent waits for.
-
-    Its parent holds slots while it waits; if it had to wait for some of its own, neither might ever go on.
-    """
-    return run.in_parent or ("task" in run.spec and bool(run.parent.get("awaited")))
 
 
 @dataclass(slots=True)
@@ -76,7 +68,7 @@ class Slots:
         self._telling = Telling(self.books, self.rules)
         self._known: dict[str, Known] = {}
         self._at: dict[Key, str] = {}
-        self._ghosts: dict[Key, set[str]] = {}  # deleted runs whose pods are still there
+        self._ghosts: dict[Key, set[str]] = {}  # deleted runs of which something is still there
         self._of_deployment: dict[Ref, set[str]] = defaultdict(set)
         self._displaced: dict[str, Displaced] = {}
         self._counted: dict[Limit, None] = {}
@@ -252,9 +244,7 @@ class Slots:
             known.asks = places.asks(run, self._pool(run), known.first)
             self._place(run.uid)
 
-    def haunt(self, key: Key, uid: str, pod: PodView) -> None:
-        """A pod is there of a run that was deleted before the term began: the run's slots are held until `release`."""
-        limits, deployment = places.held_for(pod)
+    def haunt(self, key: Key, uid: str, limits: Line, deployment: str | None) -> None:
         if limits and uid not in self._known:
             ref = (key.namespace, deployment) if deployment else None
             self._known[uid] = Known(key, 0.0, 0.0, ref, ending=True)

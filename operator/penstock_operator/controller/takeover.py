@@ -13,7 +13,7 @@ from penstock.api import labels
 
 from .. import metrics
 from ..cluster import NODES, ApiError, Cluster
-from ..core import owners, schedules
+from ..core import owners, places, schedules
 from ..core.views import PodView, RunView
 from ..reconcile.flowruns import FlowRuns
 from ..reconcile.sources import Clock, Key
@@ -96,6 +96,9 @@ class Takeover:
                 self._recall_pod(body)
             except Exception:  # anybody may have made such a pod
                 logger.exception("pod %s/%s is left out", body["metadata"]["namespace"], body["metadata"]["name"])
+        for orphan in self._cache.orphans.all():
+            self._slots.haunt(Key(*orphan.key), orphan.uid, orphan.held, orphan.deployment)
+            self._naming.orphan(orphan)
         self._slots.open()
 
     def _recall_pod(self, body: Body) -> None:
@@ -106,7 +109,7 @@ class Takeover:
             return
         run = self._cache.run(Key(meta["namespace"], name))
         if run is None or run["metadata"]["uid"] != uid:
-            self._slots.haunt(Key(meta["namespace"], name), uid, pod)
+            self._slots.haunt(Key(meta["namespace"], name), uid, *places.held_for(pod))
 
     def looked(self, work: Work) -> None:
         """A key was looked at."""

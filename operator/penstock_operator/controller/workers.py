@@ -17,6 +17,7 @@ from typing import Any
 from penstock.api import labels, names, workers
 
 from ..cluster import LEASES, Cluster
+from ..core import orphans
 from ..core.views import LeaseView, PodView, RunView
 from ..core.workers import MUTE, Member, Worker, choose, fingerprint, room
 from ..reconcile.sources import Key, Requeue
@@ -86,7 +87,33 @@ class Workers:
             self._asked.pop(key, None)
             self._silent.discard(key)
         self._build(Key(key.namespace, lease.worker))
+        self._hear_of_deleted(lease)
         return self._clock() + timedelta(seconds=lease.seconds)
+
+    def _hear_of_deleted(self, lease: LeaseView) -> None:
+        """The worker may have processes of deleted runs, which this process may not know of; or have them no more."""
+        for orphan in orphans.said(lease, self._clock()):
+            run, known = self._cache.run(Key(*orphan.key)), self._cache.orphans.get(orphan.uid)
+            if known is not None:
+                self._cache.orphans.put(replace(known, until=orphan.until))
+            elif run is None or run["metadata"]["uid"] != orphan.uid:
+                self._cache.orphans.put(orphan)
+        ended = {run.uid for run in lease.deleted_runs if run.ended}
+        for orphan in self._cache.orphans.of_worker(lease.holder):
+            if orphan.uid in ended or self._clock() >= orphan.until:
+                self._run_named(Key(*orphan.key))
+
+    def left(self, orphan: orphans.Orphan) -> None:
+        """The process of a deleted run is in a worker, or is there no more."""
+        self._used[orphan.worker_uid] = self._clock()
+        pool = self._pool_of.get(Key(orphan.namespace, orphan.worker))
+        if pool is not None:
+            self._named(pool)
+
+    def _name_runs(self, uid: str) -> None:
+        """Have what a worker has looked at."""
+        for ref in (*self._cache.runs_in(uid), *(orphan.key for orphan in self._cache.orphans.of_worker(uid))):
+            self._run_named(Key(*ref))
 
     def lost_lease(self, key: Key) -> None:
         """A Lease was deleted."""
@@ -105,8 +132,7 @@ class Workers:
             del self._pods_of[pool]
         self._build(key)
         self._named(pool)
-        for ref in self._cache.runs_in(meta["uid"]):
-            self._run_named(Key(*ref))
+        self._name_runs(meta["uid"])
 
     def heard_run(self, body: Body) -> None:
         """A run came or changed that a worker has or had."""
@@ -161,8 +187,7 @@ class Workers:
         """A worker is no more: whatever it has is to be looked at."""
         self._used.pop(uid, None)
         self._draining.discard(uid)
-        for ref in self._cache.runs_in(uid):
-            self._run_named(Key(*ref))
+        self._name_runs(uid)
 
     def _find(self, key: Key) -> Worker | None:
         pool = self._pool_of.get(key)
@@ -205,8 +230,7 @@ class Workers:
             return
         self._silent.add(key)
         self._named(Key(key.namespace, lease.pool))
-        for ref in self._cache.runs_in(lease.holder):
-            self._run_named(Key(*ref))
+        self._name_runs(lease.holder)
 
     def _stale(self, lease: LeaseView, key: Key) -> bool:
         """Whether the worker is gone for good, and nothing waits to hear of that."""
@@ -230,6 +254,10 @@ class Workers:
     def silent(self, namespace: str, worker: str) -> bool:
         return Key(namespace, names.worker_lease(worker)) in self._silent
 
+    def quiet(self, namespace: str, worker: str) -> float:
+        known = self._beats.get(Key(namespace, names.worker_lease(worker)))
+        return float("inf") if known is None else self._monotonic() - known[1]
+
     def of_pool(self, pool: Key) -> list[Worker]:
         return [self._now(pool.namespace, worker) for worker in self._workers.get(pool, {}).values()]
 
@@ -239,7 +267,7 @@ class Workers:
         picked = sum(uid == worker.uid and run not in held for run, uid in self._chosen.values())
         return replace(
             worker,
-            held=len(held) + picked,
+            held=len(held) + len(self._cache.orphans.of_worker(worker.uid)) + picked,
             drains=worker.drains or worker.uid in self._draining,
             silent=self.silent(namespace, worker.name),
             used=self._used.get(worker.uid),

@@ -141,19 +141,21 @@ def in_worker(
         ending=bool(at.get("end")),
         ended=run.type is not None and run.type.terminal,
         exited=exited if exited and exited.get("attempt") == run.attempt else None,
-        loss=_loss(at, lease, mine, silent, departed, lost_nodes),
+        loss=loss(at, lease, mine, silent=silent, departed=departed, lost=lost_nodes),
     )
 
 
-def _loss(
+def loss(
     at: Body,
     lease: LeaseView | None,
     pod: PodView | None,
+    *,
     silent: bool,
     departed: PodView | None,
     lost: frozenset[str],
 ) -> Loss | None:
-    """Why the worker is lost; None while it lives. In the cluster its pod is the truth, elsewhere its Lease."""
+    """Why the worker `at` (its name and uid) is lost; None while it lives. In the cluster its pod is the truth,
+    elsewhere its Lease. `pod` is the one with its uid."""
     name = at["name"]
     if pod is not None:
         if pod.node in lost and not pod.gone:

@@ -228,6 +228,14 @@ def line(
     return (*found, Limit(WORKERS, namespace, pool)) if warm else tuple(found)
 
 
+def exempt(run: RunView) -> bool:
+    """Whether it needs no slots: what runs in its parent's process, or is a task that its parent waits for.
+
+    Its parent holds slots while it waits; if it had to wait for some of its own, neither might ever go on.
+    """
+    return run.in_parent or ("task" in run.spec and bool(run.parent.get("awaited")))
+
+
 def held(run: RunView) -> Line:
     """The limits of which an admitted run holds slots, as its status says."""
     admitted = run.status.get("admitted") or {}

@@ -319,6 +319,12 @@ class LeaseView:
         said = workers.facts((self.metadata.get("annotations") or {}).get(labels.WORKER_FACTS))
         return said if said and said.uid == self.holder else None
 
+    @cached_property
+    def deleted_runs(self) -> list[workers.DeletedRun]:
+        """Runs that were deleted while the worker had a process for them, and the ends of such processes."""
+        said = (self.metadata.get("annotations") or {}).get(labels.DELETED_RUNS)
+        return workers.deleted_runs(said) if self.facts else []
+
     @property
     def managed(self) -> bool:
         """Whether the operator made its pod, which then says whether the worker lives."""

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol
 
 from ..cluster import ResourceType
 from ..core import resolve
+from ..core.admission import Line
 from ..core.diagnosis import Diagnosis
 from ..core.nodes import Silence
+from ..core.orphans import Orphan
 from ..core.views import LeaseView, PodView, RunView
 from ..core.workers import Member, Worker
 
@@ -35,8 +37,25 @@ class Requeue:
     waits_for: tuple[str, str] | None = None
 
 
+class Orphans(Protocol):
+    """Who knows the processes of deleted runs in warm workers."""
+
+    def of_run(self, key: Key) -> Sequence[Orphan]:
+        """Those of runs of that name."""
+
+    def put(self, orphan: Orphan) -> None:
+        """There is one, or more is known of it."""
+
+    def forget(self, orphan: Orphan) -> None:
+        """It has ended, or was none."""
+
+
 class Cache(Protocol):
     """The informers' view, with the operator's own writes upon it until their echo arrives."""
+
+    @property
+    def orphans(self) -> Orphans:
+        """What deleted runs have left in warm workers."""
 
     def run(self, key: Key) -> Body | None:
         """The run, None once it is settled or deleted."""
@@ -113,7 +132,10 @@ class Slots(Protocol):
         """
 
     def deleted(self, key: Key, *, live: bool) -> None:
-        """There is no such run, or it is settled; `live`: pods of it are still there."""
+        """There is no such run, or it is settled; `live`: pods or processes of it are still there."""
+
+    def haunt(self, key: Key, uid: str, limits: Line, deployment: str | None) -> None:
+        """Something is there of a run that is deleted: if nobody knew it, it holds these until `release`."""
 
     def haunted(self, key: Key) -> bool:
         """Whether slots are held by what a deleted run of that name has left."""
@@ -133,6 +155,9 @@ class Workers(Protocol):
 
     def silent(self, namespace: str, worker: str) -> bool:
         """Whether that Lease has not changed for as long as it is good for."""
+
+    def quiet(self, namespace: str, worker: str) -> float:
+        """Seconds since that Lease was heard to change."""
 
     def of_pool(self, pool: Key) -> list[Worker]:
         """The workers of a pool."""

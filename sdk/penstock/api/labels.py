@@ -34,6 +34,7 @@ WORKER_FACTS = f"{GROUP}/worker"  # of a worker's Lease: JSON, see `penstock.api
 WORKER_NUMBER = f"{GROUP}/worker-number"  # of a worker's pod, and what follows: the cause of its name, and
 WORKER_FINGERPRINT = f"{GROUP}/worker-fingerprint"  # what of the pool's spec it was made by
 DRAIN = f"{GROUP}/drain"  # of a worker's Lease, `true`: it gets no more runs
+DELETED_RUNS = f"{GROUP}/deleted-runs"  # of a worker's Lease: JSON, see `penstock.api.workers`
 WORKER_UID = f"{GROUP}/worker-uid"  # of what a worker creates for its runs: who may change it
 CAUSE = f"{GROUP}/cause"  # why an object with a derived name exists; compared when the name is taken
 BACKFILL_UID = f"{GROUP}/backfill-uid"  # annotation of a run that a backfill made

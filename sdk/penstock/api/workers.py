@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+from .attempts import Admitted
 from .schema import Model, Uid
 
 LEASE_SECONDS = 30
@@ -14,6 +16,12 @@ LEASE_SECONDS = 30
 
 RENEW_SECONDS = 10
 """A worker renews its Lease so often."""
+
+GRACE_SECONDS = 20
+"""Seconds between SIGTERM and SIGKILL of a run's process, as pods have 30 in all."""
+
+MAX_DELETED = 64
+"""Processes of deleted runs that a Lease names at most."""
 
 LONGEST_LEASE = 3600
 """Seconds that are believed of a Lease that says more."""
@@ -59,3 +67,37 @@ def facts(annotation: str | None) -> WorkerFacts | None:
         return WorkerFacts.model_validate_json(annotation or "")
     except ValueError:
         return None
+
+
+class DeletedRun(Model):
+    """A run that was deleted while it had a process in the worker: that process, and what it holds until it has ended.
+
+    What a run held is said with it, for whoever comes to lead meanwhile finds the run no more.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """The run's name."""
+    uid: Uid
+    """The run's uid."""
+    ended: bool = False
+    """Its process is gone; what it held is not said any more."""
+    deployment: Annotated[str, Field(max_length=253)] | None = None
+    """The deployment that it was of."""
+    admitted: Admitted | None = None
+    """As in its status; None: it held no slots, for a run that did waited for it."""
+
+
+_DELETED_RUNS = TypeAdapter(list[DeletedRun])
+
+
+def deleted_runs_annotation(runs: Iterable[DeletedRun]) -> str:
+    """The annotation `penstock.dev/deleted-runs` of a Lease."""
+    return _DELETED_RUNS.dump_json(list(runs)[:MAX_DELETED], by_alias=True, exclude_none=True).decode()
+
+
+def deleted_runs(annotation: str | None) -> list[DeletedRun]:
+    """What that annotation says; nothing where it says nothing that can be understood."""
+    try:
+        return _DELETED_RUNS.validate_json(annotation or "[]")[:MAX_DELETED]
+    except ValueError:
+        return []

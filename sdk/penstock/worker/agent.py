@@ -17,6 +17,7 @@ from typing import Any
 
 from ..api import labels
 from ..api.delivery import given_files
+from ..api.workers import GRACE_SECONDS
 from ..errors import PenstockError
 from ..kubeconfig import access
 from . import assignments, processes
@@ -33,7 +34,7 @@ from .proxy import Proxy
 from .upstream import JSON_PATCH, Refused, Unreachable, Upstream
 
 Body = dict[str, Any]
-GRACE = 20.0  # seconds between SIGTERM and SIGKILL of a run, as pods have 30 in all
+GRACE = float(GRACE_SECONDS)
 LINGER = 5.0  # seconds in which a process ends by itself after its run has
 ECHO = 0.3  # seconds in which a run's own last word should have come back, before it is asked for
 
@@ -94,6 +95,7 @@ class Agent:
                 await self._membership.begin()
                 self._following = self._spawn(self._follow_runs())
                 self._spawn(self._stay())
+                self._spawn(self._membership.tell_news())
                 await self._stopping.wait()
             await self._drain()
         finally:
@@ -195,7 +197,10 @@ class Agent:
     def _look(self, uid: str, run: Body | None) -> None:
         """A run has changed; None: it is not there, or not this worker's any more."""
         if run is None:
-            self._seen.pop(uid, None)
+            last = self._seen.pop(uid, None)
+            for process in self._processes.values():
+                if process.uid == uid:
+                    self._membership.deleted(process.id, process.run, uid, last)
         else:
             self._seen[uid] = run
         running = [process.attempt for process in self._processes.values() if process.uid == uid]
@@ -255,6 +260,7 @@ class Agent:
         if self._processes.pop(process.id, None) is None:
             return
         self._over[process.id] = {"uid": process.uid, "attempt": process.attempt}
+        self._membership.ended(process.id)
         if process.proxy is not None:
             await process.proxy.close()
         process.remove()

@@ -5,11 +5,12 @@ The operator counts the workers of a pool by these Leases, and hears by them tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ..api import labels, names
-from ..api.workers import LEASE_SECONDS, WorkerFacts
+from ..api.workers import LEASE_SECONDS, DeletedRun, WorkerFacts, deleted_runs_annotation
 
 Body = dict[str, Any]
 Ops = list[dict[str, Any]]
@@ -64,18 +65,23 @@ def taken_over(worker: Worker, version: str, now: str) -> Body:
     """A merge patch by which the Lease of a worker that is gone becomes this one's, while it is of that version."""
     body = created(worker, now)
     meta = body["metadata"]
-    annotations = {**meta["annotations"], labels.DRAIN: None}
+    annotations = {**meta["annotations"], labels.DRAIN: None, labels.DELETED_RUNS: None}
     return {"metadata": {**meta, "resourceVersion": version, "annotations": annotations}, "spec": body["spec"]}
 
 
-def renewed(worker: Worker, now: str, *, drain: bool = False) -> Ops:
-    """A patch by which the worker stays, as long as the Lease is its own; `drain`: it wants no more runs."""
+def renewed(worker: Worker, now: str, *, drain: bool = False, deleted: Iterable[DeletedRun] | None = None) -> Ops:
+    """A patch by which the worker stays, as long as the Lease is its own; `drain`: it wants no more runs.
+
+    `deleted`: runs that were deleted while they had a process here, where there is anything to say of such.
+    """
     ops: Ops = [
         {"op": "test", "path": "/spec/holderIdentity", "value": worker.facts.uid},
         {"op": "add", "path": "/spec/renewTime", "value": now},
     ]
-    if drain:
-        ops.append({"op": "add", "path": f"/metadata/annotations/{labels.DRAIN.replace('/', '~1')}", "value": "true"})
+    said = {labels.DRAIN: "true"} if drain else {}
+    said |= {} if deleted is None else {labels.DELETED_RUNS: deleted_runs_annotation(deleted)}
+    for name, value in said.items():
+        ops.append({"op": "add", "path": f"/metadata/annotations/{name.replace('/', '~1')}", "value": value})
     return ops
 
 

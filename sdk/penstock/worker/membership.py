@@ -1,6 +1,7 @@
 """A worker as one of its pool: takes the Lease of its name, keeps it while the API server answers, gives it back.
 
-Called by the agent, which decides what becomes of runs; nothing is known of these here. `lease` says what is written.
+Called by the agent, which decides what becomes of runs; of these nothing is known here but which were deleted while
+they had a process. `lease` says what is written.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..api import labels
 from ..api.workers import LEASE_SECONDS, RENEW_SECONDS
 from ..errors import PenstockError
 from . import lease
+from .deletions import Deletions
 from .ends import now
 from .lease import OUT_OF_CONTACT, Worker
 from .upstream import JSON_PATCH, MERGE_PATCH, Refused, Unreachable, Upstream
@@ -26,6 +28,7 @@ LAST_WORDS = 10.0  # seconds at the end in which the ends of runs are told
 POOL_EVERY = 6  # renewals between two looks at the pool
 TOUCH_SECONDS = RENEW_SECONDS / 2  # after which a renewal counts as lost, and is tried on another connection
 RETRY_SECONDS = 1.0
+SOON = 0.1  # seconds in which what is to be said on the Lease is gathered
 
 
 class WorkerRefused(PenstockError):
@@ -62,10 +65,21 @@ class Membership:
         """Seconds in which there must be contact, or runs are ended; 0: they go on."""
         self._upstream, self._stopping, self._contact, self._tell = upstream, stopping, contact, tell
         self._confirmed = time.monotonic()
+        self._deletions, self._news = Deletions(), asyncio.Event()
 
     def is_(self, **facts: Any) -> None:
         """What the worker says of itself from its next Lease on."""
         self.worker = replace(self.worker, facts=self.worker.facts.model_copy(update=facts))
+
+    def deleted(self, process: str, name: str, uid: str, last: Body | None) -> None:
+        """The run of a process is no more: say on the Lease that its process is there. `last`: as it was last seen."""
+        if self._deletions.deleted(process, name, uid, last):
+            self._news.set()
+
+    def ended(self, process: str) -> None:
+        """A process has ended: say so, where its run was deleted."""
+        if self._deletions.ended(process, time.monotonic()):
+            self._news.set()
 
     async def begin(self) -> None:
         """Become the worker of this name. Raises WorkerRefused."""
@@ -128,6 +142,16 @@ class Membership:
                     await self.read_pool()
             yield Renewal(lost, silent, cut, draining=found is not None and lease.draining(found))
 
+    async def tell_news(self) -> None:
+        """Say at once what is new, until cancelled; what is not taken, the next renewal says."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(SOON)
+            self._news.clear()
+            with suppress(Unreachable, Refused, TimeoutError):
+                async with asyncio.timeout(TOUCH_SECONDS):
+                    await self._touch()
+
     async def drain(self) -> None:
         """Say that no more runs are wanted."""
         with suppress(Unreachable, Refused, TimeoutError):
@@ -169,8 +193,9 @@ class Membership:
         raise AssertionError("unreachable")
 
     async def _touch(self, *, drain: bool = False) -> Body:
-        path = f"{self.worker.path}/{self.worker.lease}"
-        return await self._upstream.json("PATCH", path, lease.renewed(self.worker, now(), drain=drain), JSON_PATCH)
+        path, deleted = f"{self.worker.path}/{self.worker.lease}", self._deletions.said(time.monotonic())
+        change = lease.renewed(self.worker, now(), drain=drain, deleted=deleted)
+        return await self._upstream.json("PATCH", path, change, JSON_PATCH)
 
     def _confirm(self) -> None:
         self._confirmed = time.monotonic()

@@ -6,7 +6,7 @@ import jsonpatch
 import pytest
 
 from penstock.api import labels
-from penstock.api.workers import LEASE_SECONDS, WorkerFacts, WorkerPod, facts
+from penstock.api.workers import LEASE_SECONDS, DeletedRun, WorkerFacts, WorkerPod, deleted_runs, facts
 from penstock.worker import lease
 from penstock.worker.lease import OUT_OF_CONTACT, Worker
 
@@ -48,8 +48,17 @@ def test_a_worker_that_ends_wants_no_more_runs() -> None:
     assert not lease.draining(lease.created(WORKER, NOW))
 
 
+def test_a_renewal_says_which_deleted_runs_have_processes_still() -> None:
+    run = DeletedRun(name="etl-1", uid="run-uid", admitted={})
+    body = jsonpatch.apply_patch(lease.created(WORKER, NOW), lease.renewed(WORKER, LATER, deleted=[run]))
+    assert deleted_runs(body["metadata"]["annotations"][labels.DELETED_RUNS]) == [run]
+    again = jsonpatch.apply_patch(body, lease.renewed(WORKER, LATER, deleted=[]))
+    assert deleted_runs(again["metadata"]["annotations"][labels.DELETED_RUNS]) == []
+
+
 def test_a_lease_that_is_taken_over_drains_no_more() -> None:
     change = lease.taken_over(WORKER, "7", LATER)
+    assert change["metadata"]["annotations"][labels.DELETED_RUNS] is None
     assert change["metadata"]["resourceVersion"] == "7"
     assert change["metadata"]["annotations"][labels.DRAIN] is None
     assert lease.holder(change) == "me"
