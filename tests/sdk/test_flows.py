@@ -274,11 +274,11 @@ class TestTimeout:
     def test_a_blocking_call_in_the_main_thread_is_interrupted(self) -> None:
         @flow(timeout_seconds=0.1)
         def f() -> None:
-            time.sleep(5)
+            time.sleep(120)
 
         began = time.monotonic()
         state: Any = f(return_state=True)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 60
         assert (state.type, state.name, state.reason) == (StateType.FAILED, "TimedOut", "TimedOut")
         with pytest.raises(FlowRunTimedOut, match=r"0\.1 s"):
             state.result()

@@ -66,7 +66,7 @@ def test_a_thousand_blocking_tasks_run_side_by_side() -> None:
         wait.map(range(200)).wait()
         return time.monotonic() - began
 
-    assert f() < 5
+    assert f() < 20, "of the 40 that one after the other would take"
 
 
 def square(x: int) -> int:

@@ -52,8 +52,8 @@ class TestEverywhere:
     def test_what_does_not_is_interrupted(self, place: Any) -> None:
         began = time.monotonic()
         with pytest.raises(TaskRunTimedOut, match="late"):
-            place(lambda: within(0.05, TaskRunTimedOut("late"), lambda: spin(5)))
-        assert time.monotonic() - began < 2
+            place(lambda: within(0.05, TaskRunTimedOut("late"), lambda: spin(120)))
+        assert time.monotonic() - began < 60
 
     def test_code_that_swallows_the_interruption_is_late_all_the_same(self, place: Any) -> None:
         def stubborn() -> str:

@@ -299,7 +299,7 @@ class TestLostConnections:
     ) -> None:
         """And is not asked again at once, for it has enough to do."""
         answered = threading.Event()
-        exchange.api = Api("127.0.0.1", exchange.server.port, str(account), timeout=0.3)
+        exchange.api = Api("127.0.0.1", exchange.server.port, str(account), timeout=1.5)
         exchange.will(answer(200, {}), lambda _: answered.wait(30))
         exchange.get()
         try:
