@@ -154,9 +154,14 @@ class Model(RuleBasedStateMachine):
 
     @rule(number=operator)
     def an_operator_hears_all_that_it_can_and_works(self, number: int) -> None:
+        self.an_operator_comes_to_rest(number)
+
+    def an_operator_comes_to_rest(self, number: int) -> None:
         self.hear(number)
         if self.acts(number):
             self.operators[number].work()
+        if not any(self.launching(operator) for operator in self.operators):
+            self.laws.most = 0
 
     def acts(self, number: int) -> bool:
         """Of two that act, one at least does harm across objects: where limits are to hold, one leads."""
@@ -416,12 +421,15 @@ class Model(RuleBasedStateMachine):
             self.world.delete_pod(pods[number % len(pods)]["metadata"]["name"], force=how == "force")
 
     @precondition(lambda self: "runs" in self.troubles)
-    @rule(again=st.booleans(), sure=st.booleans())
-    def a_user_deletes_the_run(self, again: bool, sure: bool) -> None:
+    @rule(again=st.booleans(), sure=st.booleans(), seen=st.booleans(), who=operator)
+    def a_user_deletes_the_run(self, again: bool, sure: bool, seen: bool, who: int) -> None:
+        """`seen`: an operator hears of it before anything else happens, and has no other reason to wait."""
         there = any(body["metadata"]["name"] == "run" for body in self.world.objects("FlowRun"))
         if there and sure:
             self.world.delete_run("run")
             there = False
+            if seen:
+                self.an_operator_comes_to_rest(who)
         if again and not there:
             self.world.submit("run")
 
