@@ -55,6 +55,7 @@ TROUBLES = (
     "limits",
     "workers",
 )
+SOME_TROUBLES = st.lists(st.sampled_from(TROUBLES), min_size=2, max_size=5, unique=True)
 which = st.integers(0, 7)
 operator = st.integers(0, 1)
 hearing = st.sampled_from(
@@ -82,7 +83,9 @@ class Model(RuleBasedStateMachine):
         deaf=st.sampled_from([(), (), ("Pod",), ("Job", "Pod"), ("FlowRun",), ("Pod", "Node")]),
         shared=st.booleans(),
         patience=st.sampled_from([None, None, 30, 600]),
-        troubles=st.lists(st.sampled_from(TROUBLES), min_size=2, max_size=5, unique=True),
+        troubles=st.sampled_from([False, False, False, True]).flatmap(
+            lambda deleting: st.just(["limits", "runs"]) if deleting else SOME_TROUBLES
+        ),
     )
     def begin(
         self,
