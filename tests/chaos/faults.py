@@ -14,14 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from api_client import ApiClient, Refused
+from node_processes import environment, executors, running
 from penstock.api import labels
-from penstock_cluster import processes, supervisor, traces
+from penstock_cluster import supervisor
 from penstock_cluster.layout import Layout
 
 Json = dict[str, Any]
@@ -90,19 +90,19 @@ class Injector:
         if fault.kind == "delete a run's pod":
             done = self._delete(self.namespace, self._pods(self.namespace, labels.RUN), fault.pick)
         elif fault.kind == "kill a run's process":
-            done = self._kill(self._processes("penstock.runner"), fault.pick)
+            done = self._kill(running(self.layout, "penstock.runner"), fault.pick)
         elif fault.kind == "delete a worker's pod":
             done = self._delete(self.namespace, self._pods(self.namespace, WORKERS), fault.pick)
         elif fault.kind == "kill a worker's agent":
-            done = self._kill(self._processes("penstock.worker.agent"), fault.pick)
+            done = self._kill(running(self.layout, "penstock.worker.agent"), fault.pick)
         elif fault.kind == "kill a worker's executor":
-            done = self._kill(self._executors(forked=False), fault.pick)
+            done = self._kill(executors(self.layout, forked=False), fault.pick)
         elif fault.kind == "kill a run's process in a worker":
-            done = self._kill(self._executors(forked=True), fault.pick)
+            done = self._kill(executors(self.layout, forked=True), fault.pick)
         elif fault.kind == "delete an operator's pod":
             done = self._delete(SYSTEM, self._pods(SYSTEM, "app.kubernetes.io/name=penstock"), fault.pick)
         elif fault.kind == "kill an operator's process":
-            done = self._kill(self._processes("penstock_operator.main"), fault.pick)
+            done = self._kill(running(self.layout, "penstock_operator.main"), fault.pick)
         elif fault.kind == "stop the leader past its lease":
             done = self._stop_leader(fault.lasts)
         elif words[0] == "kill":
@@ -128,20 +128,6 @@ class Injector:
     def _part(self, name: str) -> int | None:
         return next((pid for part, pid, _ in supervisor.table(self.layout.state) if part == name), None)
 
-    def _processes(self, module: str) -> list[int]:
-        """The processes of containers of this cluster that run a Python module, by pid."""
-        contained: set[int] = set()
-        for root in traces.hierarchies():
-            for folder, _, _ in os.walk(root / self.layout.cgroup):  # which passes over groups that vanish meanwhile
-                with contextlib.suppress(OSError):
-                    contained |= {int(word) for word in (Path(folder) / "cgroup.procs").read_text().split()}
-        return sorted(pid for pid in contained if module in processes.command(pid))
-
-    def _executors(self, *, forked: bool) -> list[int]:
-        """The executors of workers, or what they have forked for runs, which has the same command."""
-        found = self._processes("penstock.worker.executor")
-        return [pid for pid in found if (_parent(pid) in found) is forked]
-
     def _kill(self, pids: list[int], pick: float) -> str:
         if not pids:
             return "nothing to kill"
@@ -162,8 +148,8 @@ class Injector:
         """Only where another can take over, or it would be nothing but a pause."""
         lease = self._ask(lambda: self.admin.get("Lease", SYSTEM, LEASE))
         holder = ((lease or {}).get("spec") or {}).get("holderIdentity")
-        operators = self._processes("penstock_operator.main")
-        mine = [pid for pid in operators if _environment(pid).get("POD_NAME") == holder]
+        operators = running(self.layout, "penstock_operator.main")
+        mine = [pid for pid in operators if environment(pid).get("POD_NAME") == holder]
         if not holder or len(operators) < 2 or not mine:
             return "there is no leader with another beside it"
         if mine[0] in self.stopped:
@@ -191,19 +177,3 @@ class Injector:
         with contextlib.suppress(httpx.HTTPError, Refused, ValueError):
             return request()
         return None
-
-
-def _parent(pid: int) -> int | None:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:")), None)
-
-
-def _environment(pid: int) -> dict[str, str]:
-    try:
-        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
-    except OSError:
-        return {}
-    return dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair)
