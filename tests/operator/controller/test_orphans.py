@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from builders import flow_run
 from penstock.api import labels, names
 from penstock.api.workers import RENEW_SECONDS, DeletedRun, deleted_runs_annotation
 from penstock_operator.cluster import FLOW_RUNS, LEASES
+from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.controller.orphans import FORGOTTEN, Orphans
 from penstock_operator.core.orphans import PATIENCE, Orphan
 from penstock_operator.core.views import RunView
@@ -275,3 +277,31 @@ def test_one_that_nobody_asks_about_is_forgotten_in_the_end() -> None:
     body = {"metadata": {"name": "x", "namespace": NAMESPACE, "uid": "x"}, "spec": {}}
     known.left(RunView({**body, "status": {"worker": {"name": "w", "uid": "w-uid"}}}))
     assert [one.uid for one in known.all()] == ["x"]
+
+
+def claiming(version: int, uid: str = "run-uid") -> Json:
+    """A run in a worker that holds two slots of a limit in code."""
+    claim = {"id": 1, "names": ["db"], "want": 2, "since": "2026-01-01T06:00:00Z"}
+    body = flow_run(
+        "Running",
+        worker={"name": "w", "uid": "w-uid", "attempt": 1},
+        pod={"name": "w", "uid": "w-uid"},
+        claims={"attempt": 1, "number": 1, "claims": [claim]},
+        grants={"attempt": 1, "number": 1, "grants": [{"id": 1, "granted": 2}]},
+    )
+    return {**body, "metadata": {**body["metadata"], "uid": uid, "resourceVersion": str(version)}}
+
+
+@pytest.mark.parametrize("how", ["the watch tells of its deletion", "a namesake is there"])
+def test_what_its_code_had_claimed_is_held_as_long(how: str) -> None:
+    cache = ObjectCache()
+    cache.put("FlowRun", claiming(7))
+    if how == "a namesake is there":
+        cache.put("FlowRun", {**flow_run(), "metadata": {**claiming(9, "other")["metadata"]}})
+    else:
+        cache.drop("FlowRun", ("team", "etl-1"), "8")
+    (held,) = cache.claimants("team")
+    assert (held.uid, [(claim.held, claim.ends) for claim in held.claims]) == ("run-uid", [(2, True)])
+    (left,) = cache.orphans.all()
+    cache.orphans.forget(left)
+    assert cache.claimants("team") == []
