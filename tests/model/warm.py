@@ -12,7 +12,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from penstock.api import labels, launches, reasons
-from penstock.api.workers import LEASE_SECONDS, RENEW_SECONDS, WorkerFacts, WorkerPod, deleted_runs_annotation
+from penstock.api.workers import (
+    GRACE_SECONDS,
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    WorkerFacts,
+    WorkerPod,
+    deleted_runs_annotation,
+)
 from penstock.runner.assignment import Assignment
 from penstock.worker import assignments, lease
 from penstock.worker.assignments import Do, Identity
@@ -111,10 +118,10 @@ class WarmWorker:
         self.untold.add(key)
 
     def _end(self, process: Process) -> None:
-        """SIGTERM, and its end when one looks again."""
+        """SIGTERM, and its end when one looks again, or after its grace."""
         if process.ending:
             process.die(143)
-        process.ending = True
+        process.ending = process.ending or self.world.clock()
 
     def _look(self, uid: str, run: Json | None) -> bool:
         if run is None:
@@ -218,6 +225,7 @@ class WarmWorker:
         """What both clocks of it bring about, after each passing of time."""
         if not self.alive:
             return
+        self._kill_after_grace()
         self._hear_of_deletions()
         silent = (self.world.clock() - self.contact).total_seconds()
         if self.cut:
@@ -233,6 +241,12 @@ class WarmWorker:
             return
         at_once(self.world.cluster.patch(LEASES, NAMESPACE, self._lease.lease, lease.renewed(self._lease, self._now())))
         self.contact = self.world.clock()
+
+    def _kill_after_grace(self) -> None:
+        """The executor does so, whatever has become of the agent."""
+        for process in self.children.values():
+            if process.ending and self.world.clock() - process.ending >= timedelta(seconds=GRACE_SECONDS):
+                process.die(137)
 
     def _hear_of_deletions(self) -> None:
         """A worker in contact has heard of each within some seconds, and its process has had its grace."""

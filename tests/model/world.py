@@ -75,7 +75,7 @@ class Process:
     given_up: bool = False
     silent: bool = False  # its worker has lost the network, and nothing is done elsewhere before somebody looks
     over: bool = False  # its run has the end that it wrote: a worker's place is free then
-    ending: bool = False  # its worker has sent it SIGTERM
+    ending: datetime | None = None  # when its worker sent it SIGTERM
     worker: WarmWorker | None = None
     code: int = 0
     subflows: int = 0
