@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 5.0  # how long the operator is waited for
 POLL_SECONDS = 0.1
-COMING = frozenset({reasons.FLOW_NOT_FOUND, reasons.POOL_NOT_FOUND})  # the deployment may be right, and wait for these
+# The deployment may be right, and wait for these.
+COMING = frozenset({reasons.FLOW_NOT_FOUND, reasons.POOL_NOT_FOUND, reasons.QUEUE_NOT_FOUND})
 
 
 @dataclass(frozen=True, slots=True)

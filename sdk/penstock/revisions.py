@@ -92,8 +92,9 @@ def chosen(revisions: Sequence[Revision], now: Body, number: int | None) -> Revi
             if revision.number == number:
                 return revision
         raise NoRevision(f"there is no revision {number}; there are {known}" if known else "no revision is kept yet")
+    same = restored(now, now)  # which leaves out what is left of schedules that are gone
     for revision in reversed(revisions):
-        if restored(now, revision.spec) != now:
+        if restored(now, revision.spec) != same:
             return revision
     raise NoRevision("no other revision is kept" + (f" ({known} are the same)" if len(revisions) > 1 else ""))
 

@@ -61,6 +61,7 @@ def test_the_word_is_that_on_this_generation(body: Body, wanted: bool | None, sa
     [
         (reasons.POOL_NOT_FOUND, False),
         (reasons.FLOW_NOT_FOUND, False),
+        (reasons.QUEUE_NOT_FOUND, False),
         (reasons.INVALID_PARAMETERS, True),
         (reasons.INVALID_SCHEDULE, True),
         (reasons.INVALID_OVERRIDES, True),

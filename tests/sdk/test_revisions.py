@@ -66,6 +66,14 @@ def test_the_one_before_is_the_newest_that_differs() -> None:
     assert chosen(kept, kept[2].spec, 2).number == 2
 
 
+@pytest.mark.parametrize("left", [{"slug": "gone", "suspend": True}, {"slug": "gone", "suspend": False}])
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_left_of_a_schedule_that_is_gone_makes_no_difference(left: dict[str, Any], first: bool) -> None:
+    schedules = [left, DAY] if first else [DAY, left]
+    kept = [revision(1, tags=["good"], schedules=[DAY]), revision(2, tags=["bad"], schedules=schedules)]
+    assert chosen(kept, kept[1].spec, None).number == 1
+
+
 @pytest.mark.parametrize(
     ("kept", "number", "said"),
     [

@@ -87,7 +87,10 @@ class Lazy(click.Group):
         while rest and rest[0].partition("=")[0] in ("-n", "--namespace", "--context", "--kubeconfig"):
             taken = 1 if "=" in rest[0] else 2
             where, rest = [*where, *rest[:taken]], rest[taken:]
-        return super().parse_args(ctx, [*rest, *where])
+        if not rest or rest[0].startswith("-"):  # no command that could take them
+            return super().parse_args(ctx, rest)
+        end = rest.index("--") if "--" in rest else len(rest)
+        return super().parse_args(ctx, [*rest[:end], *where, *rest[end:]])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -64,8 +64,15 @@ def code_of(flow: Flow[Any, Any], target: str, given: dict[str, Any]) -> Code | 
 
 def requirements_of(file: Path | None) -> list[str]:
     """The lines of a requirements.txt, without comments. Raises CannotBeDeployed for options of pip among them."""
-    lines = [] if file is None else [re.sub(r"(^|\s)#.*", "", line).strip() for line in file.read_text().splitlines()]
+    lines = (
+        []
+        if file is None
+        else [re.sub(r"(^|\s)#.*", "", line).replace("\t", " ").strip() for line in file.read_text().splitlines()]
+    )
     found = [line for line in lines if line]
+    broken = [line for line in found if line.endswith("\\")]
+    if broken:
+        raise CannotBeDeployed(f"{file}: {broken[0]!r} goes on in the next line: write it in one")
     wrong = [line for line in found if not _NAMED.fullmatch(line)]
     if wrong:
         raise CannotBeDeployed(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..api import labels, names
-from ..api.reasons import POOL_NOT_FOUND
+from ..api.reasons import POOL_NOT_FOUND, QUEUE_NOT_FOUND
 from ..api.schema import Kind
 from ..client import AlreadyExists, ApiError, Client
 from ..errors import ParameterBind
@@ -180,7 +180,7 @@ def _warn(client: Client, owner: Body, pool: str | None) -> None:
     else:
         told = (owner.get("status") or {}).get("conditions") or ()
         ready = next((c for c in told if c["type"] == "Ready" and c["status"] == "False"), None)
-        if ready and ready["reason"] == POOL_NOT_FOUND:
+        if ready and ready["reason"] in (POOL_NOT_FOUND, QUEUE_NOT_FOUND):
             why = f"{name} is not ready: {ready['message']}"
     if why:
         click.secho(why, fg="yellow", err=True)

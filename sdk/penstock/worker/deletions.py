@@ -4,6 +4,7 @@ their processes, until these have ended. Pure; `membership` owns one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..api.states import StateType
@@ -18,7 +19,8 @@ class Deletions:
 
     def __init__(self) -> None:
         self._there: dict[str, DeletedRun] = {}
-        self._ended: dict[str, tuple[DeletedRun, float]] = {}
+        self._ended: dict[str, tuple[DeletedRun, float | None]] = {}
+        """With the time since which the Lease says so."""
         self._said = False
 
     def deleted(self, process: str, name: str, uid: str, last: Body | None) -> bool:
@@ -36,18 +38,33 @@ class Deletions:
         self._there[process] = DeletedRun(name=name, uid=uid, deployment=deployment, admitted=admitted)
         return True
 
-    def ended(self, process: str, now: float) -> bool:
-        """A process has ended; whether that is news of a run that was deleted. `now`: any clock's seconds."""
+    def ended(self, process: str) -> bool:
+        """A process has ended; whether that is news of a run that was deleted."""
         known = self._there.pop(process, None)
         if known is not None:
-            self._ended[process] = (DeletedRun(name=known.name, uid=known.uid, ended=True), now)
+            self._ended[process] = (DeletedRun(name=known.name, uid=known.uid, ended=True), None)
         return known is not None
 
     def said(self, now: float) -> list[DeletedRun] | None:
-        """What the Lease is to say, what ended last before what did earlier; None where it says nothing already."""
-        self._ended = {id_: end for id_, end in self._ended.items() if now < end[1] + TOLD_SECONDS}
+        """What the Lease is to say, what ended last before what did earlier; None where it says nothing already.
+
+        `now`: any clock's seconds.
+        """
+        self._ended = {
+            id_: (run, since)
+            for id_, (run, since) in self._ended.items()
+            if since is None or now < since + TOLD_SECONDS
+        }
         ended = [run for run, _ in reversed(self._ended.values())]
         if not (self._there or ended or self._said):
             return None
-        self._said = bool(self._there or ended)
         return [*self._there.values(), *ended]
+
+    def heard(self, said: Sequence[DeletedRun] | None, now: float) -> None:
+        """The API server has taken what was `said`: from now on the Lease says so."""
+        if said is None:
+            return
+        self._said = bool(said)
+        for id_, (run, since) in self._ended.items():
+            if since is None and run in said:
+                self._ended[id_] = (run, now)

@@ -78,7 +78,7 @@ class Membership:
 
     def ended(self, process: str) -> None:
         """A process has ended: say so, where its run was deleted."""
-        if self._deletions.ended(process, time.monotonic()):
+        if self._deletions.ended(process):
             self._news.set()
 
     async def begin(self) -> None:
@@ -195,7 +195,9 @@ class Membership:
     async def _touch(self, *, drain: bool = False) -> Body:
         path, deleted = f"{self.worker.path}/{self.worker.lease}", self._deletions.said(time.monotonic())
         change = lease.renewed(self.worker, now(), drain=drain, deleted=deleted)
-        return await self._upstream.json("PATCH", path, change, JSON_PATCH)
+        found = await self._upstream.json("PATCH", path, change, JSON_PATCH)
+        self._deletions.heard(deleted, time.monotonic())
+        return found
 
     def _confirm(self) -> None:
         self._confirmed = time.monotonic()

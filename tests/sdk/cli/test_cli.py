@@ -60,12 +60,20 @@ def test_whatever_needs_a_cluster_takes_kubectls_options(name: str, penstock: Co
         ("-n", "other", "runs", "show", "r"),
         ("--namespace=other", "show", "r"),
         ("--namespace", "other", "--context", "x", "show", "r"),
+        ("-n", "other", "show", "--", "r"),
     ],
 )
 def test_which_cluster_may_be_said_before_the_command(
     words: tuple[str, ...], penstock: CommandLine, cluster: Cluster
 ) -> None:
     assert "there is no run r in namespace other" in penstock.fails(*words)
+
+
+@pytest.mark.parametrize("words", [("-n", "other", "--help"), ("-n", "other")])
+def test_nothing_is_wrong_with_it_where_there_is_no_command(words: tuple[str, ...], penstock: CommandLine) -> None:
+    said = penstock(*words)
+    assert "Usage: penstock [OPTIONS] COMMAND" in said.out + said.err
+    assert "No such option" not in said.err
 
 
 def test_a_misspelt_command_is_told_its_name(penstock: CommandLine) -> None:

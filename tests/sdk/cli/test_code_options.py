@@ -63,7 +63,13 @@ def test_requirements_without_their_comments(project: Path) -> None:
     assert found["requirements"] == ["numpy>=2", "tea @ https://pypi.example/tea.whl"]
 
 
+def test_a_tab_in_a_requirement_is_a_blank(project: Path) -> None:
+    (project / "requirements.txt").write_text("numpy\t>=2\n")
+    assert flow_of("--requirements", "requirements.txt")["requirements"] == ["numpy >=2"]
+
+
 WRONG = {
+    "a line that goes on": (["-r", "long.txt"], "goes on in the next line: write it in one"),
     "two forms": (["--bundle", "--git", "https://g/x"], "--bundle and --git: code reaches a run in one way"),
     "a ref of nothing": (["--ref", "main"], "--ref is for --git"),
     "a Secret of nothing": (["--code-secret", "x"], "--code-secret is for --git and --archive"),
@@ -74,6 +80,7 @@ WRONG = {
 @pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)
 def test_what_cannot_be_is_told(project: Path, words: list[str], message: str) -> None:
     (project / "options.txt").write_text("--index-url https://x\n")
+    (project / "long.txt").write_text("numpy \\\n  >=2\n")
     done = build(*words)
     assert done.exit_code != 0
     assert message in " ".join(f"{done.output} {done.exception}".split())

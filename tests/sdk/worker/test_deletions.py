@@ -47,18 +47,21 @@ def test_an_end_is_said_for_a_while_and_then_that_there_is_nothing() -> None:
     assert deletions.said(0.0) is None, "nothing was ever said"
     assert deletions.deleted("run-uid/1", "etl-1", "run-uid", None)
     assert not deletions.deleted("run-uid/1", "etl-1", "run-uid", None), "that is no news"
-    assert deletions.ended("run-uid/1", 5.0)
-    assert not deletions.ended("run-uid/1", 6.0)
+    assert deletions.ended("run-uid/1")
+    assert not deletions.ended("run-uid/1")
     ended = DeletedRun(name="etl-1", uid="run-uid", ended=True)
-    assert deletions.said(5.0) == [ended]
-    assert deletions.said(4.9 + TOLD_SECONDS) == [ended]
-    assert deletions.said(5.0 + TOLD_SECONDS) == []
-    assert deletions.said(5.0 + TOLD_SECONDS) is None
+    assert deletions.said(1000.0) == [ended], "however long nobody could be told"
+    deletions.heard([ended], 1005.0)
+    assert deletions.said(1004.9 + TOLD_SECONDS) == [ended]
+    assert deletions.said(1005.0 + TOLD_SECONDS) == []
+    assert deletions.said(1005.0 + TOLD_SECONDS) == [], "until that is heard, the Lease says otherwise"
+    deletions.heard([], 1006.0 + TOLD_SECONDS)
+    assert deletions.said(1006.0 + TOLD_SECONDS) is None
 
 
 def test_a_process_of_a_run_that_is_there_says_nothing_by_its_end() -> None:
     deletions = Deletions()
-    assert not deletions.ended("run-uid/1", 0.0)
+    assert not deletions.ended("run-uid/1")
     assert deletions.said(0.0) is None
 
 
@@ -67,5 +70,5 @@ def test_what_is_there_is_said_before_what_has_ended() -> None:
     for name in ("a", "b", "c"):
         deletions.deleted(f"{name}/1", name, name, None)
     for name in ("a", "c"):
-        deletions.ended(f"{name}/1", 0.0)
+        deletions.ended(f"{name}/1")
     assert [run.name for run in deletions.said(0.0) or ()] == ["b", "c", "a"]
