@@ -105,8 +105,8 @@ def test_a_killed_operator_costs_and_doubles_no_slot(ticking: Penstock) -> None:
     assert datetime.fromisoformat(listed["last"]) == slots[-1] < suspended
     preview = ticking.cli("schedules", "preview", "tick", "--after", "2026-01-01", "--count", "2", "-o", "yaml").stdout
     assert yaml.safe_load(preview) == [
-        {"schedule": "often", "time": "2026-01-01T00:00:10Z"},
-        {"schedule": "often", "time": "2026-01-01T00:00:20Z"},
+        {"schedule": "often", "time": "2026-01-01T00:00:10Z", "suspended": True},
+        {"schedule": "often", "time": "2026-01-01T00:00:20Z", "suspended": True},
     ]
     assert slots_of(ticking) == slots, "nothing was made since"
 
