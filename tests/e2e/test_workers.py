@@ -109,8 +109,8 @@ def test_a_cancelled_run_is_ended_and_the_worker_goes_on(warm: Penstock) -> None
     warm.cli("cancel", "stop-me")
     status = warm.settled("stop-me")["status"]
     assert status["state"]["type"] == "Cancelled"
-    start(warm, "after-it")
-    assert warm.settled("after-it")["status"]["state"]["type"] == "Completed"
+    start(warm, "after-a-cancelled-one")
+    assert warm.settled("after-a-cancelled-one")["status"]["state"]["type"] == "Completed"
     assert warm.get("pod", before["worker"]["name"])["metadata"]["uid"] == before["worker"]["uid"]
 
 

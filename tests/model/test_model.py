@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 )
 
 from penstock.api.states import StateType
-from run_stage import PostedEvents
+from penstock_operator.reconcile.sources import Key
+from run_stage import NAMESPACE, PostedEvents
 
 from .laws import Laws
 from .operators import KINDS, WORKERS, Fault, Operator, Unexpected
@@ -179,8 +180,21 @@ class Model(RuleBasedStateMachine):
                 self.operators[self.leader].go_on(worker)
         self.operators[self.leader].stop()
         self.leader = 1 - self.leader
+        self.nobody_knows()
         self.operators[self.leader].take_over()
         self.laws.most = 0
+
+    def nobody_knows(self) -> None:
+        """Where who leads now has never heard of a run that is deleted, and its worker's Lease does not tell yet, its
+        process may overlap."""
+        cache = self.operators[self.leader].controller.cache
+        for process in self.world.processes.values():
+            uid, worker = process.assignment.uid, process.worker
+            if worker is None or uid not in self.world.deleted or f'"{uid}"' in worker.said:
+                continue
+            known = cache.run(Key(NAMESPACE, process.assignment.name))
+            if cache.orphans.get(uid) is None and (known is None or known["metadata"]["uid"] != uid):
+                process.given_up = True
 
     @precondition(lambda self: self.limited)
     @rule(limit=st.sampled_from([0, 1, 1, 2, None]))

@@ -97,6 +97,8 @@ class WarmWorker:
                 ops = lease.renewed(self._lease, self._now(), deleted=runs)
                 at_once(self.world.cluster.patch(LEASES, NAMESPACE, self._lease.lease, ops))
                 self.said, news, self.contact = said, True, self.world.clock()
+        if said == self.said:
+            self.deletions.heard(runs, self.world.clock().timestamp())
         return news
 
     def _listed(self) -> Iterator[Json]:
@@ -113,7 +115,7 @@ class WarmWorker:
 
     def _end_of(self, key: tuple[str, int], why: str) -> None:
         self.children.pop(key)
-        self.deletions.ended(f"{key[0]}/{key[1]}", self.world.clock().timestamp())
+        self.deletions.ended(f"{key[0]}/{key[1]}")
         self.over[key] = why
         self.untold.add(key)
 
@@ -150,7 +152,7 @@ class WarmWorker:
 
     def _start(self, key: tuple[str, int], run: Json) -> None:
         told = {**launches.environment(run), labels.ENV_POD_NAME: self.name, labels.ENV_POD_UID: self.uid}
-        others = [p for p in self.children.values() if p.alive and not (p.over or p.silent)]
+        others = [p for p in self.children.values() if p.alive and not (p.over or p.silent or p.given_up)]
         if len(others) >= self.slots:
             self.world.crowded.append(f"{self.name} has {len(others)} processes, and is given {told}")
         self.children[key] = self.world.start_warm(self, Assignment(told))

@@ -62,7 +62,8 @@ class ModelCluster(MemoryCluster):
 class Process:
     """The process in a pod. `executing`: its claim was granted and it is in user code.
 
-    `given_up`: its node was declared dead or its pod deleted by force, the documented cases in which it may overlap.
+    `given_up`: its node was declared dead, its pod deleted by force, or its run deleted before who leads next heard
+    of it: the documented cases in which it may overlap.
     """
 
     uid: str
