@@ -44,7 +44,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """States to enter in order, fields of status to set, fields to remove, conditions to set."""
+    """States to enter in order, fields of status to set, such as `worker/end`, fields to remove, conditions to set."""
 
     entries: tuple[Entry, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)

@@ -48,19 +48,19 @@ def decide(
     `displaced`: it gives way to others of its deployment.
     """
     if run.deleting or run.settled:
-        return _through_worker(run, Decision(delete=attempt.doomed() if run.deleting else ()))
+        return _through_worker(Decision(delete=attempt.doomed() if run.deleting else ()))
     if run.in_parent:
         return _within_parent(run, family.parent, now)
     decision = _next(run, attempt, outcome, policy, now, confirmed=confirmed, family=family, displaced=displaced)
-    return _through_worker(run, _upon_nodes(run, attempt, decision, policy, now, confirmed=confirmed))
+    return _through_worker(_upon_nodes(run, attempt, decision, policy, now, confirmed=confirmed))
 
 
-def _through_worker(run: RunView, decision: Decision) -> Decision:
+def _through_worker(decision: Decision) -> Decision:
     """The decision, with the wish to end a process in a worker written where the worker reads it."""
     if not any(doomed.kind == "Worker" for doomed in decision.delete):
         return decision
     change = decision.change
-    fields = {**change.fields, "worker": {**run.status["worker"], "end": True}}
+    fields = {**change.fields, "worker/end": True}  # and no more: how the process ended may just have been written
     rest = tuple(doomed for doomed in decision.delete if doomed.kind != "Worker")
     return replace(decision, change=replace(change, fields=fields), delete=rest)
 
