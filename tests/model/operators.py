@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import events as loops
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -185,9 +185,13 @@ class Operator:
         return min(self.controller.agenda.due._times.values(), default=None)
 
 
-async def _in_turn(*reads: Awaitable[Any]) -> list[Any]:
+async def _in_turn(*reads: Coroutine[Any, Any, Any]) -> list[Any]:
     """What is asked for at the same time; here nobody else takes a step."""
-    return [await read for read in reads]
+    try:
+        return [await read for read in reads]
+    finally:
+        for read in reads:  # where one fails, or the operator is stopped, the others are never begun
+            read.close()
 
 
 def _hooks(fault: Fault) -> Any:
