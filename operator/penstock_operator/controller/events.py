@@ -188,7 +188,11 @@ class EventPoster:
             if run is not None and entry is not None and entry["seq"] == seq:
                 del self._held[uid]
                 self._decide(uid, seq)
-                self._post(run, entry)
+                try:
+                    self._post(run, entry)
+                except Exception:  # one that cannot be told, as of a time that is none, stops no other
+                    logger.exception("no event of run %s/%s", run["metadata"]["namespace"], run["metadata"]["name"])
+                    self.dropped += 1
 
     async def _work(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,6 +58,11 @@ class Orphans:
         for index, key in ((self._of_run, orphan.key), (self._of_worker, orphan.worker_uid)):
             _discard(index, key, orphan.uid)
         self._changed(orphan)
+
+    def renew(self) -> None:
+        """A term begins, and nobody has heard yet which workers are silent: each is given its time anew."""
+        for orphan in self.all():
+            self.put(replace(orphan, until=max(orphan.until, self._clock() + orphans.PATIENCE)))
 
     def get(self, uid: str) -> Orphan | None:
         """That of the run with this uid."""

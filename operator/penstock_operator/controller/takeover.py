@@ -96,6 +96,7 @@ class Takeover:
                 self._recall_pod(body)
             except Exception:  # anybody may have made such a pod
                 logger.exception("pod %s/%s is left out", body["metadata"]["namespace"], body["metadata"]["name"])
+        self._cache.orphans.renew()
         for orphan in self._cache.orphans.all():
             self._slots.haunt(Key(*orphan.key), orphan.uid, orphan.held, orphan.deployment)
             self._naming.orphan(orphan)

@@ -513,6 +513,22 @@ def test_an_end_goes_out_at_once_with_what_had_lasted_before_it() -> None:
 
 
 @pytest.mark.usefixtures("soon")
+@pytest.mark.usefixtures("soon")
+def test_a_time_that_is_none_keeps_no_other_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever may write a run's status may write one that is past all times in UTC."""
+
+    async def scenario(desk: Desk) -> None:
+        desk.tell(entry("Running", 1, time="9999-12-31T23:59:59-23:59"), run="bad", uid="bad")
+        desk.tell(entry("Running", 1))
+        await ripe(desk)
+        await desk.flush()
+        assert desk.arrived == [name(1)]
+        assert desk.poster.dropped == 1
+
+    at_desk(scenario)
+    assert "no event of run team/bad" in caplog.text
+
+
 def test_what_an_operator_held_back_when_it_ended_the_next_one_tells() -> None:
     async def scenario(desk: Desk) -> None:
         desk.tell(state(1))

@@ -269,6 +269,16 @@ def test_they_are_found_by_run_and_by_worker_and_each_change_is_told() -> None:
     assert known.of_worker("w-uid") == known.of_run(KEY) == known.all() == []
 
 
+def test_a_term_that_begins_waits_for_each_anew() -> None:
+    """It has yet to hear which workers are silent."""
+    clock = Clock()
+    known = Orphans(clock)
+    known.put(orphan("a", clock))
+    clock.advance(PATIENCE.total_seconds() * 2)
+    known.renew()
+    assert [one.until for one in known.all()] == [clock() + PATIENCE]
+
+
 def test_one_that_nobody_asks_about_is_forgotten_in_the_end() -> None:
     clock = Clock()
     known = Orphans(clock)
