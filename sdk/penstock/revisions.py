@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .api import labels
 from .applying import ROLLBACK
 from .errors import PenstockError
-from .schedules.slots import has_form
+from .schedules.slots import present
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,9 +68,7 @@ def restored(now: Body, then: Body) -> Body:
     if "suspend" in now:
         spec["suspend"] = now["suspend"]
     held = {schedule["slug"]: schedule for schedule in now.get("schedules") or ()}
-    back = [
-        _restored_schedule(held.pop(each["slug"], None), each) for each in then.get("schedules") or () if has_form(each)
-    ]
+    back = [_restored_schedule(held.pop(each["slug"], None), each) for each in present(then)]
     kept = [{"slug": slug, "suspend": True} for slug, schedule in held.items() if schedule.get("suspend")]
     if kept or "schedules" in then:
         spec["schedules"] = [*back, *kept]

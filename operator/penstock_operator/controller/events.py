@@ -184,9 +184,9 @@ class EventPoster:
         while True:
             due, uid, seq = await self._ripens.get()
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            run, entry = self._held.get(uid, (None, None))
-            if run is not None and entry is not None and entry["seq"] == seq:
-                del self._held[uid]
+            held = self._held.get(uid)
+            if held is not None and held[1]["seq"] == seq:
+                run, entry = self._held.pop(uid)
                 self._decide(uid, seq)
                 try:
                     self._post(run, entry)

@@ -21,15 +21,13 @@ FORGOTTEN = orphans.PATIENCE * 20
 """After which one is forgotten that nobody has asked about, for nobody has led since."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Orphans:
     """By uid of the run."""
 
     def __init__(
-        self, clock: Callable[[], datetime] = _now, changed: Callable[[Orphan], None] = lambda _: None
+        self,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        changed: Callable[[Orphan], None] = lambda _: None,
     ) -> None:
         """`changed` is called with one that came or went."""
         self._clock, self._changed = clock, changed

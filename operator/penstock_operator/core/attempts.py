@@ -141,7 +141,7 @@ def in_worker(
         ending=bool(at.get("end")),
         ended=run.type is not None and run.type.terminal,
         exited=exited if exited and exited.get("attempt") == run.attempt else None,
-        loss=loss(at, lease, mine, silent=silent, departed=departed, lost=lost_nodes),
+        loss=loss(at, lease, pod, silent=silent, departed=departed, lost=lost_nodes),
     )
 
 
@@ -155,9 +155,9 @@ def loss(
     lost: frozenset[str],
 ) -> Loss | None:
     """Why the worker `at` (its name and uid) is lost; None while it lives. In the cluster its pod is the truth,
-    elsewhere its Lease. `pod` is the one with its uid."""
+    elsewhere its Lease. `lease` and `pod` are those of its name."""
     name = at["name"]
-    if pod is not None:
+    if pod is not None and pod.uid == at["uid"]:
         if pod.node in lost and not pod.gone:
             message = f"node {pod.node}, on which worker {name} ran, was deleted or taken out of service"
             return Loss(Diagnosis(reasons.NODE_LOST, message))

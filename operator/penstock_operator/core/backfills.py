@@ -14,7 +14,7 @@ from itertools import islice, takewhile
 from penstock.api import labels, names, reasons
 from penstock.api.states import StateType
 from penstock.schedules.rrule import REMEDY
-from penstock.schedules.slots import Slots, has_form
+from penstock.schedules.slots import Slots, present
 
 from . import parameters, schedules
 from .views import Body, RunView, format_time, parse_time
@@ -215,9 +215,4 @@ def made_by(backfill: Body, found: Body) -> bool:
 
 def of_slug(deployment: Body, slug: str) -> Body | None:
     """The schedule of that slug."""
-    return next((schedule for schedule in of(deployment) if schedule["slug"] == slug), None)
-
-
-def of(deployment: Body) -> list[Body]:
-    """The schedules of which there may be backfills."""
-    return [schedule for schedule in deployment["spec"].get("schedules") or () if has_form(schedule)]
+    return next((schedule for schedule in present(deployment["spec"]) if schedule["slug"] == slug), None)

@@ -1,6 +1,6 @@
 """Processes of runs that were deleted while a warm worker had them: until they end they hold what their runs held.
 
-`controller.orphans` keeps them, `reconcile.flowruns` asks whether they are over. Of a pod its object would tell that,
+`controller.orphans` keeps them, `reconcile.orphans` asks whether they are over. Of a pod its object would tell that,
 which outlives its run; of a process there is what the worker says on its Lease, and else how long it may take at most.
 """
 

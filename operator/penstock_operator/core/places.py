@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from penstock.api import labels, reasons
+from penstock.api import labels, launches, reasons
 
 from .admission import Limit, Line, Order, Waiting
 from .collisions import Policy
@@ -233,7 +233,7 @@ def exempt(run: RunView) -> bool:
 
     Its parent holds slots while it waits; if it had to wait for some of its own, neither might ever go on.
     """
-    return run.in_parent or ("task" in run.spec and bool(run.parent.get("awaited")))
+    return run.in_parent or launches.is_awaited(run.spec)
 
 
 def held(run: RunView) -> Line:

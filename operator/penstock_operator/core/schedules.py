@@ -17,7 +17,7 @@ import orjson
 
 from penstock.api import labels, names
 from penstock.errors import InvalidSchedule
-from penstock.schedules.slots import Slots, has_form
+from penstock.schedules.slots import Slots, present
 
 from .views import Body, format_seconds, format_time, parse_time
 
@@ -111,9 +111,7 @@ def decide(deployment: Body, now: datetime) -> Plan:
     assert created is not None
     since = created if meta.get("generation") == 1 else now
     turns: dict[str, Turn] = {}
-    for schedule in spec.get("schedules") or ():
-        if not has_form(schedule):
-            continue
+    for schedule in present(spec):
         slug = str(schedule["slug"])
         cursor = cursors.pop(slug, None) or Cursor(slug, min(since, now), of=_digest(schedule))
         if slug not in turns:
@@ -262,7 +260,7 @@ def waits_for_its_cursor(deployment: Body | None, slug: str, slot: datetime) -> 
         return False
     cursor = read(deployment).get(slug)
     if cursor is None:  # that of a new deployment is written after its first runs were made
-        return any(each["slug"] == slug and has_form(each) for each in deployment["spec"].get("schedules") or ())
+        return any(each["slug"] == slug for each in present(deployment["spec"]))
     return cursor.time < slot
 
 

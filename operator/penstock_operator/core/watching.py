@@ -116,8 +116,7 @@ def watch(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, conf
     told = run.condition(reasons.POD_READY) or {}
     ended_by_deadline = (told.get("status"), told.get("reason")) == ("False", reasons.ACTIVE_DEADLINE_EXCEEDED)
     if ended_by_deadline and all(pod.deleting for pod in mine):
-        entry = Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, _overdue(limit), StateName.TIMED_OUT)
-        return Decision(end(run, entry, now))
+        return _timed_out(run, limit, now)
     if mine:
         return lost(run, endings.how_it_ended(run, replace(attempt, pods=mine), claimed=True), policy, now)
     silent = nodes.told_lost(run)
@@ -144,8 +143,7 @@ def watch_process(run: RunView, attempt: Assigned, policy: Policy, now: datetime
     if not confirmed:
         return Decision(confirm=True)
     if exceeded and attempt.ending and claimed:
-        message = f"the run was active for longer than activeDeadlineSeconds ({limit})"
-        return Decision(end(run, Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, message, StateName.TIMED_OUT), now))
+        return _timed_out(run, limit, now)
     if exceeded and attempt.ending:
         message = f"worker {attempt.worker} did not run user code within pendingDeadlineSeconds"
         return lost(run, Diagnosis(reasons.PENDING_DEADLINE_EXCEEDED, message), policy, now)
@@ -186,6 +184,11 @@ def _preempted(attempt: Attempt, job: JobView) -> Decision:
 
 def _overdue(limit: int | None) -> str:
     return f"the run was active for longer than activeDeadlineSeconds ({limit})"
+
+
+def _timed_out(run: RunView, limit: int | None, now: datetime) -> Decision:
+    entry = Entry(S.FAILED, reasons.ACTIVE_DEADLINE_EXCEEDED, _overdue(limit), StateName.TIMED_OUT)
+    return Decision(end(run, entry, now))
 
 
 def _ended_beside_others(run: RunView, attempt: Attempt, pods: Iterable[PodView], *, claimed: bool) -> Decision | None:

@@ -159,7 +159,7 @@ def _admitted(run: Body) -> dict[str, str]:
     Most hold those of their pool and deployment alone, which are labels; a task that its parent waits for holds none.
     """
     spec = run.get("spec") or {}  # the pool's template is tried with a run that has none
-    if "task" in spec and (spec.get("parent") or {}).get("awaited"):
+    if launches.is_awaited(spec):
         return {labels.ADMITTED: "null"}
     admitted = run["status"].get("admitted")
     return {labels.ADMITTED: json.dumps(admitted)} if admitted else {}

@@ -35,8 +35,9 @@ def _problems(template: Any, path: str) -> Iterator[str]:
         if not isinstance(pairs, dict):
             yield _not(f"{path}.metadata.{name}", "an object", pairs)
     spec = template.get("spec") or {}
-    for name in KEYS.keys() - set(OF_CONTAINERS):
-        yield from _list(spec.get(name), f"{path}.spec.{name}", KEYS[name])
+    for name, key in KEYS.items():
+        if name not in OF_CONTAINERS:
+            yield from _list(spec.get(name), f"{path}.spec.{name}", key)
     for where in CONTAINERS:
         items = spec.get(where)
         for number, container in enumerate(items if isinstance(items, list) else ()):

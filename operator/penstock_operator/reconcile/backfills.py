@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from penstock.api import reasons
 from penstock.errors import InvalidSchedule
+from penstock.schedules.slots import present
 
 from ..cluster import BACKFILLS, FLOW_DEPLOYMENTS, FLOW_RUNS, AlreadyExists, Cluster, Forbidden, Invalid, NotFound
 from ..core import backfills, resolve
@@ -74,7 +75,7 @@ class Backfills:
         schedule = status.get("rangeSchedule") or backfills.of_slug(deployment, body["spec"]["schedule"])
         if schedule is None:
             text = f"spec.schedule: FlowDeployment {name} has no schedule {body['spec']['schedule']}; it has " + (
-                ", ".join(s["slug"] for s in backfills.of(deployment)) or "none"
+                ", ".join(s["slug"] for s in present(deployment["spec"])) or "none"
             )
             await self._say(key, body, Ready(False, reasons.SCHEDULE_NOT_FOUND, text))
             return Requeue(waits_for=("FlowDeployment", name))

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from penstock.api import labels, names, reasons
+from penstock.api.launches import is_awaited
 from penstock.api.sharing import shared_by_pods
 from penstock.api.states import StateType
 
@@ -19,7 +20,6 @@ from ..cluster import (
     FLOW_RUNS,
     FLOWS,
     JOBS,
-    LEASES,
     NODES,
     PODS,
     WORK_POOLS,
@@ -34,26 +34,26 @@ from ..cluster import (
     ResourceType,
     Unavailable,
 )
-from ..core import attempts, changes, orphans, owners, pod_events, resolve, retried, runs
+from ..core import attempts, changes, owners, pod_events, resolve, retried, runs
 from ..core.attempts import Attempt
 from ..core.changes import Change, Condition, Entry
 from ..core.children import Family
 from ..core.decisions import Decision
-from ..core.orphans import Orphan
 from ..core.parameters_left_out import are_left_out
 from ..core.policy import DEFAULT_LATE_AFTER, policy
 from ..core.views import JobView, PodView, RunView
 from ..launch import jobs, pods, workers
 from ..launch.pods import Defaults, InvalidTemplate, Launch
+from .orphans import LeftBehind
 from .revisions import Revisions
 from .sources import Body, Cache, Clock, Events, Grant, Key, Logs, Read, Requeue, Slots, Workers
 from .strays import Strays
+from .workers import read_worker
 
 logger = logging.getLogger(__name__)
 
 RETRY_CREATE = timedelta(seconds=10)  # after a quota, a policy or a webhook that is down kept the pod from being made
 WEBHOOK_DOWN = "failed calling webhook"  # how the API server begins to say that an admission webhook does not answer
-LOOK_AT_ORPHANS = timedelta(seconds=10)  # as often as workers renew their Leases
 PASSES = 4  # decisions in one go before the key is queued again
 
 
@@ -100,6 +100,7 @@ class FlowRuns:
         self._slots, self._logs, self._workers = slots, logs, workers
         self._reads, self._lately = reads or (lambda _: cluster.get), lately
         self._strays = Strays(cluster, cache)
+        self._left_behind = LeftBehind(cluster, cache, slots, workers, clock)
         self._forbidden: dict[str, datetime] = {}  # uid of a run whose pod was refused -> when to try again
 
     async def reconcile(self, key: Key) -> Requeue | None:
@@ -115,7 +116,7 @@ class FlowRuns:
             raise
 
     async def _reconcile(self, key: Key) -> Requeue | None:
-        confirmed, left_behind = False, await self._orphans(key)
+        confirmed, left_behind = False, await self._left_behind.of(key)
         for left in reversed(range(PASSES)):
             body = await self._fresh(key) if confirmed else self._cache.run(key)
             if body is not None and are_left_out(body) and not RunView(body).resolved:
@@ -124,7 +125,7 @@ class FlowRuns:
                 live = any(not PodView(pod).gone for pod in self._cache.pods(key))
                 self._slots.deleted(key, live=live or bool(left_behind))
                 await self._strays.end_of_settled(key)
-                return self._look_at_orphans(left_behind)
+                return self._left_behind.again(left_behind)
             run = RunView(body)
             if self._slots.haunted(key):
                 others = (PodView(pod) for pod in self._cache.pods(key) if not owners.belongs(pod, run))
@@ -156,56 +157,6 @@ class FlowRuns:
             confirmed = True
         return Requeue(self._clock() + timedelta(seconds=1))
 
-    async def _orphans(self, key: Key) -> list[Orphan]:
-        """What deleted runs of that name have left in workers, and has not ended; what has is forgotten."""
-        left = []
-        for known in self._cache.orphans.of_run(key):
-            orphan = known if known.sure else await self._looked_for(key, known)
-            if orphan is not None and not await self._is_over(orphan):
-                left.append(orphan)
-                self._slots.haunt(key, orphan.uid, orphan.held, orphan.deployment)
-            else:
-                self._cache.orphans.forget(known)
-        return left
-
-    async def _looked_for(self, key: Key, orphan: Orphan) -> Orphan | None:
-        """None where the run is there: what was heard of it last is not that it was deleted, but settled."""
-        found = await self._cluster.get(FLOW_RUNS, *key)
-        if found is not None and found["metadata"]["uid"] == orphan.uid:
-            return None
-        orphan = replace(orphan, sure=True)
-        self._cache.orphans.put(orphan)
-        return orphan
-
-    async def _is_over(self, orphan: Orphan) -> bool:
-        assert self._workers is not None
-        where = orphan.namespace, orphan.worker
-        lost = self._is_lost(orphan)
-        if lost:
-            await self._fresh_worker(*where)
-            lost = self._is_lost(orphan)
-        lease, quiet = self._workers.lease(*where), self._workers.quiet(*where)
-        return orphans.over(orphan, lease, self._clock(), lost=lost, quiet=quiet)
-
-    def _is_lost(self, orphan: Orphan) -> bool:
-        assert self._workers is not None
-        namespace, name, uid = orphan.namespace, orphan.worker, orphan.worker_uid
-        pod, last = self._workers.pod(namespace, name), self._cache.departed(uid)
-        lost = attempts.loss(
-            {"name": name, "uid": uid},
-            self._workers.lease(namespace, name),
-            pod if pod is not None and pod.uid == uid else None,
-            silent=self._workers.silent(namespace, name),
-            departed=PodView(last) if last is not None else None,
-            lost=self._cache.lost_nodes(),
-        )
-        return lost is not None
-
-    def _look_at_orphans(self, left: list[Orphan]) -> Requeue | None:
-        if not left:
-            return None
-        return Requeue(max(min(orphan.until for orphan in left), self._clock() + LOOK_AT_ORPHANS))
-
     def _requeue(self, decision: Decision) -> Requeue | None:
         if decision.due is None and decision.waits_for is None:
             return None
@@ -223,7 +174,8 @@ class FlowRuns:
         self._cache.remember(body)
         run = RunView(body)
         if "worker" in run.status:
-            await self._fresh_worker(run.namespace, run.status["worker"]["name"])
+            assert self._workers is not None
+            await read_worker(self._cluster, self._workers, run.namespace, run.status["worker"]["name"])
         if run.resolved.get("poolType") == "Job":
             name = names.pod(run.name, run.attempt)
             job = await self._cluster.get(JOBS, key.namespace, name)
@@ -248,13 +200,6 @@ class FlowRuns:
             else:
                 self._cache.remember({**known, "kind": "Node"})
         return body
-
-    async def _fresh_worker(self, namespace: str, name: str) -> None:
-        """The Lease of a run's worker, then its pod, where that is one which the operator has made."""
-        assert self._workers is not None
-        lease = await self._cluster.get(LEASES, namespace, names.worker_lease(name))
-        pod = await self._cluster.get(PODS, namespace, name)
-        self._workers.read(Key(namespace, name), lease, pod)
 
     async def _decide(self, run: RunView, read: Read, lately: Read | None, *, confirmed: bool) -> Decision:
         family = await self._family(run)
@@ -295,8 +240,8 @@ class FlowRuns:
         pool = launches.status["pool"]["name"]
         if "resourceVersion" in (launches.pool.get("metadata") or {}):
             self._workers.heard_pool(launches.pool)
-        awaited = "task" in run.spec and bool(run.parent.get("awaited"))  # by a run that has a place meanwhile
-        worker = self._workers.choose(run, pool, beyond=awaited)
+        # Who waits for it has a place meanwhile.
+        worker = self._workers.choose(run, pool, beyond=is_awaited(run.spec))
         if worker is None:
             message = f"no worker of WorkPool {pool} is ready; the run starts when one is"
             return resolve.Waiting(reasons.WORKERS_NOT_READY, message, "Workers", pool)

@@ -124,3 +124,10 @@ def _why(members: list[Member]) -> str:
         if cause is not None:
             return f"no worker is ready: pod {pod.name}: {cause.message}"
     return "no worker is ready yet: their pods start"
+
+
+async def read_worker(cluster: Cluster, known: Workers, namespace: str, name: str) -> None:
+    """Have the Lease of a worker read afresh, then its pod, where that is one which the operator has made."""
+    lease = await cluster.get(LEASES, namespace, names.worker_lease(name))
+    pod = await cluster.get(PODS, namespace, name)
+    known.read(Key(namespace, name), lease, pod)

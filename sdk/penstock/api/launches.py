@@ -1,4 +1,4 @@
-"""What the process of an attempt is told: its environment, made of the run alone.
+"""What the process of an attempt is told: its environment, made of the run alone; and whether it takes a place.
 
 Called by the operator for the pods it makes, and by the agents of warm workers for their processes. Where the code
 lies and who the pod is, they add; what flow, pool and deployment say of the environment is not here.
@@ -29,3 +29,8 @@ def environment(run: Body) -> dict[str, str]:
     if "deployment" in status["resolved"]:
         values[labels.ENV_DEPLOYMENT] = status["resolved"]["deployment"]["name"]
     return values
+
+
+def is_awaited(spec: Body) -> bool:
+    """Whether a run is a task that its parent waits for: the parent's slots are enough for both."""
+    return "task" in spec and bool((spec.get("parent") or {}).get("awaited"))

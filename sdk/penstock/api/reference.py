@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .crd import RULES
 from .states import TRANSITIONS, StateType
 
 Json = dict[str, Any]
@@ -16,7 +17,6 @@ Json = dict[str, Any]
 NOTE = "<!-- Generated from sdk/penstock/api by `make crds`. Do not edit. -->\n"
 _TOP_LEVEL = ("apiVersion", "kind", "metadata")
 _KEEPS = "x-kubernetes-preserve-unknown-fields"
-_RULES = "x-kubernetes-validations"
 
 
 def page_name(crd: Json) -> str:
@@ -105,7 +105,7 @@ def _table(struct: Json) -> list[str]:
     rows = [_row(name, field, name in struct.get("required", ())) for name, field in struct["properties"].items()]
     lines = ["", "| field | type | meaning |", "| --- | --- | --- |", *rows]
     alone = (field for field in struct["properties"].values() if "properties" not in field)  # structs have a table
-    rules = [rule["message"] for schema in (struct, *alone) for rule in schema.get(_RULES, ())]
+    rules = [rule["message"] for schema in (struct, *alone) for rule in schema.get(RULES, ())]
     return lines + (["", "Rules:", "", *(f"- {rule}" for rule in rules)] if rules else [])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..client import Client
-from ..schedules.slots import has_form
+from ..schedules.slots import present
 from .kinds import BACKFILL, DEPLOYMENT, address
 from .lookup import completing, find, names_argument, plain
 from .objects import created, deleting, each, group, listing, showing, suspending
@@ -39,7 +39,7 @@ command.add_command(deleting(BACKFILL))
 def create(client: Client, deployment: str, output: str | None, given: tuple[str, ...], **option: Any) -> None:
     """Make runs of the slots that a schedule has in a range of the past."""
     body = find(client, DEPLOYMENT, plain(DEPLOYMENT, deployment))
-    there = [str(schedule["slug"]) for schedule in body["spec"].get("schedules") or () if has_form(schedule)]
+    there = [str(schedule["slug"]) for schedule in present(body["spec"])]
     slug = option["schedule"] or (there[0] if len(there) == 1 else None)
     if slug not in there:
         raise click.ClickException(f"--schedule: name one of those that it has: {', '.join(there) or 'none'}")

@@ -62,14 +62,14 @@ def code_of(flow: Flow[Any, Any], target: str, given: dict[str, Any]) -> Code | 
         return Code(archive=ArchiveCode(url=given["archive"], path=path, secret_ref=reference))
 
 
+def _without_comment(line: str) -> str:
+    return re.sub(r"(^|\s)#.*", "", line).replace("\t", " ").strip()
+
+
 def requirements_of(file: Path | None) -> list[str]:
     """The lines of a requirements.txt, without comments. Raises CannotBeDeployed for options of pip among them."""
-    lines = (
-        []
-        if file is None
-        else [re.sub(r"(^|\s)#.*", "", line).replace("\t", " ").strip() for line in file.read_text().splitlines()]
-    )
-    found = [line for line in lines if line]
+    lines = [] if file is None else file.read_text().splitlines()
+    found = [line for line in map(_without_comment, lines) if line]
     broken = [line for line in found if line.endswith("\\")]
     if broken:
         raise CannotBeDeployed(f"{file}: {broken[0]!r} goes on in the next line: write it in one")

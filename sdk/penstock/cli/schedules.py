@@ -42,8 +42,7 @@ def ls(client: Client, deployment: str | None, selector: str, output: str | None
     found = [
         (body, schedule)
         for body in sorted(bodies, key=lambda body: str(body["metadata"]["name"]))
-        for schedule in body["spec"].get("schedules") or ()
-        if _form(schedule)
+        for schedule in reading.present(body["spec"])
     ]
     if output == "name":
         for body, schedule in found:
@@ -106,7 +105,7 @@ def _slugs(client: Client, typed: dict[str, Any]) -> list[str]:
     """For a shell: the slugs of the deployment that stands before."""
     name = typed.get("name")
     spec = client.get(DEPLOYMENT.plural, plain(DEPLOYMENT, name))["spec"] if name else {}
-    return [str(schedule["slug"]) for schedule in spec.get("schedules") or () if _form(schedule)]
+    return [str(schedule["slug"]) for schedule in reading.present(spec)]
 
 
 @command.command("preview")
@@ -185,8 +184,8 @@ def _of_deployment(client: Client, deployment: str, slug: str | None) -> tuple[l
             suspended=bool(schedule.get("suspend") or body["spec"].get("suspend")),
             left=max(0, int(schedule["maxRuns"]) - _known(body, schedule)["runs"]) if "maxRuns" in schedule else None,
         )
-        for schedule in body["spec"].get("schedules") or ()
-        if _form(schedule) and slug in (None, schedule["slug"])
+        for schedule in reading.present(body["spec"])
+        if slug in (None, schedule["slug"])
     ]
     if not found:
         what = f"schedule {slug}" if slug else "schedule"
@@ -242,7 +241,7 @@ def _switching(verb: str, suspend: bool) -> click.Command:
     @with_client
     def switch(client: Client, name: str, slugs: tuple[str, ...], all_: bool) -> None:
         body = find(client, DEPLOYMENT, name)
-        there = [str(s["slug"]) for s in body["spec"].get("schedules") or () if _form(s)]
+        there = [str(schedule["slug"]) for schedule in reading.present(body["spec"])]
         if bool(slugs) == all_:
             raise click.UsageError(f"name a SLUG, or give --all; it has {', '.join(there) or 'no schedules'}")
 

@@ -146,6 +146,11 @@ def problems(schedules: Iterable[Mapping[str, Any]], since: datetime | None = No
     return found
 
 
+def present(spec: Mapping[str, Any]) -> list[Any]:
+    """The schedules of a deployment's spec, without what is left of those that are gone."""
+    return [schedule for schedule in spec.get("schedules") or () if has_form(schedule)]
+
+
 def has_form(schedule: Mapping[str, Any]) -> bool:
     """Whether it says when it is due; what does not is left of one that is gone: its suspension."""
     return any(schedule.get(form) for form in FORMS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..api.launches import is_awaited
 from ..api.states import StateType
 from ..api.workers import DeletedRun
 
@@ -32,9 +33,8 @@ class Deletions:
         if process in self._there or ("state" in status and StateType(status["state"]["type"]).terminal):
             return False
         spec, resolved = (last or {}).get("spec") or {}, status.get("resolved") or {}
-        awaited = "task" in spec and (spec.get("parent") or {}).get("awaited")
         deployment = (resolved.get("deployment") or {}).get("name")
-        admitted = None if awaited else status.get("admitted") or {}
+        admitted = None if is_awaited(spec) else status.get("admitted") or {}
         self._there[process] = DeletedRun(name=name, uid=uid, deployment=deployment, admitted=admitted)
         return True
 

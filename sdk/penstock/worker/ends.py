@@ -9,6 +9,7 @@ from typing import Any
 
 from ..api import reasons
 from ..api.bounds import cut
+from ..runner.status import timestamp
 from .messages import Message
 
 Body = dict[str, Any]
@@ -25,7 +26,7 @@ def exited(attempt: int, message: Message) -> Body:
         "stopped": (reasons.WORKER_STOPPED, "its worker was stopped"),
         "no contact": (reasons.WORKER_LOST, "its worker was out of contact for too long, and has ended it"),
     }.get(why, (reasons.EXITED, f"its process ended with {_said(code)} and no final state"))
-    found = {"attempt": attempt, "reason": reason, "message": cut(text), "time": now()}
+    found = {"attempt": attempt, "reason": reason, "message": cut(text), "time": timestamp(time.time())}
     return found if code is None else {**found, "exitCode": code}
 
 
@@ -34,8 +35,3 @@ def _said(code: int | None) -> str:
         with suppress(ValueError):
             return signal.Signals(code - 128).name
     return f"exit code {code}"
-
-
-def now() -> str:
-    now = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"

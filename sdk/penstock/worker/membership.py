@@ -17,9 +17,9 @@ from typing import Any
 from ..api import labels
 from ..api.workers import LEASE_SECONDS, RENEW_SECONDS
 from ..errors import PenstockError
+from ..runner.status import timestamp
 from . import lease
 from .deletions import Deletions
-from .ends import now
 from .lease import OUT_OF_CONTACT, Worker
 from .upstream import JSON_PATCH, MERGE_PATCH, Refused, Unreachable, Upstream
 
@@ -87,7 +87,7 @@ class Membership:
         before: tuple[str, float] | None = None
         while not self._stopping.is_set():
             try:
-                await self._upstream.json("POST", worker.path, lease.created(worker, now()))
+                await self._upstream.json("POST", worker.path, lease.created(worker, _now()))
                 return self._confirm()
             except Unreachable as error:
                 self._tell(f"the API server is waited for: {error}")
@@ -108,7 +108,7 @@ class Membership:
                     before = (version, time.monotonic())
                 mine = lease.holder(there) in ("", worker.facts.uid) or worker.facts.pod is not None
                 if mine or time.monotonic() - before[1] > LEASE_SECONDS:
-                    change = lease.taken_over(worker, version, now())
+                    change = lease.taken_over(worker, version, _now())
                     await self._upstream.json("PATCH", f"{worker.path}/{worker.lease}", change, MERGE_PATCH)
                     return self._confirm()
                 if not told:
@@ -194,7 +194,7 @@ class Membership:
 
     async def _touch(self, *, drain: bool = False) -> Body:
         path, deleted = f"{self.worker.path}/{self.worker.lease}", self._deletions.said(time.monotonic())
-        change = lease.renewed(self.worker, now(), drain=drain, deleted=deleted)
+        change = lease.renewed(self.worker, _now(), drain=drain, deleted=deleted)
         found = await self._upstream.json("PATCH", path, change, JSON_PATCH)
         self._deletions.heard(deleted, time.monotonic())
         return found
@@ -202,6 +202,10 @@ class Membership:
     def _confirm(self) -> None:
         self._confirmed = time.monotonic()
         self._contact()
+
+
+def _now() -> str:
+    return timestamp(time.time())
 
 
 def new_uid() -> str:

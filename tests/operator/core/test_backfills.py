@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import builders
 from penstock.api import labels, names, reasons
+from penstock.schedules.slots import present
 from penstock_operator.core import backfills
 from penstock_operator.core.backfills import Progress
 from penstock_operator.core.views import RunView
@@ -198,6 +199,6 @@ def test_a_schedule_is_found_by_its_slug() -> None:
 
 def test_what_is_left_of_a_schedule_that_is_gone_has_no_slots_to_fill() -> None:
     deployment: Json = {"spec": {"schedules": [{"slug": "old", "suspend": True}, SCHEDULE]}}
-    assert backfills.of(deployment) == [SCHEDULE]
+    assert present(deployment["spec"]) == [SCHEDULE]
     assert backfills.of_slug(deployment, "old") is None
     assert backfills.of_slug(deployment, "hourly") == SCHEDULE
