@@ -5,7 +5,6 @@ Used by the tests of several operators, on a real API server.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
@@ -67,8 +66,7 @@ class Team:
     def writes(self, resource: str = "") -> list[tuple[str, str, str, str]]:
         """Time, operator, verb and object of each write of an operator that was done, in order."""
         found = []
-        for line in self.plane.audit_log.read_text().splitlines():
-            entry = json.loads(line)
+        for entry in self.plane.audited():
             target, agent = entry.get("objectRef") or {}, entry.get("userAgent", "")
             if target.get("namespace") != self.namespace or not agent.startswith("penstock-operator/"):
                 continue

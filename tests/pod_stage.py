@@ -5,7 +5,6 @@ Used by the integration tests of the runner and by benchmarks. There is no kubel
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -106,10 +105,9 @@ class Stage:
     def writes(self) -> list[str]:
         """Verb and object of each write by the account of runs, as the API server counted them."""
         user = f"system:serviceaccount:{self.cell.namespace}:penstock-run"
-        events = map(json.loads, self.plane.audit_log.read_text().splitlines())
         return [
             f"{event['verb']} {event['objectRef']['resource']} {event['responseStatus']['code']}"
-            for event in events
+            for event in self.plane.audited()
             if event["user"]["username"] == user
         ]
 

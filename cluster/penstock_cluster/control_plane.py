@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import binaries, certificates, supervisor
 from .layout import SERVICE_CIDR, ClusterError
@@ -142,6 +143,14 @@ class ControlPlane:
     def audit_log(self) -> Path:
         """JSON lines of every write, metadata only."""
         return self.folder / "audit.log"
+
+    def audited(self, offset: int = 0) -> Iterator[dict[str, Any]]:
+        """The entries of the audit log from that byte on, as far as they are written whole."""
+        with self.audit_log.open("rb") as log:
+            log.seek(offset)
+            for line in log:
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
 
     @property
     def certificate_authority(self) -> Path:

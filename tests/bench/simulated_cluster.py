@@ -6,7 +6,6 @@ can be told from everyone else's.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -159,18 +158,15 @@ class SimulatedCluster:
     def writes_since(self, offset: int, namespace: str) -> dict[str, Counter[str]]:
         """Accepted writes in a namespace since then, by account; Events and Leases are left out."""
         found: dict[str, Counter[str]] = {}
-        with self.plane.audit_log.open() as log:
-            log.seek(offset)
-            for line in log:
-                entry = json.loads(line)
-                what = entry.get("objectRef") or {}
-                if what.get("namespace") != namespace or what.get("resource") in ("events", "leases"):
-                    continue
-                if (entry.get("responseStatus") or {}).get("code", 0) >= 300:
-                    continue
-                path = "/".join(part for part in (what["resource"], what.get("subresource")) if part)
-                account = entry["user"]["username"].rsplit(":", 1)[-1]
-                found.setdefault(account, Counter())[f"{entry['verb']} {path}"] += 1
+        for entry in self.plane.audited(offset):
+            what = entry.get("objectRef") or {}
+            if what.get("namespace") != namespace or what.get("resource") in ("events", "leases"):
+                continue
+            if (entry.get("responseStatus") or {}).get("code", 0) >= 300:
+                continue
+            path = "/".join(part for part in (what["resource"], what.get("subresource")) if part)
+            account = entry["user"]["username"].rsplit(":", 1)[-1]
+            found.setdefault(account, Counter())[f"{entry['verb']} {path}"] += 1
         return found
 
 

@@ -104,7 +104,7 @@ def test_service_accounts_are_authorized_and_counted(plane: ControlPlane) -> Non
     token = kubectl(plane, "create", "token", "runner").stdout.strip()
     assert _post(plane, token, "configmaps", {"metadata": {"name": "by-runner"}}) == 201
     assert _post(plane, token, "secrets", {"metadata": {"name": "by-runner"}}) == 403
-    lines = [json.loads(line) for line in plane.audit_log.read_text().splitlines()]
+    lines = list(plane.audited())
     own = [line for line in lines if line["user"]["username"] == "system:serviceaccount:default:runner"]
     assert [(line["verb"], line["objectRef"]["resource"], line["responseStatus"]["code"]) for line in own] == [
         ("create", "configmaps", 201),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import selectors
 import threading
 import time
@@ -219,8 +218,7 @@ class Team:
     def operator_writes(self) -> list[tuple[str, str]]:
         """Verb and resource of the operator's writes in this namespace, in order, Events aside."""
         found = []
-        for line in self.plane.audit_log.read_text().splitlines():
-            entry = json.loads(line)
+        for entry in self.plane.audited():
             target = entry.get("objectRef") or {}
             dry = "dryRun=All" in entry.get("requestURI", "")
             if target.get("namespace") == self.namespace and "aiohttp" in entry.get("userAgent", "") and not dry:

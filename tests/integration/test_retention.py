@@ -100,8 +100,7 @@ class Office:
     def deletions(self) -> list[Json]:
         """The operator's deletions of runs, from the API server's audit log."""
         found = []
-        for line in self.plane.audit_log.read_text().splitlines():
-            entry = json.loads(line)
+        for entry in self.plane.audited():
             target = entry.get("objectRef") or {}
             where = (target.get("namespace"), target.get("resource"), entry["verb"])
             if where == (self.namespace, "flowruns", "delete") and "aiohttp" in entry.get("userAgent", ""):

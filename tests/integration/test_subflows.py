@@ -268,8 +268,8 @@ def test_a_short_subflow_costs_two_writes(cell: RunCell, control_plane: ControlP
     child = names_of(cell)[0]
     written = [
         event
-        for line in control_plane.audit_log.read_text().splitlines()
-        if (event := json.loads(line))["verb"] in ("create", "patch", "update")
+        for event in control_plane.audited()
+        if event["verb"] in ("create", "patch", "update")
         and event["stage"] == "ResponseComplete"
         and (event.get("objectRef") or {}).get("namespace") == cell.namespace
         and event["objectRef"]["resource"] == "flowruns"
