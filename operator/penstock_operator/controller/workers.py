@@ -265,8 +265,10 @@ class Workers:
         held = self._cache.runs_in(worker.uid)
         # A watch may tell of an assignment before the write of it is answered: it has one place all the same.
         picked = sum(uid == worker.uid and run not in held for run, uid in self._chosen.values())
+        pod = self.pod(namespace, worker.name) if worker.managed and self._cache.lost_nodes() else None
         return replace(
             worker,
+            pod_ready=worker.pod_ready and not (pod and pod.node in self._cache.lost_nodes()),
             held=len(held) + len(self._cache.orphans.of_worker(worker.uid)) + picked,
             drains=worker.drains or worker.uid in self._draining,
             silent=self.silent(namespace, worker.name),
@@ -275,7 +277,7 @@ class Workers:
 
     def members(self, pool: Key) -> list[Member]:
         known = {worker.uid: worker for worker in self.of_pool(pool)}
-        silent_nodes, found = self._cache.silent_nodes(), []
+        lost_nodes, silent_nodes, found = self._cache.lost_nodes(), self._cache.silent_nodes(), []
         for name in self._pods_of.get(pool, ()):
             body = self._cache.get("Pod", Key(pool.namespace, name))
             if body is None:
@@ -285,7 +287,8 @@ class Workers:
             worker = known.get(pod.uid)
             mute = worker is not None and worker.silent and beat is not None and self._monotonic() - beat[1] >= MUTE
             print_ = str((pod.metadata.get("annotations") or {}).get(labels.WORKER_FINGERPRINT) or "")
-            found.append(Member(pod, pod_number(pod), print_, worker, mute and pod.node not in silent_nodes))
+            useless = pod.node in lost_nodes or (mute and pod.node not in silent_nodes)
+            found.append(Member(pod, pod_number(pod), print_, worker, useless))
         return found
 
     def pool(self, pool: Key) -> Body | None:

@@ -31,6 +31,7 @@ GIVE_UP_AFTER = {
     reasons.POD_INVALID: 0,
 }
 FREE_LOSSES = 3  # attempts that a worker may take with it before they started, at no cost
+BEFORE_START = (S.SCHEDULED, StateName.LATE, S.PENDING)  # names of states of a run in which nothing has begun
 
 
 def await_claim(run: RunView, attempt: Attempt, policy: Policy, now: datetime, *, confirmed: bool) -> Decision:
@@ -158,9 +159,9 @@ def watch_process(run: RunView, attempt: Assigned, policy: Policy, now: datetime
 
 def _lost_before(run: RunView) -> int:
     """How many attempts in a row a lost worker took with it before they had started."""
-    steps = [entry for entry in run.history if entry["type"] != S.PENDING]
-    backwards = takewhile(lambda entry: entry["reason"] == reasons.WORKER_LOST, reversed(steps))
-    return sum(entry["name"] == S.SCHEDULED for entry in backwards)
+    # In between it may have said what it waits for.
+    backwards = takewhile(lambda entry: entry["name"] in BEFORE_START, reversed(run.history))
+    return sum(entry["reason"] == reasons.WORKER_LOST for entry in backwards)
 
 
 def _mended(known: Body | None, attempt: Attempt) -> tuple[Condition, ...]:

@@ -42,7 +42,7 @@ class Worker:
     managed: bool = False
     """The operator made its pod."""
     pod_ready: bool = True
-    """Whether its pod, where the operator has made it, is there, runs, and is not being deleted."""
+    """Whether its pod, where the operator has made it, is there, runs, is not being deleted, nor on a lost node."""
     fingerprint: str | None = None
     """Of the pool's spec that its pod was made by; None of a worker that somebody else started."""
     used: datetime | None = None
@@ -94,8 +94,8 @@ class Member:
     number: int
     fingerprint: str
     worker: Worker | None = None
-    mute: bool = False
-    """It renewed its Lease once, and for `MUTE` seconds no more, though its node answers."""
+    useless: bool = False
+    """It renewed its Lease once, and for `MUTE` seconds no more, though its node answers; or its node is lost."""
 
     @property
     def alive(self) -> bool:
@@ -137,7 +137,7 @@ def scale(spec: Body | None, current: str, members: Iterable[Member], queued: in
     each = wanted.get("concurrency") or 1
     patience = timedelta(seconds=wanted.get("idleSeconds") or DEFAULT_IDLE)
     alive = [m for m in members if m.alive]
-    steady = [m for m in alive if not m.drains and not m.mute]
+    steady = [m for m in alive if not m.drains and not m.useless]
     serving = [m for m in steady if m.fingerprint == current]
     outdated = [m for m in steady if m.fingerprint != current]
 
@@ -148,7 +148,7 @@ def scale(spec: Body | None, current: str, members: Iterable[Member], queued: in
     retired, due = _retired(serving, least, most, patience, now, needed=queued > 0)
     drained = [*outdated, *retired]
     # One without a word of its own yet has no runs; it needs no draining.
-    over = [m for m in alive if m.mute or ((m.drains or m in drained) and not m.held)]
+    over = [m for m in alive if m.useless or ((m.drains or m in drained) and not m.held)]
     failed = sorted((m for m in members if m.pod.gone and not m.pod.deleting), key=lambda m: m.made)
     create, later = _created(members, failed, target - len(serving), now) if not retired else ((), None)
     old = [m for n, m in enumerate(failed) if n < len(failed) - KEPT_FAILURES or now >= m.made + FORGOTTEN]

@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.api import labels
 from penstock.api.workers import LEASE_SECONDS
-from penstock_operator.cluster import LEASES, Unavailable
+from penstock_operator.cluster import LEASES, NODES, Unavailable
 from penstock_operator.controller.workers import CONFIRM
 from penstock_operator.core.workers import MUTE
 from run_stage import NAMESPACE
@@ -231,6 +231,27 @@ def test_a_worker_that_is_started_anew_has_lost_what_it_had() -> None:
 
 
 # Pods of workers.
+
+
+def test_a_worker_whose_node_is_out_of_service_gets_no_runs_and_is_replaced_though_it_goes_on() -> None:
+    """Whoever vouched that nothing runs there may have been wrong; its Lease and its pod look as ever."""
+
+    async def scenario(pool: WarmPool) -> None:
+        (lost,) = pool.pods()
+        await pool.comes_up(lost)
+        taints = [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]
+        await pool.cluster.patch(NODES, None, "node-1", [{"op": "add", "path": "/spec/taints", "value": taints}])
+        await pool.quiet()
+        await pool.submitted()
+        assert not pool.worker()
+        (other,) = pool.pods()
+        assert other != lost
+        await pool.cluster.patch(NODES, None, "node-1", [{"op": "add", "path": "/spec/taints", "value": []}])
+        await pool.comes_up(other)
+        assert pool.worker()["name"] == other
+        assert pool.stage.run()["attempt"] == 1
+
+    played(scenario, **ONE)
 
 
 def test_a_pool_has_its_least_workers_and_is_ready_once_one_of_them_is() -> None:

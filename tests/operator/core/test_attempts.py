@@ -162,9 +162,11 @@ def test_what_never_began_begins_elsewhere_at_no_cost_but_not_for_ever() -> None
     assert "infraRetries" not in found.change.fields
     loss = {"type": "Scheduled", "name": "Scheduled", "reason": reasons.WORKER_LOST}
     step = {"type": "Pending", "name": "Pending", "reason": reasons.LAUNCHED}
-    history = [{**entry, "seq": n} for n, entry in enumerate([step, loss] * FREE_LOSSES)]
-    often = run("Pending", history=history)
-    assert states(decide(often, at(often), Policy())) == [("Crashed", "", reasons.WORKER_LOST)]
+    full = {"type": "Scheduled", "name": "Scheduled", "reason": reasons.WORKERS_FULL}
+    for round_ in ([step, loss], [full, step, loss]):
+        history = [{**entry, "seq": n} for n, entry in enumerate(round_ * FREE_LOSSES)]
+        often = run("Pending", history=history)
+        assert states(decide(often, at(often), Policy())) == [("Crashed", "", reasons.WORKER_LOST)]
 
 
 def test_a_process_that_claims_nothing_in_time_is_ended_and_a_mute_worker_not_waited_for() -> None:

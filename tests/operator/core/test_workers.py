@@ -32,10 +32,10 @@ def member(
     if more.pop("deleting", False):
         meta["deletionTimestamp"] = format_time(SIX)
     pod = PodView({"metadata": meta, "status": {"phase": phase}})
-    mute, idle = more.pop("mute", False), more.pop("idle", 0)
+    useless, idle = more.pop("useless", False), more.pop("idle", 0)
     facts = {"managed": True, "fingerprint": print_, "used": SIX - timedelta(seconds=idle), **more}
     there = None if facts.pop("worker", True) is None else worker(f"w{number}", slots, held, **facts)
-    return Member(pod, number, print_, there, mute)
+    return Member(pod, number, print_, there, useless)
 
 
 def scale(spec: Json | None, members: list[Member], queued: int = 0) -> Scaling:
@@ -107,8 +107,13 @@ SCALING: dict[str, tuple[Json | None, list[Member], int, Scaling]] = {
         3,
         Scaling(drain=("w1", "w0"), delete=(member(1).pod, member(2).pod)),
     ),
-    "a mute one is deleted though it has runs": ({}, [member(held=1, mute=True)], 0, Scaling(delete=(member().pod,))),
-    "and replaced": ({"min": 1}, [member(held=1, mute=True)], 0, Scaling(create=(1,), delete=(member().pod,))),
+    "useless, it is deleted though it has runs": (
+        {},
+        [member(held=1, useless=True)],
+        0,
+        Scaling(delete=(member().pod,)),
+    ),
+    "and replaced": ({"min": 1}, [member(held=1, useless=True)], 0, Scaling(create=(1,), delete=(member().pod,))),
     "one that is being deleted is no worker any more": (
         {"min": 1},
         [member(deleting=True)],
@@ -152,7 +157,7 @@ def test_limits_and_scaling_make_no_other_workers() -> None:
 
 
 members = st.builds(
-    lambda number, held, print_, phase, deleting, idle, there, drains, mute: member(
+    lambda number, held, print_, phase, deleting, idle, there, drains, useless: member(
         number,
         held,
         slots=3,
@@ -161,7 +166,7 @@ members = st.builds(
         deleting=deleting,
         idle=idle,
         drains=drains,
-        mute=mute,
+        useless=useless,
         **({} if there or held else {"worker": None}),
     ),
     st.integers(0, 12),
@@ -190,7 +195,7 @@ def test_whatever_is_there_the_bounds_hold_and_no_run_is_ended(
     deleted, drained = {pod.uid for pod in found.delete}, set(found.drain)
     for m in there:
         if m.pod.uid in deleted and m.alive:
-            assert not m.held or m.mute, "a pod with runs is not deleted"
+            assert not m.held or m.useless, "a pod with runs is not deleted"
         assert not m.pod.deleting or m.pod.uid not in deleted
     assert not {m.number for m in there} & set(found.create), "names that are taken are not taken again"
     staying = [m for m in there if m.alive and m.fingerprint == NOW and not m.drains and m.pod.uid not in deleted]
