@@ -172,7 +172,7 @@ class Pauses:
 
     def _look(self, request: PauseRequest, answer: Answer, run: dict[str, Any]) -> None:
         status = run.get("status") or {}
-        if self._open is not None and self._open[0] is request and (lost := self._taken_away(status)):
+        if self._open is not None and self._open[0] is request and (lost := self._taken_away(run)):
             self._lost = lost
             self._wake()
             return
@@ -201,8 +201,11 @@ class Pauses:
         self._problem = None
         answer.happen()
 
-    def _taken_away(self, status: dict[str, Any]) -> str | None:
-        state, pod = status.get("state") or {}, (status.get("pod") or {}).get("uid")
+    def _taken_away(self, run: dict[str, Any]) -> str | None:
+        if run["metadata"]["uid"] != self._at.uid:
+            return "the run was deleted, and another one has its name"
+        status = run["status"]
+        state, pod = status["state"], (status.get("pod") or {}).get("uid")
         if StateType(state["type"]).terminal:
             return f"the run is {state['type']}"
         if status.get("attempt") != self._at.attempt or pod != self._at.pod_uid:

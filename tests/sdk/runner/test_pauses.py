@@ -119,6 +119,15 @@ def test_a_process_that_waits_ends_when_its_run_is_taken_from_it(run: Run, chang
         assert said in process.stderr
 
 
+def test_a_process_that_waits_ends_when_another_run_has_the_name_of_its_own(run: Run) -> None:
+    with run.start("return pause_flow_run(wait_for_input=Approval, timeout=None).note") as process:
+        process.until(lambda: run.state()[0] == "Paused")
+        run.pod.run["status"] = {}
+        run.pod.run["metadata"]["uid"] = "another"
+        assert process.ends() == 1
+        assert "another one has its name" in process.stderr
+
+
 def test_a_suspended_run_ends_its_process_and_is_not_asked_again(run: Run, tmp_path: Path) -> None:
     body = "print('started', flush=True)\nanswer = suspend_flow_run(wait_for_input=Approval)\nreturn answer.note"
     store = {"PENSTOCK_RESULTS_STORAGE": str(tmp_path / "results"), "PENSTOCK_RESULTS_SHARED": "true"}
