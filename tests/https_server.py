@@ -11,13 +11,14 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
 
+import tls
 from penstock_cluster import certificates
 from penstock_cluster.certificates import Certificate
 
@@ -68,13 +69,12 @@ class HttpsServer:
 
     def __init__(self, pki: Path, answer: Answer = lambda _: Reply()) -> None:
         self.answer, self.requests = answer, list[Request]()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pki / "server.crt", pki / "server.key")
+        context = tls.server_context(pki / "server.crt")
         context.load_verify_locations(pki / "ca.crt")
         context.verify_mode = ssl.CERT_OPTIONAL
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner = self
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._server.context = context
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     @property
@@ -119,8 +119,7 @@ class Cluster(HttpsServer):
         return reply(request) if callable(reply) else reply
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(tls.TlsServer):
     owner: HttpsServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import tls
+
 
 @dataclass(frozen=True)
 class Request:
@@ -46,8 +48,7 @@ class LoopbackServer:
         self.respond = respond
         self.requests: list[Request] = []
         self.connections = 0
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(pki / "apiserver.crt", pki / "apiserver.key")
+        self._context = tls.server_context(pki / "apiserver.crt")
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: dict[int, socket.socket] = {}

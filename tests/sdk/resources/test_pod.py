@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tls
 from penstock.errors import InvalidResource, ResourceExists, ResourceNotFound, ResourceRefused
 from penstock.resources import body_of
 from penstock.resources.pod import PodResources
@@ -34,10 +34,9 @@ ENVIRONMENT = {
 CUT = 0  # as a status: the connection is closed without an answer
 
 
-class Server(ThreadingHTTPServer):
+class Server(tls.TlsServer):
     """Answers as its script says, in order, and remembers what it was asked."""
 
-    daemon_threads = True
     script: list[tuple[int, Json]]
     asked: list[tuple[str, str, Any]]
 
@@ -79,9 +78,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(account: Path) -> Iterator[Server]:
     found = Server(("127.0.0.1", 0), Handler)
     found.script, found.asked = [], []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(account / "server.crt", account / "server.key")
-    found.socket = context.wrap_socket(found.socket, server_side=True)
+    found.context = tls.server_context(account / "server.crt")
     thread = threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield found
