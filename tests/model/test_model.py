@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 )
 
 from penstock.api.states import StateType
+from penstock_operator.core.views import RunView
 from penstock_operator.reconcile.sources import Key
 from run_stage import NAMESPACE, PostedEvents
 
@@ -541,8 +542,9 @@ class Model(RuleBasedStateMachine):
 
     def launching(self, operator: Operator) -> bool:
         """Whether it has admitted a run of which that is not written."""
-        active = {b["metadata"]["uid"] for b in self.world.objects("FlowRun") if (b.get("status") or {}).get("attempt")}
-        return bool(operator.controller.slots.books.holding.keys() - active)
+        found = [RunView(body) for body in self.world.objects("FlowRun")]
+        waiting = {run.uid for run in found if run.type in (None, S.SCHEDULED) or run.state["name"] == "Suspended"}
+        return bool(operator.controller.slots.books.holding.keys() & waiting)
 
     def told(self) -> list[Json]:
         """All that is there of runs, pods and Jobs."""

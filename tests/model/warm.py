@@ -152,8 +152,9 @@ class WarmWorker:
 
     def _start(self, key: tuple[str, int], run: Json) -> None:
         told = {**launches.environment(run), labels.ENV_POD_NAME: self.name, labels.ENV_POD_UID: self.uid}
-        # One that was told to end before it claimed its run never will: it is in nobody's way.
-        gone = [p for p in self.children.values() if p.over or p.silent or p.given_up or (p.ending and not p.executing)]
+        # One that was told to end before it claimed its run never will, nor one whose run has gone on without it.
+        never = [p for p in self.children.values() if (p.ending and not p.executing) or self.world.fenced(p)]
+        gone = [p for p in self.children.values() if p.over or p.silent or p.given_up or p in never]
         others = [p for p in self.children.values() if p.alive and p not in gone]
         if len(others) >= self.slots:
             self.world.crowded.append(f"{self.name} has {len(others)} processes, and is given {told}")

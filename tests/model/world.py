@@ -14,8 +14,10 @@ from typing import Any
 
 from memory_cluster import MemoryCluster, Write
 from penstock.api import labels
+from penstock.api.states import StateType
 from penstock.runner.assignment import Assignment
 from penstock_operator.cluster import FLOW_DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS, NODES, PODS, WORK_POOLS, ResourceType
+from penstock_operator.core.views import RunView
 from run_stage import NAMESPACE, PARAMETERS, SOURCE, Clock, at_once
 
 from .warm import WarmWorker
@@ -24,6 +26,7 @@ Json = dict[str, Any]
 Changed = Callable[[ResourceType, Json | None, Json | None], None]
 
 UP, SILENT, LOST = "up", "silent", "lost"
+UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)
 EXITS = {0: "Completed", 1: "Error", 137: "OOMKilled", 143: "Error"}
 
 
@@ -187,7 +190,16 @@ class World:
         return left or any(
             process.alive and process.uid not in given_up and not (process.over or process.silent)
             for process in self.of_run(uid)
+            if not self.fenced(process)
         )
+
+    def fenced(self, process: Process) -> bool:
+        """Whether it is in a worker, has not claimed its run, and never will: that has gone on without it."""
+        if process.worker is None or process.executing or process.done:
+            return False
+        at = process.assignment
+        run = next((RunView(body) for body in self.objects("FlowRun") if body["metadata"]["uid"] == at.uid), None)
+        return run is not None and (run.attempt != at.attempt or run.type is None or run.type not in UNDER_WAY)
 
     def delete_pod(self, name: str, *, force: bool = False) -> None:
         """As kubectl deletes a pod; by force, its object goes at once and its process later."""

@@ -192,14 +192,18 @@ class FlowRuns:
         for pod in self._cache.pods(key):
             if pod["metadata"]["name"] not in found:
                 self._cache.forget_pod(key, pod["metadata"]["name"])
-        silent = self._cache.silent_nodes()
-        for node in {pod["spec"].get("nodeName") for pod in self._cache.pods(key)} & silent.keys():
+        await self._read_nodes(run)
+        return body
+
+    async def _read_nodes(self, run: RunView) -> None:
+        """Read the nodes that nobody is said to answer on: a pod may be heard of before its node is, which is back."""
+        doubted = self._cache.lost_nodes() | self._cache.silent_nodes().keys()
+        for node in sorted(doubted & {pod.node for pod in self._attempt(run).pods}):
             known = await self._cluster.get(NODES, None, node)
             if known is None:
                 self._cache.forget_node(node)
             else:
                 self._cache.remember({**known, "kind": "Node"})
-        return body
 
     async def _decide(self, run: RunView, read: Read, lately: Read | None, *, confirmed: bool) -> Decision:
         family = await self._family(run)

@@ -167,6 +167,21 @@ def test_runs_on_a_node_that_is_taken_out_of_service_are_lost_and_others_are_not
     played(scenario)
 
 
+def test_a_node_that_is_back_before_that_is_heard_takes_no_run_with_it() -> None:
+    """Watches of pods and of nodes are not in step."""
+
+    async def scenario(play: Play) -> None:
+        await play.claimed()
+        await play.quiet()
+        play.controller.cache.forget_node("node-1")
+        play.controller.naming.runs_on("node-1")
+        await play.quiet()
+        assert play.stage.state() == ("Running", "Started")
+        assert not play.controller.cache.lost_nodes()
+
+    played(scenario)
+
+
 def test_a_node_that_is_back_is_no_lost_one() -> None:
     async def scenario(play: Play) -> None:
         play.cluster.remove(NODES, "", "node-1")
