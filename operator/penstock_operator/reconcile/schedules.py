@@ -134,7 +134,7 @@ class Schedules:
         try:
             await self.write(key)
         except BaseException:
-            self._unwritten.pop(key, None)  # so that the next look finds what is to be written, and what is there
+            self._later(key)  # what was done is known here all the same, and counts
             raise
 
     async def write(self, key: Key) -> None:
@@ -225,4 +225,4 @@ def _follows(deployment: Body, plan: Plan) -> bool:
             return False
         if not turn.slots and known.get(slug) != turn.after and not (new and slug not in known):
             return False
-    return True
+    return all(known.get(cursor.slug) == cursor for cursor in plan.gone)

@@ -196,6 +196,22 @@ def test_what_a_later_operator_could_not_tell_is_written_at_once() -> None:
     play.stage.edit("FlowDeployment", "etl", schedules=[{"slug": "hourly", "cron": {"expression": "30 * * * *"}}])
     play.look(60, writes=False)
     assert play.cursor()["time"][11:19] == "07:01:00"
+    play.stage.edit("FlowDeployment", "etl", schedules=[])
+    play.look(3600, writes=False)
+    assert (play.cursor()["slug"], play.cursor()["suspended"]) == ("hourly", True), "one of its name may come back"
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["lost", "unheard of"])
+def test_the_last_of_so_many_runs_counts_though_its_cursor_cannot_be_written(done: bool) -> None:
+    play = Play({**HOURLY, "maxRuns": 1})
+    play.look()
+    fail_at(play, 2, Unavailable(0, "", "no answer"), done=done)
+    with pytest.raises(Unavailable):
+        play.look(3600)
+    at_peace(play)
+    play.look(3600)
+    assert play.slots() == ["07:00:00"]
+    assert play.cursor()["runs"] == 1
 
 
 def test_a_restart_finds_runs_whose_cursors_were_not_written() -> None:
