@@ -130,7 +130,7 @@ def decide(limits: Mapping[str, Limit], claims: Iterable[Claim], places: Mapping
             if name in limits and not limits[name].decay:
                 room.left[name] -= claim.occupy * claim.held
     queue = sorted((c for c in every if c.waiting), key=lambda c: places[c.key].number)
-    given = _give(limits, room, queue, places, now)
+    given = _give(limits, room, queue, places, now, _Shares(limits, every, places))
     after = [replace(c, granted=c.granted + given.get(c.key, 0)) for c in every]
     last = max((place.number for place in places.values()), default=0)
     for number, claim in enumerate((c for c in queue if given.get(c.key)), last + 1):
@@ -171,6 +171,7 @@ def _give(
     queue: Sequence[Claim],
     places: Mapping[Id, Place],
     now: datetime,
+    shares: _Shares,
 ) -> dict[Id, int]:
     """Bundles for each claim: a share for everybody in turn, again and again, until nothing fits."""
     given: dict[Id, int] = {}
@@ -184,7 +185,9 @@ def _give(
             sharers.subtract(claim.names)
             fits = room.fits(claim, names)
             if fits < 1 or not room.closed.isdisjoint(names):
-                _close(room, claim, names, places[claim.key], now)
+                # Who has a share uses it again and again: others may pass him, or they would wait for ever.
+                if not shares.reached(claim, claim.held + given.get(claim.key, 0)):
+                    _close(room, claim, names, places[claim.key], now)
                 continue
             missing = claim.waiting - given.get(claim.key, 0)
             count = min(missing, max(fits // share, 1) if names else missing)
@@ -238,6 +241,26 @@ def _shares(slots: int, claims: Sequence[Claim], number: Callable[[Claim], int])
             shares[claim.key] += 1
             left -= claim.occupy
     return [(c, shares[c.key]) for c in claims]
+
+
+class _Shares:
+    """The shares of all claims of each limit, found when they are asked for."""
+
+    def __init__(self, limits: Mapping[str, Limit], claims: Sequence[Claim], places: Mapping[Id, Place]) -> None:
+        self._limits, self._claims, self._places = limits, claims, places
+        self._known: dict[str, dict[Id, int]] = {}
+
+    def reached(self, claim: Claim, held: int) -> bool:
+        """Whether so many bundles are the claim's share of one of its limits."""
+        names = (name for name in claim.names if name in self._limits and not self._limits[name].decay)
+        return held > 0 and any(held >= self._of(name)[claim.key] for name in names)
+
+    def _of(self, name: str) -> dict[Id, int]:
+        if name not in self._known:
+            mine = [c for c in self._claims if name in c.names and (c.held or c.waiting)]
+            found = _shares(self._limits[name].slots, mine, lambda c: self._places[c.key].number)
+            self._known[name] = {claim.key: share for claim, share in found}
+        return self._known[name]
 
 
 def _again(

@@ -46,6 +46,7 @@ CASES = {
     "everybody gets a share before anybody gets all": (["x a 0/100", "y a 0/1"], "2 1"),
     "a bundle is granted whole or not at all": (["x b 1/1", "y a+b 0/1"], "1>0 0"),
     "nobody passes who waits in a limit that lacks room": (["x a 2/2", "y a*2 0/1", "z a 0/1"], "2>0 0 0"),
+    "but who has his share, which he uses again, is passed": (["x a*2 1/50", "y a 0/1"], "1 1"),
     "a limit with room stays open beside one that has none": (["x b 1/1", "y a+b 0/1", "z a 0/1"], "1>0 0 1"),
     "who holds more than a share gives back": (["x a 3/100", "y a 0/1"], "3>2 0"),
     "and gives back to each who waits": (["x a 3/100", "y a 0/1", "z a 0/1"], "3>1 0 0"),
