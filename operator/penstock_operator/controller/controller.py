@@ -173,7 +173,7 @@ class Controller:
         )
         self.claims = Claims(cluster, self.cache, clock)
         self.worker_pods = WorkerPods(
-            cluster, self.workers, defaults, clock, lambda pool: self.naming.touch("WorkPool", pool)
+            cluster, self.cache, self.workers, defaults, clock, lambda pool: self.naming.touch("WorkPool", pool)
         )
         self.schedules = Schedules(
             cluster,

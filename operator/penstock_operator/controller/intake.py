@@ -64,7 +64,6 @@ class Intake:
         key = Key(body["metadata"].get("namespace") or "", body["metadata"]["name"])
         if kind == "Lease" and not key.name.startswith(names.worker_lease("")):
             return  # whoever may write other Leases, as runs may write their locks, makes no workers by that
-        before = self._cache.of_node(key.name)
         known = self._cache.deployment(key) if kind == "FlowDeployment" else None
         if not self._cache.put(kind, body):
             return
@@ -75,10 +74,10 @@ class Intake:
             self._naming.dependents.put(body)
             if not schedules.same(known, body):
                 self._naming.changed(kind, body)
-        elif kind != "Node":
+        elif kind == "Node":
+            self._naming.node(key.name)
+        else:
             self._naming.changed(kind, body)
-        elif self._cache.of_node(key.name) != before:
-            self._naming.runs_on(key.name)
 
     def deleted(self, kind: str, ref: Ref, version: str) -> None:
         """An object was deleted, or is selected no more. Raises whatever its shape may cause."""
@@ -87,7 +86,7 @@ class Intake:
         if kind == "Node":
             if gone:
                 self._cache.forget_node(key.name)
-                self._naming.runs_on(key.name)
+                self._naming.node(key.name)
         elif kind == "FlowRun":
             self._naming.run_gone(key, body)
         elif kind == "Lease":

@@ -10,12 +10,13 @@ from typing import Any
 
 from penstock.api import labels
 
+from ..core.nodes import Silence
 from ..core.orphans import Orphan
 from ..core.views import PodView, RunView
 from ..reconcile.podlogs import PodLogs
 from ..reconcile.sources import Key
 from .agenda import WORKERS, Agenda
-from .cache import ObjectCache
+from .cache import REMEMBERED_GONE, ObjectCache
 from .dependents import Dependents
 from .housekeeping import LOGS, RETENTION, Housekeeping
 from .pod_ttl import pod_deadline
@@ -23,6 +24,9 @@ from .slots import Slots
 from .workers import Workers, is_worker
 
 Body = dict[str, Any]
+
+ANSWERS = (False, None)
+"""Of a node: it is not lost, nor silent."""
 
 
 class Naming:
@@ -43,6 +47,7 @@ class Naming:
         self._agenda, self._cache, self._slots, self._workers = agenda, cache, slots, workers
         self._logs, self._housekeeping, self._log_keeping = logs, housekeeping, log_keeping
         self._reconciled = reconciled
+        self._nodes: dict[str, tuple[bool, Silence | None]] = {}  # as they were told, where they do not answer
         self.dependents = Dependents()
 
     def touch(self, kind: str, key: Key, version: str | None = None) -> None:
@@ -144,10 +149,20 @@ class Naming:
             self._housekeeping.soon(RETENTION, key.namespace)
             self._agenda.wake("FlowDeployment", key)
 
-    def runs_on(self, node: str) -> None:
-        """A node came, fell silent or was lost."""
+    def node(self, name: str) -> None:
+        """A node came, changed or was deleted: name what has a pod there, where it fell silent, was lost or is back.
+
+        The cache may know that already by a read, of which only who asked has heard.
+        """
+        before, now = self._nodes.pop(name, ANSWERS), self._cache.of_node(name)
+        if now != ANSWERS:
+            self._nodes[name] = now
+        if len(self._nodes) > REMEMBERED_GONE:
+            del self._nodes[next(iter(self._nodes))]
+        if now == before:
+            return
         for pod in list(self._cache.objects("Pod")):
-            if pod.get("spec", {}).get("nodeName") == node:
+            if pod.get("spec", {}).get("nodeName") == name:
                 self.changed("Pod", pod)
 
     def workers(self, pool: Key) -> None:

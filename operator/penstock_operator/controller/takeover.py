@@ -80,7 +80,7 @@ class Takeover:
             else:
                 if found is None:
                     self._cache.forget_node(node)
-                    self._naming.runs_on(node)
+                    self._naming.node(node)
                 else:
                     self._cache.remember({**found, "kind": "Node"})
 

@@ -20,7 +20,6 @@ from ..cluster import (
     FLOW_RUNS,
     FLOWS,
     JOBS,
-    NODES,
     PODS,
     WORK_POOLS,
     AlreadyExists,
@@ -44,6 +43,7 @@ from ..core.policy import DEFAULT_LATE_AFTER, policy
 from ..core.views import JobView, PodView, RunView
 from ..launch import jobs, pods, workers
 from ..launch.pods import Defaults, InvalidTemplate, Launch
+from .nodes import read_doubted
 from .orphans import LeftBehind
 from .revisions import Revisions
 from .sources import Body, Cache, Clock, Events, Grant, Key, Logs, Read, Requeue, Slots, Workers
@@ -192,18 +192,8 @@ class FlowRuns:
         for pod in self._cache.pods(key):
             if pod["metadata"]["name"] not in found:
                 self._cache.forget_pod(key, pod["metadata"]["name"])
-        await self._read_nodes(run)
+        await read_doubted(self._cluster, self._cache, (pod.node for pod in self._attempt(run).pods))
         return body
-
-    async def _read_nodes(self, run: RunView) -> None:
-        """Read the nodes that nobody is said to answer on: a pod may be heard of before its node is, which is back."""
-        doubted = self._cache.lost_nodes() | self._cache.silent_nodes().keys()
-        for node in sorted(doubted & {pod.node for pod in self._attempt(run).pods}):
-            known = await self._cluster.get(NODES, None, node)
-            if known is None:
-                self._cache.forget_node(node)
-            else:
-                self._cache.remember({**known, "kind": "Node"})
 
     async def _decide(self, run: RunView, read: Read, lately: Read | None, *, confirmed: bool) -> Decision:
         family = await self._family(run)

@@ -14,6 +14,7 @@ from ..cluster import FLOW_RUNS, Cluster
 from ..core import attempts, orphans
 from ..core.orphans import Orphan
 from ..core.views import PodView
+from .nodes import read_doubted
 from .sources import Cache, Clock, Key, Requeue, Slots, Workers
 from .workers import read_worker
 
@@ -60,6 +61,8 @@ class LeftBehind:
         lost = self._is_lost(orphan, self._workers)
         if lost:
             await read_worker(self._cluster, self._workers, *where)
+            pod = self._workers.pod(*where)
+            await read_doubted(self._cluster, self._cache, [pod.node] if pod else ())
             lost = self._is_lost(orphan, self._workers)
         lease, quiet = self._workers.lease(*where), self._workers.quiet(*where)
         return orphans.over(orphan, lease, self._clock(), lost=lost, quiet=quiet)

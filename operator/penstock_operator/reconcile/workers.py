@@ -14,7 +14,8 @@ from ..core.workers import Member
 from ..launch import workers as launch
 from ..launch.pods import Defaults, InvalidTemplate
 from .conditions import Ready
-from .sources import Body, Clock, Key, Requeue, Workers
+from .nodes import read_doubted
+from .sources import Body, Cache, Clock, Key, Requeue, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +27,16 @@ class WorkerPods:
     """The reconciler of workers, by the key of their pool. `told` is called with pools whose readiness has changed."""
 
     def __init__(
-        self, cluster: Cluster, known: Workers, defaults: Defaults, clock: Clock, told: Callable[[Key], None]
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        known: Workers,
+        defaults: Defaults,
+        clock: Clock,
+        told: Callable[[Key], None],
     ) -> None:
-        self._cluster, self._known, self._defaults, self._clock, self._told = cluster, known, defaults, clock, told
+        self._cluster, self._cache, self._known = cluster, cache, known
+        self._defaults, self._clock, self._told = defaults, clock, told
         self._refused: dict[Key, Ready] = {}  # pools whose pods are refused, and why
         self._said: dict[Key, Ready] = {}
 
@@ -42,7 +50,7 @@ class WorkerPods:
         spec: Body = pool["spec"] if pool else {}
         wanted = spec.get("worker") if spec.get("type") == "Process" else None
         current = workers.fingerprint(spec)
-        members = self._known.members(key)
+        members = await self._members(key)
         found = workers.scale(wanted, current, members, self._known.queued(key), self._clock())
         self._known.drain(key, found.drain)
         for name in found.drain:
@@ -61,6 +69,15 @@ class WorkerPods:
         else:
             self._said.pop(key, None)
         return Requeue(due) if due else None
+
+    async def _members(self, key: Key) -> list[Member]:
+        """The pods that are the pool's workers, after another look at what makes some of them useless."""
+        members = self._known.members(key)
+        useless = [member.pod.node for member in members if member.useless and member.alive]
+        if not useless:
+            return members
+        await read_doubted(self._cluster, self._cache, useless)
+        return self._known.members(key)
 
     async def _drain(self, namespace: str, worker: str) -> None:
         try:

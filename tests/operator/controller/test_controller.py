@@ -174,10 +174,28 @@ def test_a_node_that_is_back_before_that_is_heard_takes_no_run_with_it() -> None
         await play.claimed()
         await play.quiet()
         play.controller.cache.forget_node("node-1")
-        play.controller.naming.runs_on("node-1")
+        play.controller.naming.node("node-1")
         await play.quiet()
         assert play.stage.state() == ("Running", "Started")
         assert not play.controller.cache.lost_nodes()
+
+    played(scenario)
+
+
+def test_that_a_node_answers_again_is_news_to_all_its_runs_though_a_read_for_one_has_told_so() -> None:
+    async def scenario(play: Play) -> None:
+        def says(ready: str) -> None:
+            told = {"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T06:00:00Z"}
+            play.cluster.set_status(NODES, "", "node-1", conditions=[told])
+
+        await play.claimed()
+        says("Unknown")
+        await play.until(lambda: play.stage.condition("NodeLost") == ("True", "NodeSilent"))
+        await play.quiet()
+        says("True")
+        (node,) = play.cluster.kinds("Node")
+        play.controller.cache.remember(copy.deepcopy(node))
+        await play.until(lambda: play.stage.condition("NodeLost") == ("False", "NodeReady"))
 
     played(scenario)
 

@@ -254,6 +254,21 @@ def test_a_worker_whose_node_is_out_of_service_gets_no_runs_and_is_replaced_thou
     played(scenario, **ONE)
 
 
+def test_a_worker_is_kept_whose_node_is_back_before_that_is_heard() -> None:
+    async def scenario(pool: WarmPool) -> None:
+        (pod,) = pool.pods()
+        await pool.comes_up(pod)
+        await pool.submitted()
+        await pool.claims()
+        pool.controller.cache.forget_node("node-1")
+        pool.controller.naming.node("node-1")
+        await pool.quiet()
+        assert pool.pods() == [pod]
+        assert pool.stage.state() == ("Running", "Started")
+
+    played(scenario, **ONE)
+
+
 def test_a_pool_has_its_least_workers_and_is_ready_once_one_of_them_is() -> None:
     async def scenario(pool: WarmPool) -> None:
         (pod,) = pool.pods()
