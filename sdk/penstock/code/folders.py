@@ -57,15 +57,20 @@ def origin(url: str, secret: Mapping[str, str], content: str) -> str:
 
 
 def _held_folder(base: Path, target: Path, lock: int, make: Callable[[Path], None]) -> Path:
-    while True:
-        _lock(lock, fcntl.LOCK_SH)
-        with suppress(FileNotFoundError):
-            os.utime(target)
-            return target
-        _lock(lock, fcntl.LOCK_EX)  # which lets go of the other first: who was faster has made it
+    _lock(lock, fcntl.LOCK_SH)  # from here on nobody deletes it
+    with suppress(FileNotFoundError):
+        os.utime(target)
+        return target
+    # By a lock of its own: who has made the folder holds the other for as long as he uses it.
+    making = os.open(base / f".{target.name}.making", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _lock(making, fcntl.LOCK_EX)
         if not target.is_dir():
             _make(base, target, make)
             _prune(base, target)
+    finally:
+        os.close(making)
+    return target
 
 
 def _root() -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,20 @@ def test_many_at_once_make_it_once() -> None:
     assert len(made) == 1
 
 
+def test_who_finds_nothing_at_the_same_time_waits_for_the_folder_and_not_for_its_user(cache: Path) -> None:
+    """A third has looked as well, and keeps all of them from going on at once."""
+    (cache / "git").mkdir(parents=True)
+    with (cache / "git" / ".abc.lock").open("w") as third:
+        fcntl.flock(third, fcntl.LOCK_SH)
+        threads = [threading.Thread(target=kept, args=("git", "abc", fill), daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_what_fails_half_way_leaves_nothing_and_is_tried_again(cache: Path) -> None:
     def half(folder: Path) -> None:
         fill(folder)
@@ -65,7 +81,7 @@ def test_what_fails_half_way_leaves_nothing_and_is_tried_again(cache: Path) -> N
 
     with pytest.raises(CodeUnavailable, match="no network"):
         kept("git", "abc", half)
-    assert [path.name for path in (cache / "git").iterdir()] == [".abc.lock"]
+    assert sorted(path.name for path in (cache / "git").iterdir()) == [".abc.lock", ".abc.making"]
     assert kept("git", "abc", fill).is_dir()
 
 
