@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from crash_points import acting
 from memory_cluster import MemoryCluster, Write
 from penstock.api import labels
 from penstock_operator import cluster
@@ -42,10 +43,6 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
         except StopIteration as done:
             value: T = done.value
             return value
-
-
-class Killed(BaseException):
-    """The operator's process ends here; nothing catches it."""
 
 
 class Clock:
@@ -139,13 +136,8 @@ class Stage:
         """The operator looks at a run; `hears=False`: with a cache that lags behind."""
         if hears:
             self.hear()
-        known, unhooked = len(self.cluster.writes), (self.cluster.before, self.cluster.after)
-        self.cluster.before, self.cluster.after = self.before, self.after
-        try:
+        with acting(self, self.cluster):
             return asyncio.run(self.runs.reconcile(Key(NAMESPACE, name)))
-        finally:
-            self.cluster.before, self.cluster.after = unhooked
-            self.writes += self.cluster.writes[known:]
 
     def taken(self) -> list[str]:
         """The operator's writes since this was asked last."""

@@ -359,3 +359,6 @@ class Workers:
             worker = self._workers.get(pool, {}).get(name)
             if worker is not None:
                 self._draining.add(worker.uid)
+
+    def untold(self, pool: Key) -> tuple[str, ...]:
+        return tuple(worker.name for worker in self.of_pool(pool) if worker.uid in self._draining)

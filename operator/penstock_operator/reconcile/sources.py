@@ -192,6 +192,9 @@ class Workers(Protocol):
     def drain(self, pool: Key, names_: Iterable[str]) -> None:
         """These get no more runs, though their Leases do not say so yet."""
 
+    def untold(self, pool: Key) -> tuple[str, ...]:
+        """Names of those that are drained, and whose Leases do not say so yet."""
+
 
 class Logs(Protocol):
     """The keeper of pods' logs."""

@@ -53,7 +53,7 @@ class WorkerPods:
         members = await self._members(key)
         found = workers.scale(wanted, current, members, self._known.queued(key), self._clock())
         self._known.drain(key, found.drain)
-        for name in found.drain:
+        for name in self._known.untold(key):  # also those of an earlier look, whose write failed
             await self._drain(key.namespace, name)
         for pod in found.delete:
             await self._cluster.delete(PODS, key.namespace, pod.name, uid=pod.uid)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crash_points import Killed
 from memory_cluster import Write
 from penstock.api import labels, reasons
 from penstock_operator.cluster import FLOW_RUNS, ApiError, Forbidden, Invalid, Unavailable
@@ -14,7 +15,7 @@ from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.core import backfills as rules
 from penstock_operator.reconcile.backfills import AGAIN, Backfills
 from penstock_operator.reconcile.sources import Key, Requeue
-from run_stage import NAMESPACE, Killed, Stage
+from run_stage import NAMESPACE, Stage
 
 Json = dict[str, Any]
 HOURLY: Json = {"slug": "hourly", "cron": {"expression": "0 * * * *"}, "parameters": {"n": 2}}

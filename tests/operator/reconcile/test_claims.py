@@ -14,11 +14,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from builders import flow_run
-from memory_cluster import MemoryCluster
+from crash_points import WRITE_FAULTS, Acts, Fault, Killed, Operator, acting, same_at_any_write
+from memory_cluster import MemoryCluster, Write
 from penstock.api import labels
 from penstock.concurrency.claims import Claim
 from penstock.concurrency.sharing import Shares
-from penstock_operator.cluster import CONCURRENCY_LIMITS, FLOW_RUNS, PODS, Body, Invalid, NotFound, Unavailable
+from penstock_operator.cluster import (
+    CONCURRENCY_LIMITS,
+    FLOW_RUNS,
+    PODS,
+    ApiError,
+    Body,
+    Invalid,
+    NotFound,
+    Unavailable,
+)
 from penstock_operator.controller.cache import ObjectCache
 from penstock_operator.core.views import format_time
 from penstock_operator.reconcile.claims import Claims
@@ -158,6 +168,7 @@ class Cell:
         self.cluster = Cluster(self.clock)
         self.numbers = iter(range(10**9))
         self.processes: list[Process] = []
+        self.operator = Operator()
         self.ceilings: dict[str, int] = {}
         self.called = 0
         for name, spec in limits.items():
@@ -227,7 +238,8 @@ class Cell:
     def reconcile(self, *, hears: bool = True) -> Requeue | None:
         if hears:
             self.hear()
-        return asyncio.run(self.claims.reconcile(Key(NAMESPACE, "")))
+        with acting(self.operator, self.cluster):
+            return asyncio.run(self.claims.reconcile(Key(NAMESPACE, "")))
 
     def settle(self) -> None:
         """Everybody hears everything, until nothing changes."""
@@ -599,3 +611,48 @@ class Protocol(RuleBasedStateMachine):
 
 TestProtocol = Protocol.TestCase
 TestProtocol.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
+def test_a_fault_at_any_write_leaves_the_same_granted(fault: Fault) -> None:
+    """Slots of a limit go from hand to hand, and tokens of a rate are used up: nothing is granted twice, or kept."""
+
+    def live(disturb: Callable[[Acts], None]) -> tuple[Any, list[Write]]:
+        cell = Cell(db=1, api={"limit": 3, "slotDecayPerSecond": 1.0})
+        x, y, z = (cell.start(name) for name in "xyz")
+        disturb(cell.operator)
+
+        def rounds() -> None:
+            for _ in range(6):
+                cell.clock.advance(2)
+                for process in cell.processes:
+                    process.tick()
+                    process.write()
+                try:
+                    cell.reconcile()
+                except Killed:
+                    cell.restart()
+                except ApiError:
+                    pass
+                for process in cell.processes:
+                    process.hear()
+
+        order = []
+        x.ask(("db",))
+        rounds()
+        for process in (y, z):
+            process.ask(("db",))
+            rounds()
+        for process in (x, y, z):
+            order.append([len(each.using) for each in (x, y, z)])
+            process.release(0)
+            rounds()
+        for _ in range(5):
+            x.ask(("api",), once=True)
+        rounds()
+        shown = [{key: cell.status(name)[key] for key in ("active", "queued", "claims")} for name in ("db", "api")]
+        held = [(len(each.using), len(each.waiting), each.refused) for each in (x, y, z)]
+        assert order == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+        return (shown, held, cell.called, cell.granted("db"), cell.granted("api")), cell.operator.writes
+
+    same_at_any_write(live, fault)

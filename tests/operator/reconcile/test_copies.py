@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from crash_points import WRITE_FAULTS, Acts, Fault, Killed, acting, same_at_any_write
 from memory_cluster import Write
 from penstock.api import labels, names
-from penstock_operator.cluster import CONFIG_MAPS, FLOW_RUNS, Conflict, Unavailable
+from penstock_operator.cluster import CONFIG_MAPS, FLOW_RUNS, ApiError, Conflict, Unavailable
 from penstock_operator.controller.settled import SettledRuns
 from penstock_operator.core.code import Copy
 from penstock_operator.reconcile import revisions
@@ -30,10 +32,14 @@ class Attic:
         self.stage = Stage()
         self.seconds = 0.0
         monkeypatch.setattr(revisions.time, "monotonic", lambda: self.seconds)
-        self.revisions = Revisions(self.stage.cluster)
-        self.stage.runs._revisions = self.revisions
+        self.begin()
         self.stage.submit()
         self.stage.reconcile()
+
+    def begin(self) -> None:
+        """The operator, as it is when its process has started."""
+        self.revisions = Revisions(self.stage.cluster)
+        self.stage.runs._revisions = self.revisions
         self.settled = SettledRuns(self.stage.cache, self.stage.clock)
         self.copies = Copies(self.stage.cluster, self.revisions, self.settled, self.stage.clock)
 
@@ -41,7 +47,8 @@ class Attic:
         self.seconds += after.total_seconds()
         self.stage.clock.advance(after.total_seconds())
         self.stage.hear()
-        again = asyncio.run(self.copies.reconcile(""))
+        with acting(self.stage, self.stage.cluster):
+            again = asyncio.run(self.copies.reconcile(""))
         assert again is not None
         assert again.at == self.stage.clock() + AGAIN
 
@@ -126,7 +133,7 @@ def test_a_copy_is_not_kept_while_it_is_deleted(attic: Attic) -> None:
                 at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", Copy(DIGEST, "flow.py", SOURCE)))
             refusals.append(write)
 
-    attic.stage.cluster.before = during
+    attic.stage.before = during
     attic.look(UNREFERENCED)
     assert len(refusals) == 1
     assert CODE not in [body["metadata"]["name"] for body in attic.stage.cluster.kinds("ConfigMap")]
@@ -142,10 +149,10 @@ def test_a_deletion_that_fails_is_tried_again_and_holds_nobody_up(attic: Attic) 
         if write.verb == "delete":
             raise Unavailable(503, "Busy", "later")
 
-    attic.stage.cluster.before = refuse
+    attic.stage.before = refuse
     with pytest.raises(Unavailable):
         attic.look(UNREFERENCED)
-    attic.stage.cluster.before = lambda _: None
+    attic.stage.before = lambda _: None
     at_once(attic.revisions.keep_code(NAMESPACE, "flow-uid", Copy(DIGEST, "flow.py", SOURCE)))
     attic.look(timedelta(minutes=20))
     assert attic.left() == ["flowdeployment"]
@@ -161,3 +168,41 @@ def test_config_maps_of_others_are_left_alone(attic: Attic) -> None:
     attic.look(UNREFERENCED)
     found = [body["metadata"]["name"] for body in attic.stage.cluster.kinds("ConfigMap")]
     assert sorted(found) == ["mine", "penstock-code-mine"]
+
+
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
+def test_a_fault_at_any_write_leaves_the_same_copies(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+    """Those that no run names go, and the next run that names them has them again, whole."""
+
+    def live(disturb: Callable[[Acts], None]) -> tuple[list[Json], list[Write]]:
+        attic = Attic(monkeypatch)
+        attic.remove_run()
+        attic.stage.remove("Pod", "run-1")
+        attic.stage.writes.clear()
+        disturb(attic.stage)
+
+        def looks(look: Callable[[], object]) -> None:
+            for _ in range(4):
+                try:
+                    look()
+                except Killed:
+                    attic.stage.restart()
+                    attic.begin()
+                except ApiError:
+                    pass
+
+        looks(lambda: attic.look(UNREFERENCED))
+        assert attic.left() == ["flowdeployment"]
+        attic.stage.restart()
+        attic.begin()
+        attic.stage.submit("next")
+        looks(lambda: attic.stage.reconcile("next"))
+        assert (attic.left(), attic.stage.names("Pod")) == (ALL, ["next-1"])
+        kept = [*attic.stage.cluster.kinds("ConfigMap"), *attic.stage.cluster.kinds("ControllerRevision")]
+        for body in kept:
+            for field in ("uid", "resourceVersion", "creationTimestamp"):
+                body["metadata"].pop(field)
+        resolved = attic.stage.run("next")["resolved"]
+        return [*sorted(kept, key=lambda body: str(body["metadata"]["name"])), resolved], attic.stage.writes
+
+    same_at_any_write(live, fault)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from crash_points import Killed
 from memory_cluster import Write
 from penstock.api import labels, names
 from penstock_operator.cluster import FLOW_RUNS, Forbidden, Invalid, ResourceType, Unavailable
@@ -17,7 +18,7 @@ from penstock_operator.core.nodes import OVERDUE
 from penstock_operator.core.policy import DEFAULT_LATE_AFTER
 from penstock_operator.reconcile.flowruns import PASSES, RETRY_CREATE
 from penstock_operator.reconcile.sources import Key, Requeue
-from run_stage import NAMESPACE, SOURCE, Killed, Stage
+from run_stage import NAMESPACE, SOURCE, Stage
 
 Json = dict[str, Any]
 

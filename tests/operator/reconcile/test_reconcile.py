@@ -1,8 +1,4 @@
-"""An operator may be killed at any write: the one that is started next brings every run to the same end.
-
-Each life is played once undisturbed. Then it is played again for each of the operator's writes, which is the last thing
-that the process does, or the first thing that it does not; or whose answer is lost while the process goes on.
-"""
+"""An operator may be killed at any write: the one that is started next brings every run to the same end."""
 
 from __future__ import annotations
 
@@ -12,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from crash_points import WRITE_FAULTS, Acts, Fault, Killed, same_at_any_write
 from memory_cluster import Write
-from penstock_operator.cluster import ApiError, Forbidden, Invalid, Unavailable
-from run_stage import Killed, Stage
+from penstock_operator.cluster import ApiError, Forbidden, Invalid
+from run_stage import Stage
 
 Json = dict[str, Any]
 Act = Callable[[Stage], bool]
@@ -251,7 +248,7 @@ LIVES = {
 }
 
 
-def play(life: Life, disturb: Callable[[Stage], None] = lambda _: None) -> Stage:
+def play(life: Life, disturb: Callable[[Acts], None] = lambda _: None) -> Stage:
     """Have a run live until it is settled."""
     stage = Stage(**life.stage)
     if life.without:
@@ -286,57 +283,6 @@ def left(stage: Stage) -> list[Json]:
     return [*objects, {"events": stage.events.posted}]
 
 
-def killed_before(stage: Stage, number: int) -> None:
-    """The process ends before its write of that number."""
-    counted, known = _counter(), stage.before
-
-    def before(write: Write) -> None:
-        known(write)
-        if counted() == number:
-            raise Killed
-
-    stage.before = before
-
-
-def killed_after(stage: Stage, number: int) -> None:
-    """The process ends after its write of that number, and never reads the answer."""
-    counted = _counter()
-
-    def after(_: Write) -> None:
-        if counted() == number:
-            raise Killed
-
-    stage.after = after
-
-
-def answer_lost(stage: Stage, number: int) -> None:
-    """The write arrives, its answer does not; the process goes on."""
-    counted = _counter()
-
-    def after(_: Write) -> None:
-        if counted() == number:
-            raise Unavailable(0, "ServerDisconnectedError", "")
-
-    stage.after = after
-
-
-def server_away(stage: Stage, number: int) -> None:
-    """The write does not arrive."""
-    counted, known = _counter(), stage.before
-
-    def before(write: Write) -> None:
-        known(write)
-        if counted() == number:
-            raise Unavailable(503, "", "")
-
-    stage.before = before
-
-
-def _counter() -> Callable[[], int]:
-    count = iter(range(10_000))
-    return lambda: next(count)
-
-
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
 def test_a_life_ends_as_it_should(life: Life) -> None:
     stage = play(life)
@@ -363,11 +309,11 @@ def test_every_kind_of_write_is_among_those_that_are_disturbed() -> None:
     }
 
 
-@pytest.mark.parametrize("fault", [killed_before, killed_after, answer_lost, server_away])
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
-def test_a_fault_at_any_write_leaves_the_same_behind(life: Life, fault: Callable[[Stage, int], None]) -> None:
-    undisturbed = play(life)
-    for number, write in enumerate(undisturbed.writes):
-        disturbed = play(life, lambda stage, number=number: fault(stage, number))  # type: ignore[misc]
-        assert left(disturbed) == left(undisturbed), f"{fault.__name__} of {write}"
-        assert set(disturbed.writes) == set(undisturbed.writes), f"{fault.__name__} of {write}"
+def test_a_fault_at_any_write_leaves_the_same_behind(life: Life, fault: Fault) -> None:
+    def live(disturb: Callable[[Acts], None]) -> tuple[list[Json], list[Write]]:
+        stage = play(life, disturb)
+        return left(stage), stage.writes
+
+    same_at_any_write(live, fault)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import builders
+from crash_points import Killed
 from memory_cluster import MemoryCluster, Write
 from penstock.archive.reading import Archive as Reading
 from penstock.errors import StorageUnavailable
@@ -26,7 +27,7 @@ from penstock_operator.reconcile import retention as module
 from penstock_operator.reconcile.archive import Archive
 from penstock_operator.reconcile.retention import AGAIN, BATCH, MAX_BACKOFF, PAUSE, Retention
 from penstock_operator.reconcile.sources import Requeue
-from run_stage import Clock, Killed, at_once
+from run_stage import Clock, at_once
 
 Json = dict[str, Any]
 TEAM = "team"

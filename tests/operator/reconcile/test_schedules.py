@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from crash_points import Killed
 from memory_cluster import Write
 from penstock.api import labels, names, reasons
 from penstock_operator.cluster import AlreadyExists, ApiError, Forbidden, Invalid, Unavailable
@@ -16,7 +17,7 @@ from penstock_operator.core import schedules
 from penstock_operator.core.views import parse_time
 from penstock_operator.reconcile.schedules import AGAIN, Schedules
 from penstock_operator.reconcile.sources import Key, Requeue
-from run_stage import NAMESPACE, Killed, Stage
+from run_stage import NAMESPACE, Stage
 
 Json = dict[str, Any]
 HOURLY: Json = {"slug": "hourly", "cron": {"expression": "0 * * * *"}}

@@ -3,19 +3,93 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from crash_points import WRITE_FAULTS, Acts, Fault, Killed, same_at_any_write
 from memory_cluster import Write
-from penstock.api import labels
+from penstock.api import labels, names
 from penstock_operator.cluster import PODS, Forbidden, Invalid
 from penstock_operator.reconcile.workers import RETRY_CREATE
+from penstock_operator.reconcile.workpools import PROBE
 from run_stage import NAMESPACE
 from warm_workers import POOL, WarmPool, played
 
 Json = dict[str, Any]
 ONE: Json = {"worker": {"min": 1}}
+
+
+class MortalPool(WarmPool):
+    """A pool whose operator may be killed at a write. Whoever waits for it then raises Killed."""
+
+    def __init__(self, **spec: Any) -> None:
+        super().__init__(**spec)
+        self.writes: list[Write] = []
+        self.before: Callable[[Write], None] = lambda _: None
+        self.after: Callable[[Write], None] = lambda _: None
+        self.dead = False
+        self.cluster.before, self.cluster.after = self._before, self._after
+
+    def _before(self, write: Write) -> None:
+        if self._operators(write):
+            self._dies_of(self.before, write)
+            self.writes.append(write)
+
+    def _after(self, write: Write) -> None:
+        if self._operators(write):
+            self._dies_of(self.after, write)
+
+    def _operators(self, write: Write) -> bool:
+        """All but what agents and the user make, dry runs, and Events, which are posted beside what is reconciled."""
+        if self.dead and write.verb != "create":
+            raise Killed
+        others = write.kind == "Event" or (
+            write.verb == "create" and (write.kind in ("Lease", "FlowRun") or write.name == PROBE)
+        )
+        return not others
+
+    def _dies_of(self, hook: Callable[[Write], None], write: Write) -> None:
+        try:
+            if self.dead:
+                raise Killed
+            hook(write)
+        except Killed:
+            self.dead = True
+            raise
+
+    async def quiet(self) -> None:
+        still = 0
+        async with asyncio.timeout(20):
+            while still < 30 and not self.dead:
+                queue = self.controller.agenda.queue
+                still = 0 if len(queue) or queue.working else still + 1
+                await asyncio.sleep(0)
+        if self.dead:
+            raise Killed
+
+    async def others(self) -> bool:
+        """One thing that the kubelet, an agent or a process of a run does; whether there was any."""
+        for body in self.cluster.kinds("Pod"):
+            name = body["metadata"]["name"]
+            if "deletionTimestamp" in body["metadata"]:
+                self.stage.remove("Pod", name)
+                self.stage.remove("Lease", names.worker_lease(name))
+                return True
+            if self.lease(name) is None:
+                await self.comes_up(name, slots=1)
+                return True
+        for run in self.stage.names("FlowRun"):
+            state = self.stage.state(run)
+            if state and state[0] == "Pending" and self.worker(run):
+                await self.claims(run)
+                return True
+            begun = all("startTime" in self.stage.run(each) for each in self.stage.names("FlowRun"))
+            if state and state[0] == "Running" and begun:
+                await self.ends(run)
+                return True
+        return False
 
 
 def said(pool: WarmPool) -> tuple[str, str]:
@@ -133,3 +207,39 @@ def test_the_workers_of_a_pool_that_is_gone_go_when_they_have_no_runs() -> None:
         assert pool.pods() == []
 
     played(scenario, worker={"min": 2, "max": 2})
+
+
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
+def test_a_fault_at_any_write_leaves_the_same_workers_and_runs(fault: Fault) -> None:
+    """Two workers are made for two runs, take one each, and are drained and deleted when they have idled."""
+
+    async def whole(pool: MortalPool) -> None:
+        for name in ("one", "two"):
+            pool.stage.submit(name)
+        for _ in range(60):
+            try:
+                async with pool.running():
+                    while not _over(pool):
+                        if not await pool.others():
+                            await pool.time_passes(61 if all(pool.settled(run) for run in ("one", "two")) else 1)
+                    return
+            except Killed:
+                pool.dead = False
+        raise AssertionError("it does not come to its end")
+
+    def live(disturb: Callable[[Acts], None]) -> tuple[Any, list[Write]]:
+        pool = MortalPool(worker={"max": 2, "idleSeconds": 60})
+        disturb(pool)
+        asyncio.run(asyncio.wait_for(whole(pool), 20))
+        runs = {run: (pool.stage.state(run), pool.stage.run(run)["attempt"]) for run in ("one", "two")}
+        workers = sorted(pool.worker(run)["name"] for run in ("one", "two"))
+        assert len(set(workers)) == 2
+        made = sorted(write.name for write in set(pool.writes) if (write.verb, write.kind) == ("create", "Pod"))
+        assert len(made) == 2
+        return (runs, workers, made, pool.cluster.kinds("Pod"), pool.cluster.kinds("Lease")), pool.writes
+
+    same_at_any_write(live, fault)
+
+
+def _over(pool: WarmPool) -> bool:
+    return all(pool.settled(run) for run in ("one", "two")) and not pool.cluster.kinds("Pod")
