@@ -53,15 +53,17 @@ def within(seconds: float, error: RunTimedOut, call: Callable[[], Any]) -> Any:
     deadline = _Deadline(time.monotonic() + seconds, error)
     stack = _stack.deadlines
     try:
-        stack.append(deadline)
-        clock.arm(deadline)
         try:
+            stack.append(deadline)
+            clock.arm(deadline)
             value = call()
         finally:
-            stack.remove(deadline)
-            clock.disarm(deadline)
-    except deadline.kind as interrupted:
-        raise error.with_traceback(interrupted.__traceback__) from None
+            _leave(clock, deadline)
+    except BaseException as interrupted:
+        _leave(clock, deadline)  # again: any deadline may pass in the midst of it, but each of them once
+        if isinstance(interrupted, deadline.kind):
+            raise error.with_traceback(interrupted.__traceback__) from None
+        raise
     for outer in stack:
         if outer.fired:  # its exception was lost to ours, or to user code that caught it
             raise outer.kind(str(error))
@@ -70,31 +72,42 @@ def within(seconds: float, error: RunTimedOut, call: Callable[[], Any]) -> Any:
     return value
 
 
+def _leave(clock: _Alarm | _Watchdog, deadline: _Deadline) -> None:
+    """Have it fire no more, nor those inside of it that were not left."""
+    deadline.done = True
+    stack = _stack.deadlines
+    if deadline in stack:
+        del stack[stack.index(deadline) :]
+    clock.disarm(deadline)
+
+
 class _Alarm:
     """The main thread's clock: one interval timer, set for the nearest deadline."""
 
     def __init__(self) -> None:
         self._previous: Any = None
+        self._rings = False
 
     def arm(self, _deadline: _Deadline) -> None:
-        if len(_stack.deadlines) == 1:
+        if not self._rings:
             self._previous = signal.signal(signal.SIGALRM, self._ring)
+            self._rings = True
         self._set()
 
-    def disarm(self, deadline: _Deadline) -> None:
-        deadline.done = True
+    def disarm(self, _deadline: _Deadline) -> None:
         self._set()
-        if not _stack.deadlines:
+        if self._rings and not _stack.deadlines:
             signal.signal(signal.SIGALRM, self._previous)
+            self._rings = False
 
     def _set(self) -> None:
-        waiting = [d.at for d in _stack.deadlines if not d.fired]
+        waiting = [d.at for d in _stack.deadlines if not (d.fired or d.done)]
         signal.setitimer(signal.ITIMER_REAL, max(min(waiting) - time.monotonic(), 1e-6) if waiting else 0)
 
     def _ring(self, _signal: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         for deadline in _stack.deadlines:  # the outermost that has passed ends the inner ones with it
-            if deadline.at <= now and not deadline.fired:
+            if deadline.at <= now and not (deadline.fired or deadline.done):
                 deadline.fired = True
                 self._set()
                 raise deadline.kind
@@ -120,7 +133,6 @@ class _Watchdog:
 
     def disarm(self, deadline: _Deadline) -> None:
         with self._changed:
-            deadline.done = True
             if deadline.fired:
                 _plant(deadline.thread, None)  # not met yet: it must not surface in somebody else's code
 

@@ -6,10 +6,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from penstock.engine import timeouts
 from penstock.engine.timeouts import within
 from penstock.errors import FlowRunTimedOut, RunTimedOut, TaskRunTimedOut
 
@@ -90,10 +92,28 @@ class TestEverywhere:
     def test_nothing_fires_later(self, place: Any) -> None:
         def both() -> str:
             for _ in range(20):
-                within(0.02, TaskRunTimedOut("late"), lambda: None)
+                with suppress(TaskRunTimedOut):  # of a machine that is slow
+                    within(0.02, TaskRunTimedOut("late"), lambda: None)
             return spin(0.1)
 
         assert place(both) == "done"
+
+    def test_nothing_is_left_of_a_deadline_that_passes_while_its_call_begins_or_ends(self, place: Any) -> None:
+        def many() -> int:
+            late = 0
+            for number in range(3000):
+                try:
+                    within(
+                        number % 60 * 1e-6, FlowRunTimedOut("outer"), lambda: within(9, TaskRunTimedOut("inner"), int)
+                    )
+                except FlowRunTimedOut:
+                    late += 1
+            assert timeouts._stack.deadlines == []
+            return late
+
+        before = signal.getsignal(signal.SIGALRM)
+        assert place(many)
+        assert signal.getsignal(signal.SIGALRM) is before
 
 
 def test_a_blocking_call_of_the_main_thread_is_interrupted_and_the_handler_restored() -> None:
