@@ -69,8 +69,10 @@ class ApiClient:
         if token is None:
             context.load_cert_chain(user["client-certificate"], user["client-key"])
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        # Several threads share it: a connection that is idle for too long may be closed by one while another takes it.
+        limits = httpx.Limits(keepalive_expiry=None)
         self.http = httpx.Client(
-            base_url=cluster["server"], verify=context, headers=headers, timeout=30, trust_env=False
+            base_url=cluster["server"], verify=context, headers=headers, timeout=30, trust_env=False, limits=limits
         )
 
     def __enter__(self) -> Self:
