@@ -76,12 +76,16 @@ class Play:
 
     async def quiet(self) -> None:
         """Nothing is left to do for now."""
-        controller, still = self.controller, 0
+        still = 0
         async with asyncio.timeout(PATIENCE):
             while still < 30:
-                busy = len(controller.agenda.queue) or controller.agenda.queue.working
-                still = 0 if busy else still + 1
+                still = still + 1 if self.idle() else 0
                 await asyncio.sleep(0)
+
+    def idle(self) -> bool:
+        """Whether the operator has nothing to do at this moment."""
+        queue = self.controller.agenda.queue
+        return not (len(queue) or queue.working)
 
     async def time_passes(self, seconds: float) -> None:
         """The clock goes on, and what is due comes."""

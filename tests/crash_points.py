@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ class Acts(Protocol):
     after: Callable[[Write], None]
 
 
-Fault = Callable[[Acts, int], None]
+Fault = Callable[[int, Acts], None]
 
 
 class Operator:
@@ -51,22 +52,22 @@ def acting(operator: Acts, cluster: MemoryCluster) -> Iterator[None]:
         operator.writes += cluster.writes[known:]
 
 
-def killed_before(operator: Acts, number: int) -> None:
+def killed_before(number: int, operator: Acts) -> None:
     """The process ends before its write of that number."""
     _raise_before(operator, number, Killed())
 
 
-def killed_after(operator: Acts, number: int) -> None:
+def killed_after(number: int, operator: Acts) -> None:
     """The process ends after its write of that number, and never reads the answer."""
     _raise_after(operator, number, Killed())
 
 
-def answer_lost(operator: Acts, number: int) -> None:
+def answer_lost(number: int, operator: Acts) -> None:
     """The write arrives, its answer does not; the process goes on."""
     _raise_after(operator, number, Unavailable(0, "ServerDisconnectedError", ""))
 
 
-def server_away(operator: Acts, number: int) -> None:
+def server_away(number: int, operator: Acts) -> None:
     """The write does not arrive."""
     _raise_before(operator, number, Unavailable(503, "", ""))
 
@@ -103,6 +104,6 @@ def same_at_any_write(live: Callable[[Callable[[Acts], None]], tuple[Any, list[W
     left, writes = live(lambda _: None)
     assert writes
     for number, write in enumerate(writes):
-        disturbed, written = live(lambda operator, number=number: fault(operator, number))  # type: ignore[misc]
+        disturbed, written = live(partial(fault, number))
         assert disturbed == left, f"{fault.__name__} of {write}"
         assert set(written) == set(writes), f"{fault.__name__} of {write}: {set(written) ^ set(writes)}"

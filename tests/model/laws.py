@@ -12,7 +12,7 @@ from penstock_operator.cluster import ResourceType
 from penstock_operator.core.views import RunView
 from run_stage import PostedEvents
 
-from .world import World
+from .world import UNDER_WAY, World
 
 Json = dict[str, Any]
 
@@ -96,7 +96,7 @@ class Laws:
     def _holds(self, run: RunView) -> bool:
         if run.in_parent or run.settled:
             return False
-        goes_on = run.type in (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED)
+        goes_on = run.type in UNDER_WAY
         suspended = run.state.get("name") == StateName.SUSPENDED
         return (goes_on and not suspended) or self.world.holds_pods(run.uid)
 

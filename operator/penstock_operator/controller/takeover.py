@@ -12,10 +12,11 @@ from typing import Any
 from penstock.api import labels
 
 from .. import metrics
-from ..cluster import NODES, ApiError, Cluster
+from ..cluster import ApiError, Cluster
 from ..core import owners, places, schedules
 from ..core.views import PodView, RunView
 from ..reconcile.flowruns import FlowRuns
+from ..reconcile.nodes import read_node
 from ..reconcile.sources import Clock, Key
 from .agenda import Agenda, Work
 from .cache import ObjectCache
@@ -74,15 +75,11 @@ class Takeover:
         named = {pod.get("spec", {}).get("nodeName") for pod in self._cache.objects("Pod")} - {None}
         for node in sorted(named - {name for _, name in self._cache.refs("Node", None)}):
             try:
-                found = await self._cluster.get(NODES, None, node)
+                await read_node(self._cluster, self._cache, node)
             except ApiError as error:  # Kubernetes deletes such pods in the end, and that is heard of
                 logger.warning("node %s: %s", node, error)
             else:
-                if found is None:
-                    self._cache.forget_node(node)
-                    self._naming.node(node)
-                else:
-                    self._cache.remember({**found, "kind": "Node"})
+                self._naming.node(node)
 
     def recall(self) -> None:
         """Find who holds slots and who waits for them, then begin to grant them."""

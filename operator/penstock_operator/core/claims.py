@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -136,7 +136,7 @@ def decide(limits: Mapping[str, Limit], claims: Iterable[Claim], places: Mapping
     for number, claim in enumerate((c for c in queue if given.get(c.key)), last + 1):
         still = claim.waiting > given[claim.key]
         places[claim.key] = Place(number, still, now, claim.returned)
-    keeps = _keeps(limits, room, after, places)
+    keeps = _keeps(limits, room, after, _Shares(limits, after, places))
     return Decision(
         {c.key: Granted(c.granted, keeps.get(c.key), c.refused) for c in after},
         {name: limit.slots - room.left[name] for name, limit in limits.items() if limit.decay},
@@ -205,25 +205,24 @@ def _close(room: _Room, claim: Claim, names: Sequence[str], place: Place, now: d
     room.closed.update(name for name in names if long or room.left[name] + CLOSE_ENOUGH < claim.occupy)
 
 
-def _keeps(
-    limits: Mapping[str, Limit], room: _Room, claims: Sequence[Claim], places: Mapping[Id, Place]
-) -> dict[Id, int]:
+def _keeps(limits: Mapping[str, Limit], room: _Room, claims: Sequence[Claim], shares: _Shares) -> dict[Id, int]:
     """What those may keep who hold more than their share of a limit that is short."""
     keeps: dict[Id, int] = {}
     for name, limit in limits.items():
         if limit.decay:
             continue
-        mine = [c for c in claims if name in c.names and (c.held or c.waiting)]
+        mine = [c for c in claims if name in c.names]
         short = any(c.waiting and room.left[name] + CLOSE_ENOUGH < c.occupy for c in mine)
         if not (short or room.left[name] < -CLOSE_ENOUGH):
             continue
-        for claim, share in _shares(limit.slots, mine, lambda c: places[c.key].number):
+        for claim in mine:
+            share = shares.of(name).get(claim.key, 0)
             if share < claim.held and not claim.ends:
                 keeps[claim.key] = min(share, keeps.get(claim.key, share))
     return keeps
 
 
-def _shares(slots: int, claims: Sequence[Claim], number: Callable[[Claim], int]) -> list[tuple[Claim, int]]:
+def _shares(slots: int, claims: Sequence[Claim], places: Mapping[Id, Place]) -> dict[Id, int]:
     """Bundles of one limit for each claim: evenly, and the rest first to those who wait longest for one more, then to
     those who were granted theirs last."""
     shares = {c.key: 0 for c in claims}
@@ -236,11 +235,12 @@ def _shares(slots: int, claims: Sequence[Claim], number: Callable[[Claim], int])
             left -= count * claim.occupy
         open_ = [c for c in open_ if wanted[c.key] > shares[c.key]]
     holds = {c.key: c.held > shares[c.key] for c in open_}
-    for claim in sorted(open_, key=lambda c: (holds[c.key], -number(c) if holds[c.key] else number(c))):
+    number = {c.key: places[c.key].number for c in open_}
+    for claim in sorted(open_, key=lambda c: (holds[c.key], -number[c.key] if holds[c.key] else number[c.key])):
         if claim.occupy <= left:
             shares[claim.key] += 1
             left -= claim.occupy
-    return [(c, shares[c.key]) for c in claims]
+    return shares
 
 
 class _Shares:
@@ -253,13 +253,13 @@ class _Shares:
     def reached(self, claim: Claim, held: int) -> bool:
         """Whether so many bundles are the claim's share of one of its limits."""
         names = (name for name in claim.names if name in self._limits and not self._limits[name].decay)
-        return held > 0 and any(held >= self._of(name)[claim.key] for name in names)
+        return held > 0 and any(held >= self.of(name)[claim.key] for name in names)
 
-    def _of(self, name: str) -> dict[Id, int]:
+    def of(self, name: str) -> Mapping[Id, int]:
+        """Bundles of a limit for each claim that holds some of it or waits for it."""
         if name not in self._known:
             mine = [c for c in self._claims if name in c.names and (c.held or c.waiting)]
-            found = _shares(self._limits[name].slots, mine, lambda c: self._places[c.key].number)
-            self._known[name] = {claim.key: share for claim, share in found}
+            self._known[name] = _shares(self._limits[name].slots, mine, self._places)
         return self._known[name]
 
 

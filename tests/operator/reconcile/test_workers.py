@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crash_points import WRITE_FAULTS, Acts, Fault, Killed, same_at_any_write
+from crash_points import WRITE_FAULTS, Acts, Fault, Killed, Operator, same_at_any_write
 from memory_cluster import Write
 from penstock.api import labels, names
 from penstock_operator.cluster import PODS, Forbidden, Invalid
@@ -26,20 +26,18 @@ class MortalPool(WarmPool):
 
     def __init__(self, **spec: Any) -> None:
         super().__init__(**spec)
-        self.writes: list[Write] = []
-        self.before: Callable[[Write], None] = lambda _: None
-        self.after: Callable[[Write], None] = lambda _: None
+        self.operator = Operator()
         self.dead = False
         self.cluster.before, self.cluster.after = self._before, self._after
 
     def _before(self, write: Write) -> None:
         if self._operators(write):
-            self._dies_of(self.before, write)
-            self.writes.append(write)
+            self._dies_of(self.operator.before, write)
+            self.operator.writes.append(write)
 
     def _after(self, write: Write) -> None:
         if self._operators(write):
-            self._dies_of(self.after, write)
+            self._dies_of(self.operator.after, write)
 
     def _operators(self, write: Write) -> bool:
         """All but what agents and the user make, dry runs, and Events, which are posted beside what is reconciled."""
@@ -59,15 +57,14 @@ class MortalPool(WarmPool):
             self.dead = True
             raise
 
-    async def quiet(self) -> None:
-        still = 0
-        async with asyncio.timeout(20):
-            while still < 30 and not self.dead:
-                queue = self.controller.agenda.queue
-                still = 0 if len(queue) or queue.working else still + 1
-                await asyncio.sleep(0)
+    def idle(self) -> bool:
         if self.dead:
             raise Killed
+        return super().idle()
+
+    def over(self, *runs: str) -> bool:
+        """Whether these have settled."""
+        return all(self.settled(run) for run in runs)
 
     async def others(self) -> bool:
         """One thing that the kubelet, an agent or a process of a run does; whether there was any."""
@@ -212,16 +209,17 @@ def test_the_workers_of_a_pool_that_is_gone_go_when_they_have_no_runs() -> None:
 @pytest.mark.parametrize("fault", WRITE_FAULTS)
 def test_a_fault_at_any_write_leaves_the_same_workers_and_runs(fault: Fault) -> None:
     """Two workers are made for two runs, take one each, and are drained and deleted when they have idled."""
+    runs = ("one", "two")
 
     async def whole(pool: MortalPool) -> None:
-        for name in ("one", "two"):
+        for name in runs:
             pool.stage.submit(name)
         for _ in range(60):
             try:
                 async with pool.running():
-                    while not _over(pool):
+                    while pool.cluster.kinds("Pod") or not pool.over(*runs):
                         if not await pool.others():
-                            await pool.time_passes(61 if all(pool.settled(run) for run in ("one", "two")) else 1)
+                            await pool.time_passes(61 if pool.over(*runs) else 1)
                     return
             except Killed:
                 pool.dead = False
@@ -229,17 +227,14 @@ def test_a_fault_at_any_write_leaves_the_same_workers_and_runs(fault: Fault) -> 
 
     def live(disturb: Callable[[Acts], None]) -> tuple[Any, list[Write]]:
         pool = MortalPool(worker={"max": 2, "idleSeconds": 60})
-        disturb(pool)
+        disturb(pool.operator)
         asyncio.run(asyncio.wait_for(whole(pool), 20))
-        runs = {run: (pool.stage.state(run), pool.stage.run(run)["attempt"]) for run in ("one", "two")}
-        workers = sorted(pool.worker(run)["name"] for run in ("one", "two"))
+        ended = {run: (pool.stage.state(run), pool.stage.run(run)["attempt"]) for run in runs}
+        workers = sorted(pool.worker(run)["name"] for run in runs)
         assert len(set(workers)) == 2
-        made = sorted(write.name for write in set(pool.writes) if (write.verb, write.kind) == ("create", "Pod"))
+        writes = pool.operator.writes
+        made = sorted(write.name for write in set(writes) if (write.verb, write.kind) == ("create", "Pod"))
         assert len(made) == 2
-        return (runs, workers, made, pool.cluster.kinds("Pod"), pool.cluster.kinds("Lease")), pool.writes
+        return (ended, workers, made, pool.cluster.kinds("Pod"), pool.cluster.kinds("Lease")), writes
 
     same_at_any_write(live, fault)
-
-
-def _over(pool: WarmPool) -> bool:
-    return all(pool.settled(run) for run in ("one", "two")) and not pool.cluster.kinds("Pod")

@@ -68,7 +68,7 @@ def test_who_finds_nothing_at_the_same_time_waits_for_the_folder_and_not_for_its
         threads = [threading.Thread(target=kept, args=("git", "abc", fill), daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.2)
+        time.sleep(0.2)  # until all have found nothing; one that is slower only has less to wait for
     for thread in threads:
         thread.join(10)
     assert not any(thread.is_alive() for thread in threads)
