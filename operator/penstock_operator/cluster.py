@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import nullcontext
@@ -218,6 +219,9 @@ Permit = Callable[[str, str], None]
 
 MAX_IN_FLIGHT = {"POST": 24, "PATCH": 32, "DELETE": 8}
 FIRST_PAGE, PAGE_BYTES = 25, 8 * 1024 * 1024  # objects of a list; later pages have what bytes allow, for some are large
+ABORTS_CLOSED = sys.version_info < (3, 12, 7) or (3, 13, 0) <= sys.version_info < (3, 13, 1)
+"""Where asyncio needs it: a connection that was given up else stays open until the server answers the goodbye of TLS,
+also after this client. aiohttp warns where it is not needed."""
 READ_TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds between them
 LONGEST_LOG, LONGEST_FOLLOW = 300.0, 3600.0  # seconds of reading a log
@@ -240,7 +244,9 @@ class ApiCluster:
         self._slots = {method: asyncio.Semaphore(slots) for method, slots in MAX_IN_FLIGHT.items()}
 
     async def __aenter__(self) -> ApiCluster:
-        connector = aiohttp.TCPConnector(ssl=self._connection.ssl_context, limit=0, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(
+            ssl=self._connection.ssl_context, limit=0, keepalive_timeout=60, enable_cleanup_closed=ABORTS_CLOSED
+        )
         self._session = aiohttp.ClientSession(connector=connector)
         return self
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster_contract import ClusterContract, Scenario, Trial
+from loopback import LoopbackServer, Request
 from memory_cluster import MemoryCluster
+from penstock_cluster import certificates
 from penstock_operator import cluster
 from penstock_operator.cluster import ApiCluster, Cluster, Connection, ResourceType
 
@@ -260,3 +265,34 @@ def test_permission_is_asked_for_after_all_waiting() -> None:
             assert len(came) == 1
 
     asyncio.run(scenario())
+
+
+async def read(client: ApiCluster) -> object:
+    return await client.get(cluster.PODS, "team", "pod")
+
+
+@pytest.mark.parametrize("ask", [watched, read, created], ids=["a watch", "a read", "a write"])
+def test_what_was_given_up_is_closed_with_the_client(
+    tmp_path: Path, ask: Callable[[ApiCluster], Awaitable[object]]
+) -> None:
+    """Also where the server does not answer TLS's goodbye; an open socket that nobody has would fail the test."""
+    certificates.issue(tmp_path, {"apiserver": certificates.wanted("127.0.0.1")["apiserver"]})
+    asked, over = threading.Event(), threading.Event()
+
+    def begin(_: Request, connection: ssl.SSLSocket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+        asked.set()
+        over.wait(20)
+
+    async def scenario(port: int) -> None:
+        trust = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+        async with ApiCluster(Connection(f"https://127.0.0.1:{port}", trust)) as client:
+            asking = asyncio.ensure_future(ask(client))
+            assert await asyncio.to_thread(asked.wait, 20)
+            asking.cancel()
+            await asyncio.wait([asking])
+
+    with LoopbackServer(tmp_path, begin) as server:
+        asyncio.run(scenario(server.port))
+        gc.collect()
+        over.set()

@@ -11,7 +11,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..kubeconfig import Access
@@ -75,6 +75,10 @@ class _Connection:
         self.reader, self.writer = reader, writer
         self.since = time.monotonic()
 
+    def end(self) -> None:
+        """Close it at once: after TLS's goodbye it would be open until the server, which may be silent, answers it."""
+        self.writer.transport.abort()
+
     @property
     def usable(self) -> bool:
         """Whether it goes on, as far as is known."""
@@ -103,7 +107,7 @@ class Server:
     def close(self) -> None:
         """Let go of the connections that nobody uses."""
         while self._idle:
-            self._idle.pop().writer.close()
+            self._idle.pop().end()
 
     @asynccontextmanager
     async def answer(
@@ -124,7 +128,7 @@ class Server:
                 except LOST as error:
                     if method != "GET" or isinstance(error, TimeoutError):
                         raise
-                    connection.writer.close()
+                    connection.end()
             if connection is None or answer is None:
                 connection = await self._open()
                 answer = await connection.ask(request, seconds)
@@ -138,12 +142,12 @@ class Server:
             connection = self._idle.pop()
             if connection.usable and time.monotonic() - connection.since < IDLE_SECONDS:
                 return connection
-            connection.writer.close()
+            connection.end()
         return None
 
     def _keep(self, connection: _Connection, *, reusable: bool) -> None:
         if not reusable or len(self._idle) >= MOST_IDLE:
-            connection.writer.close()
+            connection.end()
             return
         connection.since = time.monotonic()
         self._idle.append(connection)
@@ -191,8 +195,7 @@ async def _through(proxy: SplitResult, server: SplitResult) -> tuple[asyncio.Str
         if said.split()[1:2] != ["200"]:
             raise ConnectionError(f"the proxy answers {said}")
     except BaseException:
-        with suppress(OSError):
-            writer.close()
+        writer.transport.abort()
         raise
     return reader, writer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 import threading
 from base64 import b64encode
@@ -64,7 +65,6 @@ def with_server(access: Access, use: Callable[[Server], Awaitable[Any]]) -> Any:
             return await use(server)
         finally:
             server.close()
-            await asyncio.sleep(0.05)
 
     return asyncio.run(used())
 
@@ -168,6 +168,24 @@ def test_what_is_no_answer_is_lost(served: Served, sent: Reply) -> None:
 
     served.replies += [sent]
     with_server(served.access(), once)
+
+
+def test_what_was_given_up_is_closed_at_once(served: Served) -> None:
+    """Also where the server does not answer TLS's goodbye; an open socket that nobody has would fail the test."""
+    over = threading.Event()
+
+    def begin(connection: ssl.SSLSocket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+        over.wait(20)
+
+    async def leave(server: Server) -> None:
+        async with server.answer("GET", "/", None, "", 20) as found:
+            assert found.status == 200
+
+    served.replies += [begin]
+    with_server(served.access(), leave)
+    gc.collect()
+    over.set()
 
 
 def test_two_at_once_have_a_connection_each(served: Served) -> None:
