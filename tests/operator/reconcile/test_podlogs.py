@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import builders
+from crash_points import Killed
 from memory_cluster import MemoryCluster, PodLog
 from penstock.api import labels
 from penstock.archive.reading import Archive as Reading
@@ -44,6 +46,8 @@ class Scene:
         self.place = parse(self.url)
         self.storage = open_storage(self.place)
         self.away, self.puts = False, 0
+        self.before: Callable[[], None] = lambda: None
+        self.after: Callable[[], None] = lambda: None
         self.kept: list[str] = []
         monkeypatch.setattr(module, "open_storage", lambda _: self)
         self.restart()
@@ -56,15 +60,21 @@ class Scene:
     # The place, which can be out of reach.
 
     def get(self, path: str, at_most: int | None = None) -> bytes | None:
-        if self.away:
-            raise StorageUnavailable("connection refused")
-        return self.storage.get(path, at_most)
+        with self._asked():
+            return self.storage.get(path, at_most)
 
     def put(self, path: str, data: bytes) -> None:
+        with self._asked():
+            self.puts += 1
+            self.storage.put(path, data)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        self.before()
         if self.away:
             raise StorageUnavailable("connection refused")
-        self.puts += 1
-        self.storage.put(path, data)
+        yield
+        self.after()
 
     # Pods.
 
@@ -334,3 +344,43 @@ class TestFollowed:
 def test_a_key_of_a_pod_that_is_gone_is_nothing(scene: Scene) -> None:
     assert look(scene, "team/none") is None
     assert scene.cache.get("Pod", Key("team", "none")) is None
+
+
+def lived(monkeypatch: pytest.MonkeyPatch, number: int | None, hook: str, *, killed: bool) -> tuple[Scene, int]:
+    """The logs of two attempts whose pods ended, and how often the place was asked for something.
+
+    At that `number` the operator is killed, before or after it; or what it asks does not arrive, or is not answered.
+    """
+    scene, counted = Scene(monkeypatch), count()
+
+    def ask() -> None:
+        if next(counted) == number:
+            raise Killed if killed else StorageUnavailable("no answer")
+
+    setattr(scene, hook, ask)
+    for attempt in (1, 2):
+        scene.says(LINE % b"attempt %d" % attempt, attempt=attempt)
+        scene.pod(attempt=attempt)
+    for _ in range(4):
+        for attempt in (1, 2):
+            try:
+                look(scene, f"team/etl-1-{attempt}")
+            except Killed:
+                scene.restart()
+                for known in (1, 2):
+                    scene.pod(attempt=known)
+        scene.clock.advance(MAX_BACKOFF)
+    return scene, next(counted)
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "not answered"])
+@pytest.mark.parametrize("hook", ["before", "after"])
+def test_wherever_the_operator_is_disturbed_every_log_is_kept(
+    monkeypatch: pytest.MonkeyPatch, hook: str, killed: bool
+) -> None:
+    _, times = lived(monkeypatch, None, hook, killed=killed)
+    assert times == 4, "each place is read, and written"
+    for number in range(times):
+        scene, _ = lived(monkeypatch, number, hook, killed=killed)
+        assert (scene.archived(1), scene.archived(2)) == (["attempt 1"], ["attempt 2"]), number
+        assert scene.logs.runs("team") == set(), number

@@ -292,37 +292,45 @@ def test_the_event_of_an_archive_out_of_reach_is_short() -> None:
     assert body["regarding"]["uid"] == run["metadata"]["uid"]
 
 
-def lived(number: int | None, *, after: bool) -> tuple[Scene, int]:
-    """A namespace at peace, and how often a server was asked for something; at that `number` the operator is killed."""
+def lived(number: int | None, hook: str, *, killed: bool) -> tuple[Scene, int]:
+    """A namespace at peace, and how often a server was asked for something.
+
+    At that `number` the operator is killed, before or after it; or what it asks does not arrive, or is not answered.
+    """
     scene, counted = Scene(archived=True), itertools.count()
     scene.deployment(historyLimits={"successful": 1, "failed": 0}, ttlSecondsAfterFinished=7200)
     for at, name in enumerate("abcd"):
         scene.ended(name, ago=1000 - at, state="Failed" if name == "c" else "Completed", deploymentRef={"name": "etl"})
 
-    def ask(_: object = None) -> None:
-        if next(counted) == number:
-            raise Killed
+    def asked(lost: Exception) -> Callable[..., None]:
+        def ask(_: object = None) -> None:
+            if next(counted) == number:
+                raise Killed if killed else lost
 
-    hook = "after" if after else "before"
-    setattr(scene.place, hook, ask)
-    setattr(scene.cluster, hook, ask)
+        return ask
+
+    setattr(scene.place, hook, asked(StorageUnavailable("no answer")))
+    setattr(scene.cluster, hook, asked(Unavailable(0, "ServerDisconnectedError", "")))
     for _ in range(12):
         try:
             scene.look()
         except Killed:
             scene.restart(OPEN)
             scene.hear()
+        except Unavailable:
+            assert not killed
         scene.clock.advance(AGAIN.total_seconds())
     return scene, next(counted)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_wherever_the_operator_is_killed_the_same_is_left_and_archived(after: bool) -> None:
-    undisturbed, times = lived(None, after=after)
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "not answered"])
+@pytest.mark.parametrize("hook", ["before", "after"])
+def test_wherever_the_operator_is_disturbed_the_same_is_left_and_archived(hook: str, killed: bool) -> None:
+    undisturbed, times = lived(None, hook, killed=killed)
     assert (undisturbed.left(), times > 8) == (["d"], True)
     whole = sorted(record["run"] for record in undisturbed.records())
     assert whole == ["a", "b", "c", "d"]
     for number in range(times):
-        disturbed, _ = lived(number, after=after)
+        disturbed, _ = lived(number, hook, killed=killed)
         assert disturbed.left() == ["d"], number
         assert sorted(record["run"] for record in disturbed.records()) == whole, number
