@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from crash_points import acting
 from memory_cluster import MemoryCluster, Write
-from penstock.api import labels
+from penstock.api import labels, names
 from penstock_operator import cluster
 from penstock_operator.cluster import FLOW_RUNS, JOBS, PODS
 from penstock_operator.controller.cache import ObjectCache
@@ -102,12 +102,12 @@ class Stage:
     def restart(self) -> None:
         """A new process: nothing of the old one's memory is left."""
         self.cache = ObjectCache()
-        revisions = Revisions(self.cluster)
+        self.revisions = Revisions(self.cluster)
         defaults = Defaults("registry.example/penstock:1")
         self.named: list[Key] = []
         self.slots = Slots(self.clock, self.named.append)
         self.slots.open()
-        self.runs = FlowRuns(self.cluster, self.cache, revisions, self.events, defaults, self.slots, self.clock)
+        self.runs = FlowRuns(self.cluster, self.cache, self.revisions, self.events, defaults, self.slots, self.clock)
 
     def hear(self) -> None:
         """The informers catch up."""
@@ -271,3 +271,58 @@ class Stage:
 
 def _container(**state: Json) -> Json:
     return {"name": labels.CONTAINER, "image": "registry.example/penstock:1", "state": state}
+
+
+def revision(stage: Stage, kind: str, name: str) -> str:
+    """Name of the revision of an object as it is now."""
+    body = stage.get(kind, name)
+    assert body is not None
+    return names.revision(kind, name, body["metadata"]["uid"], body["metadata"]["generation"])
+
+
+def launched(**options: Any) -> Stage:
+    """A stage whose run has just been launched."""
+    stage = Stage(**options)
+    stage.submit()
+    stage.reconcile()
+    stage.taken()
+    return stage
+
+
+def running(**options: Any) -> Stage:
+    """A stage whose run is claimed by its pod."""
+    stage = launched(**options)
+    stage.start_pod()
+    stage.claim()
+    stage.reconcile()
+    assert stage.taken() == []
+    return stage
+
+
+def lost(stage: Stage) -> None:
+    """The first attempt's pod dies, and the run awaits its second."""
+    stage.end_pod(code=137, reason="OOMKilled")
+    stage.reconcile()
+    assert stage.state() == ("Scheduled", "OOMKilled")
+
+
+def refuse(kind: str, error: Exception) -> Callable[[Write], None]:
+    """A fault: objects of a kind cannot be created."""
+
+    def before(write: Write) -> None:
+        if (write.verb, write.kind) == ("create", kind):
+            raise error
+
+    return before
+
+
+def once(action: Callable[[], object], verb: str = "patch", kind: str = "FlowRun") -> Callable[[Write], None]:
+    """Somebody else acts while the first such write of the operator is on its way."""
+    done: list[Write] = []
+
+    def before(write: Write) -> None:
+        if not done and (write.verb, write.kind) == (verb, kind):
+            done.append(write)
+            action()
+
+    return before

@@ -1,6 +1,6 @@
 """What is seen of the current attempt of a run: whether anything of it runs or can still start, and how it is ended.
 
-`reconcile.flowruns` fills it in, `core.runs` decides upon it. An attempt is pods and perhaps a Job, or a process in a
+`reconcile.attempts` fills it in, `core.runs` decides upon it. An attempt is pods and perhaps a Job, or a process in a
 warm worker, which others share: then what ends is the process and not the pod (docs/designs/009-warm-workers.md).
 """
 

@@ -1,6 +1,6 @@
 """A run that retries another (`spec.retryOf`): what it takes from the old one, and when it cannot.
 
-Called by `reconcile.flowruns` when the run's references are looked up. What comes of the old run's results is the
+Called by `reconcile.references` when the run's references are looked up. What comes of the old run's results is the
 runner's: it finds them under the uid that `status.resolved.resultsOf` names.
 """
 

@@ -110,8 +110,9 @@ class Operator:
         self.cache = ObjectCache()
         slots = Slots(lambda: NOW, lambda _: None)
         slots.open()
+        self.revisions = Revisions(self.cluster)
         self.runs = FlowRuns(
-            self.cluster, self.cache, Revisions(self.cluster), Silent(), Defaults("penstock:1"), slots, lambda: NOW
+            self.cluster, self.cache, self.revisions, Silent(), Defaults("penstock:1"), slots, lambda: NOW
         )
 
     async def start(self) -> None:
@@ -183,7 +184,7 @@ def test_a_block_that_is_deleted_after_that_is_told_on_the_run() -> None:
 
         def forget(write: Any) -> None:
             if write.kind == "FlowRun" and write.verb == "patch":
-                operator.runs._revisions = Revisions(operator.cluster)  # a new leader, which remembers nothing
+                operator.revisions._specs.clear()  # as a new leader, who remembers nothing
                 for name in [n for n in operator.cluster.objects if n[0] == "controllerrevisions" and "block" in n[2]]:
                     del operator.cluster.objects[name]
 

@@ -17,7 +17,6 @@ from penstock_operator.controller.settled import SettledRuns
 from penstock_operator.core.code import Copy
 from penstock_operator.reconcile import revisions
 from penstock_operator.reconcile.copies import AGAIN, UNREFERENCED, Copies
-from penstock_operator.reconcile.revisions import Revisions
 from run_stage import NAMESPACE, SOURCE, Stage, at_once
 
 Json = dict[str, Any]
@@ -38,8 +37,8 @@ class Attic:
 
     def begin(self) -> None:
         """The operator, as it is when its process has started."""
-        self.revisions = Revisions(self.stage.cluster)
-        self.stage.runs._revisions = self.revisions
+        self.stage.restart()
+        self.revisions = self.stage.revisions
         self.settled = SettledRuns(self.stage.cache, self.stage.clock)
         self.copies = Copies(self.stage.cluster, self.revisions, self.settled, self.stage.clock)
 
