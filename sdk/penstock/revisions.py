@@ -1,6 +1,7 @@
 """What was deployed before, and going back to it. Called by `penstock rollback` and `history`.
 
-The operator keeps each generation of a deployment and of a flow as a ControllerRevision, the last ten at least.
+The operator keeps each generation of a deployment and of a flow as a ControllerRevision: the last ten at least that
+differ in more than what is suspended.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from .api import labels
 from .applying import ROLLBACK
 from .errors import PenstockError
 from .schedules.slots import present
+from .schedules.suspension import as_deployed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,9 +92,8 @@ def chosen(revisions: Sequence[Revision], now: Body, number: int | None) -> Revi
             if revision.number == number:
                 return revision
         raise NoRevision(f"there is no revision {number}; there are {known}" if known else "no revision is kept yet")
-    same = restored(now, now)  # which leaves out what is left of schedules that are gone
     for revision in reversed(revisions):
-        if restored(now, revision.spec) != same:
+        if as_deployed(revision.spec) != as_deployed(now):
             return revision
     raise NoRevision("no other revision is kept" + (f" ({known} are the same)" if len(revisions) > 1 else ""))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 REVISION_HISTORY = 10  # of each deployment and flow that is there, for going back to; a Deployment keeps as many
 
@@ -24,6 +25,8 @@ class Copy:
     """uid of the object whose spec it keeps; empty for code."""
     revision: int = 0
     """Generation of that object."""
+    deployed: str = ""
+    """Digest of its spec, without what is suspended."""
 
     @property
     def ref(self) -> tuple[str, str]:
@@ -32,15 +35,18 @@ class Copy:
 
 
 def unneeded(copies: Iterable[Copy], referenced: Collection[tuple[str, str]], owners: Collection[str]) -> list[Copy]:
-    """Those that no run names and that are not among the last of a deployment or a flow that is there (by uid)."""
-    history: dict[str, list[int]] = defaultdict(list)
+    """Those that no run names and that a deployment or a flow which is there (by uid) does not go back to."""
+    history: dict[str, list[Copy]] = defaultdict(list)
     found = list(copies)
     for copy in found:
         if copy.owner in owners:
-            history[copy.owner].append(copy.revision)
-    oldest = {owner: sorted(revisions)[-REVISION_HISTORY:][0] for owner, revisions in history.items()}
-    return [
-        copy
-        for copy in found
-        if copy.ref not in referenced and not (copy.owner in oldest and copy.revision >= oldest[copy.owner])
-    ]
+            history[copy.owner].append(copy)
+    kept = {copy for revisions in history.values() for copy in _last(revisions)}
+    return [copy for copy in found if copy.ref not in referenced and copy not in kept]
+
+
+def _last(revisions: list[Copy]) -> list[Copy]:
+    """The last that differ; of those that do but in what is suspended, one after the other, the newest."""
+    ordered = sorted(revisions, key=lambda copy: copy.revision, reverse=True)
+    differ = [next(same) for _, same in groupby(ordered, key=lambda copy: copy.deployed)]
+    return differ[:REVISION_HISTORY]

@@ -6,12 +6,16 @@ remembered of runs says which copies may be unneeded; a consistent list of the r
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import orjson
+
 from penstock.api import labels, names
+from penstock.schedules.suspension import as_deployed
 
 from ..cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, FLOW_DEPLOYMENTS, FLOW_RUNS, FLOWS, Cluster, ResourceType
 from ..core import copies, retention
@@ -94,6 +98,7 @@ class Copies:
                     *("ControllerRevision", meta["namespace"], meta["name"], meta["uid"]),
                     owner,
                     body.get("revision", 0),
+                    _digest(as_deployed(body.get("data") or {})),
                 )
 
     async def _each(self, resource: ResourceType, namespace: str | None, selector: str = "") -> AsyncIterator[Body]:
@@ -101,3 +106,7 @@ class Copies:
         async for page in self._cluster.list_pages(resource, namespace, label_selector=selector, limit=limit):
             for body in page.items:
                 yield body
+
+
+def _digest(spec: Body) -> str:
+    return hashlib.sha256(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -13,7 +13,12 @@ def code(name: str) -> Copy:
 
 
 def revisions(owner: str, count: int) -> list[Copy]:
-    return [Copy("ControllerRevision", "team", f"{owner}-{n}", f"uid-{owner}-{n}", owner, n) for n in range(count)]
+    return [revision(owner, n, str(n)) for n in range(count)]
+
+
+def revision(owner: str, number: int, deployed: str) -> Copy:
+    name = f"{owner}-{number}"
+    return Copy("ControllerRevision", "team", name, f"uid-{name}", owner, number, deployed)
 
 
 def names(copies: list[Copy]) -> list[str]:
@@ -29,6 +34,18 @@ def test_the_last_revisions_of_a_deployment_that_is_there_stay() -> None:
     found = revisions("d", REVISION_HISTORY + 3)
     assert names(unneeded(found, {("team", "d-1")}, {"d"})) == ["d-0", "d-2"]
     assert names(unneeded(found, {("team", "d-1")}, set())) == [copy.name for copy in found if copy.revision != 1]
+
+
+def test_what_was_only_suspended_and_resumed_takes_no_revision_out_of_the_last() -> None:
+    deployed = [str(n) for n in range(REVISION_HISTORY)] + ["9"] * 20
+    found = [revision("d", number, spec) for number, spec in enumerate(deployed)]
+    gone = unneeded(found, {("team", "d-12")}, {"d"})
+    assert {copy.revision for copy in found if copy not in gone} == {*range(9), 12, 29}
+
+
+def test_what_was_deployed_again_after_something_else_is_a_revision_of_its_own() -> None:
+    found = [revision("d", number, "ab"[number % 2]) for number in range(REVISION_HISTORY + 2)]
+    assert names(unneeded(found, set(), {"d"})) == ["d-0", "d-1"]
 
 
 def test_those_of_others_than_deployments_are_made_again_when_they_are_wanted() -> None:

@@ -205,3 +205,17 @@ def test_a_fault_at_any_write_leaves_the_same_copies(monkeypatch: pytest.MonkeyP
         return [*sorted(kept, key=lambda body: str(body["metadata"]["name"])), resolved], attic.stage.writes
 
     same_at_any_write(live, fault)
+
+
+def test_of_what_is_suspended_and_resumed_one_revision_stays(attic: Attic) -> None:
+    attic.remove_run()
+    for suspend in (True, False, True):
+        attic.stage.edit("FlowDeployment", "etl", suspend=suspend)
+        body = attic.stage.get("FlowDeployment", "etl")
+        assert body is not None
+        at_once(attic.revisions.keep("FlowDeployment", body))
+    attic.look()
+    assert attic.left() == [*["flowdeployment"] * 4, "penstock", "workpool"]
+    attic.look(UNREFERENCED)
+    (kept,) = attic.stage.cluster.kinds("ControllerRevision")
+    assert (kept["revision"], kept["data"]["suspend"]) == (4, True)
