@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlencode
+from weakref import WeakSet
 
 import aiohttp
 import orjson
@@ -219,9 +220,7 @@ Permit = Callable[[str, str], None]
 
 MAX_IN_FLIGHT = {"POST": 24, "PATCH": 32, "DELETE": 8}
 FIRST_PAGE, PAGE_BYTES = 25, 8 * 1024 * 1024  # objects of a list; later pages have what bytes allow, for some are large
-ABORTS_CLOSED = sys.version_info < (3, 12, 7) or (3, 13, 0) <= sys.version_info < (3, 13, 1)
-"""Where asyncio needs it: a connection that was given up else stays open until the server answers the goodbye of TLS,
-also after this client. aiohttp warns where it is not needed."""
+LAST_WAIT = 1.0  # seconds in which the connections of a client end with it
 READ_TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds between them
 LONGEST_LOG, LONGEST_FOLLOW = 300.0, 3600.0  # seconds of reading a log
@@ -241,11 +240,12 @@ class ApiCluster:
         self._connection, self._observe, self._permit, self._timeout = connection, observer, permit, timeout
         self._held_until = 0.0
         self._session: aiohttp.ClientSession | None = None
+        self._sockets = WeakSet[socket.socket]()
         self._slots = {method: asyncio.Semaphore(slots) for method, slots in MAX_IN_FLIGHT.items()}
 
     async def __aenter__(self) -> ApiCluster:
         connector = aiohttp.TCPConnector(
-            ssl=self._connection.ssl_context, limit=0, keepalive_timeout=60, enable_cleanup_closed=ABORTS_CLOSED
+            ssl=self._connection.ssl_context, limit=0, keepalive_timeout=60, socket_factory=self._socket
         )
         self._session = aiohttp.ClientSession(connector=connector)
         return self
@@ -253,6 +253,22 @@ class ApiCluster:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+        await self._end()
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets.add(made)
+        return made
+
+    async def _end(self) -> None:
+        """Wait for connections that were given up: else they are open until the server answers TLS's goodbye."""
+        deadline = time.monotonic() + LAST_WAIT
+        while (left := [one for one in self._sockets if one.fileno() != -1]) and time.monotonic() < deadline:
+            for one in left:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            await asyncio.sleep(0.01)
 
     def _headers(self) -> dict[str, str]:
         token = self._connection.token()

@@ -195,7 +195,11 @@ def serve(cell: Cell, done: threading.Event) -> threading.Thread:
         while not done.is_set():
             for body in operator.runs():
                 parent = body["spec"].get("parent") or {}
-                if parent.get("name") == "run" and parent["awaited"] and not (body.get("status") or {}).get("state"):
+                if (
+                    parent.get("name") == "run"
+                    and parent.get("awaited")
+                    and not (body.get("status") or {}).get("state")
+                ):
                     operator.end(body["metadata"]["name"], result={"inline": body["spec"]["parameters"]["n"] * 10})
             time.sleep(0.05)
 

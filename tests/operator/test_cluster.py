@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from cluster_contract import ClusterContract, Scenario, Trial
 from loopback import LoopbackServer, Request
@@ -271,9 +272,10 @@ async def read(client: ApiCluster) -> object:
     return await client.get(cluster.PODS, "team", "pod")
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("ask", [watched, read, created], ids=["a watch", "a read", "a write"])
 def test_what_was_given_up_is_closed_with_the_client(
-    tmp_path: Path, ask: Callable[[ApiCluster], Awaitable[object]]
+    tmp_path: Path, ask: Callable[[ApiCluster], Awaitable[object]], loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     """Also where the server does not answer TLS's goodbye; an open socket that nobody has would fail the test."""
     certificates.issue(tmp_path, {"apiserver": certificates.wanted("127.0.0.1")["apiserver"]})
@@ -293,6 +295,9 @@ def test_what_was_given_up_is_closed_with_the_client(
             await asyncio.wait([asking])
 
     with LoopbackServer(tmp_path, begin) as server:
-        asyncio.run(scenario(server.port))
-        gc.collect()
-        over.set()
+        try:
+            with asyncio.Runner(loop_factory=loop) as runner:
+                runner.run(scenario(server.port))
+            gc.collect()
+        finally:
+            over.set()

@@ -26,7 +26,7 @@ class Copy:
     revision: int = 0
     """Generation of that object."""
     deployed: str = ""
-    """Digest of its spec, without what is suspended."""
+    """The same for specs that differ only in what is suspended; empty: like no other."""
 
     @property
     def ref(self) -> tuple[str, str]:
@@ -45,8 +45,8 @@ def unneeded(copies: Iterable[Copy], referenced: Collection[tuple[str, str]], ow
     return [copy for copy in found if copy.ref not in referenced and copy not in kept]
 
 
-def _last(revisions: list[Copy]) -> list[Copy]:
-    """The last that differ; of those that do but in what is suspended, one after the other, the newest."""
+def _last(revisions: list[Copy]) -> set[Copy]:
+    """The newest, and the last that say something else than the one before."""
     ordered = sorted(revisions, key=lambda copy: copy.revision, reverse=True)
-    differ = [next(same) for _, same in groupby(ordered, key=lambda copy: copy.deployed)]
-    return differ[:REVISION_HISTORY]
+    differ = [list(same)[-1] for _, same in groupby(ordered, key=lambda copy: copy.deployed or copy.uid)]
+    return {ordered[0], *differ[:REVISION_HISTORY]}

@@ -32,7 +32,7 @@ MANAGED = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE}"
 PAGE = {CONFIG_MAPS: 20, CONTROLLER_REVISIONS: 100}  # code may have 128 KiB a piece
 
 
-class References(Protocol):
+class Runs(Protocol):
     """What is remembered of all runs."""
 
     def references(self, namespace: str | None) -> set[tuple[str, str]]:
@@ -42,7 +42,7 @@ class References(Protocol):
 class Copies:
     """The reconciler of copies."""
 
-    def __init__(self, cluster: Cluster, revisions: Revisions, runs: References, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, revisions: Revisions, runs: Runs, clock: Clock) -> None:
         self._cluster, self._revisions, self._runs, self._clock = cluster, revisions, runs, clock
         self._since: dict[Copy, datetime] = {}  # when a copy was first seen to be unneeded
 
@@ -98,7 +98,7 @@ class Copies:
                     *("ControllerRevision", meta["namespace"], meta["name"], meta["uid"]),
                     owner,
                     body.get("revision", 0),
-                    _digest(as_deployed(body.get("data") or {})),
+                    _deployed(body),
                 )
 
     async def _each(self, resource: ResourceType, namespace: str | None, selector: str = "") -> AsyncIterator[Body]:
@@ -108,5 +108,12 @@ class Copies:
                 yield body
 
 
-def _digest(spec: Body) -> str:
-    return hashlib.sha256(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _deployed(revision: Body) -> str:
+    """A digest of what was deployed, where that is less than the whole spec."""
+    if revision["metadata"]["labels"].get(labels.OWNER_KIND) != FLOW_DEPLOYMENTS.kind:
+        return ""
+    try:
+        spec = orjson.dumps(as_deployed(revision["data"]), option=orjson.OPT_SORT_KEYS)
+    except (AttributeError, KeyError, TypeError):  # the operator has made no such revision
+        return ""
+    return hashlib.sha256(spec).hexdigest()

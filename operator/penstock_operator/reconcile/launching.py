@@ -15,7 +15,7 @@ from ..core import owners
 from ..core.views import RunView
 from ..launch import jobs, pods
 from ..launch.pods import Defaults, InvalidTemplate, Launch
-from .references import ReferenceResolver
+from .references import ReferenceResolver, overrides_refused
 from .revisions import Revisions
 from .sources import Body, Cache, Clock, Requeue
 
@@ -62,7 +62,8 @@ class Launching:
             if spec is None and what in run.resolved:
                 message = f"ControllerRevision {run.resolved[what]['revision']}, which it was launched with, is deleted"
                 raise NotLaunched(reasons.POD_INVALID, message)
-        refused = self._references.overrides_refused(run, deployment, pool)
+        overrides = self._references.overrides(run, deployment)
+        refused = overrides_refused(run, pool, overrides)
         if refused:
             raise NotLaunched(reasons.POD_INVALID, refused)
         blocks: dict[str, Body] = {}
@@ -72,7 +73,7 @@ class Launching:
                 message = f"Block {reference['name']} was deleted after the run was resolved: create it and a new run"
                 raise NotLaunched(reasons.BLOCK_NOT_FOUND, message)
             blocks[reference["name"]] = block
-        launch = Launch(run.body, pool or {}, self._references.overrides(run, deployment), self._defaults, blocks)
+        launch = Launch(run.body, pool or {}, overrides, self._defaults, blocks)
         resource, build = (JOBS, jobs.job) if run.resolved["poolType"] == "Job" else (PODS, pods.pod)
         try:
             manifest = build(launch)

@@ -7,6 +7,7 @@ Called by `flowruns` before it decides, and by `launching`. What comes of what i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from penstock.api import reasons
@@ -48,6 +49,10 @@ class ReferenceResolver:
         if "retryOf" in run.spec:
             return await self._retried(run, read)
         return await self._resolve_anew(run, read)
+
+    def overrides(self, run: RunView, deployment: Body | None) -> list[Body]:
+        """The pod overrides that a run is launched with, given the spec of its deployment; later ones win."""
+        return [(deployment or {}).get("pod") or {}, self._inherited(run), run.spec.get("pod") or {}]
 
     async def _as_its_parent(self, run: RunView, parent: RunView | None) -> References:
         """What a task of a run is launched with: never what the task itself names, for a run makes it as it likes."""
@@ -107,7 +112,7 @@ class ReferenceResolver:
         if pool is None or (deployment is None and "deployment" in run.resolved):
             return None
         kept = {"spec": deployment} if deployment is not None else None
-        refused = self.overrides_refused(run, deployment, pool)
+        refused = overrides_refused(run, pool, self.overrides(run, deployment))
         if refused:
             return References(resolve.Refused(reasons.INVALID_OVERRIDES, refused), deployment, pool)
         return References(resolve.Resolution(run.resolved, {"spec": pool}, kept, (), {}), deployment, pool)
@@ -116,16 +121,6 @@ class ReferenceResolver:
         name = (run.resolved.get(what) or {}).get("revision")
         return await self._revisions.spec(run.namespace, name) if name else None
 
-    def overrides(self, run: RunView, deployment: Body | None) -> list[Body]:
-        """The pod overrides that a run is launched with, given the spec of its deployment; later ones win."""
-        return [(deployment or {}).get("pod") or {}, self._inherited(run), run.spec.get("pod") or {}]
-
-    def overrides_refused(self, run: RunView, deployment: Body | None, pool: Body | None) -> str | None:
-        """Which overrides the pool that the run was resolved with does not allow: a spec may have come by another way
-        than that of the rules which keep it as it was."""
-        kept = {"metadata": {"name": run.resolved["pool"]["name"]}, "spec": pool or {}}
-        return resolve.overrides_refused(kept, *self.overrides(run, deployment))
-
     def _inherited(self, run: RunView) -> Body:
         """The pod overrides of the run that a task in a pod of its own is of."""
         parent = self._cache.run(Key(run.namespace, run.parent["name"])) if run.parent and "task" in run.spec else None
@@ -133,3 +128,12 @@ class ReferenceResolver:
             return {}
         inherited: Body = parent["spec"].get("pod") or {}
         return inherited
+
+
+def overrides_refused(run: RunView, pool: Body | None, overrides: Iterable[Body]) -> str | None:
+    """Which overrides the pool that the run was resolved with, of that spec, does not allow.
+
+    A spec may have come by another way than that of the rules which keep it as it was.
+    """
+    kept = {"metadata": {"name": run.resolved["pool"]["name"]}, "spec": pool or {}}
+    return resolve.overrides_refused(kept, *overrides)

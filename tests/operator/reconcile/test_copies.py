@@ -12,7 +12,7 @@ import pytest
 from crash_points import WRITE_FAULTS, Acts, Fault, Killed, acting, same_at_any_write
 from memory_cluster import Write
 from penstock.api import labels, names
-from penstock_operator.cluster import CONFIG_MAPS, FLOW_RUNS, ApiError, Conflict, Unavailable
+from penstock_operator.cluster import CONFIG_MAPS, CONTROLLER_REVISIONS, FLOW_RUNS, ApiError, Conflict, Unavailable
 from penstock_operator.controller.settled import SettledRuns
 from penstock_operator.core.code import Copy
 from penstock_operator.reconcile import revisions
@@ -207,7 +207,12 @@ def test_a_fault_at_any_write_leaves_the_same_copies(monkeypatch: pytest.MonkeyP
     same_at_any_write(live, fault)
 
 
-def test_of_what_is_suspended_and_resumed_one_revision_stays(attic: Attic) -> None:
+def revisions_left(attic: Attic) -> list[tuple[int, Json]]:
+    kept = attic.stage.cluster.kinds("ControllerRevision")
+    return sorted(((body["revision"], body["data"]) for body in kept), key=lambda pair: pair[0])
+
+
+def test_of_a_release_that_is_suspended_and_resumed_it_and_the_newest_stay(attic: Attic) -> None:
     attic.remove_run()
     for suspend in (True, False, True):
         attic.stage.edit("FlowDeployment", "etl", suspend=suspend)
@@ -217,5 +222,18 @@ def test_of_what_is_suspended_and_resumed_one_revision_stays(attic: Attic) -> No
     attic.look()
     assert attic.left() == [*["flowdeployment"] * 4, "penstock", "workpool"]
     attic.look(UNREFERENCED)
-    (kept,) = attic.stage.cluster.kinds("ControllerRevision")
-    assert (kept["revision"], kept["data"]["suspend"]) == (4, True)
+    (release, before), (newest, now) = revisions_left(attic)
+    assert (release, newest, now) == (1, 4, {**before, "suspend": True})
+
+
+@pytest.mark.parametrize("data", [None, [1], {"schedules": [1]}, {"schedules": 5}], ids=repr)
+def test_a_revision_that_says_nonsense_keeps_no_other_from_being_deleted(attic: Attic, data: Any) -> None:
+    (kept,) = (body for body in attic.stage.cluster.kinds("ControllerRevision") if body["data"].get("flowRef"))
+    meta = {key: kept["metadata"][key] for key in ("labels", "annotations")} | {"name": "forged"}
+    forged = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": meta, "revision": 9, "data": data}
+    at_once(attic.stage.cluster.create(CONTROLLER_REVISIONS, NAMESPACE, forged))
+    attic.remove_run()
+    attic.look()
+    attic.look(UNREFERENCED)
+    assert [number for number, _ in revisions_left(attic)] == [1, 9]
+    assert attic.left() == ["flowdeployment", "forged"]

@@ -183,9 +183,11 @@ def test_what_was_given_up_is_closed_at_once(served: Served) -> None:
             assert found.status == 200
 
     served.replies += [begin]
-    with_server(served.access(), leave)
-    gc.collect()
-    over.set()
+    try:
+        with_server(served.access(), leave)
+        gc.collect()
+    finally:
+        over.set()
 
 
 def test_two_at_once_have_a_connection_each(served: Served) -> None:
