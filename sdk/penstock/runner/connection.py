@@ -86,6 +86,7 @@ class Api:
         self._token, self._token_time = "", 0.0
         self._denied: dict[tuple[str, ...], float] = {}  # since when, by what was asked
         self._greeted = True  # TLS has agreed with the server
+        self._shut = False
         self.meanwhile: Callable[[], object] | None = None  # to do once, while the answer to a request is awaited
 
     @classmethod
@@ -163,6 +164,8 @@ class Api:
         """
         try:
             connection = self._connect()
+            if self._shut:  # while it connected: there was nothing yet that could have been ended
+                raise EOFError("nobody reads it any more")
             connection.settimeout(seconds)
             connection.sendall(self._head("GET", path, "application/json", 0))
             status, headers = self._start()
@@ -179,10 +182,12 @@ class Api:
             self.close()
 
     def shut(self) -> None:
-        """Have a read that waits in another thread end."""
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+        """Have `lines` end, which another thread reads or is about to."""
+        self._shut = True
+        connection = self._socket
+        if connection is not None:
+            with suppress(OSError):  # beneath TLS, whose own would take its state from under the other thread
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def _open(self) -> bool:
         """Whether there is a connection to be used again; one on which anything came unasked, its end included, is

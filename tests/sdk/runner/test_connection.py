@@ -330,6 +330,22 @@ class TestLostConnections:
         socket.socket.shutdown(exchange.api._socket, socket.SHUT_RDWR)  # beneath TLS, as a network does
         assert exchange.get().status == 200
 
+    @pytest.mark.parametrize("when", ["_dial", "_greet", "_head", "_start", "_until"])
+    def test_lines_that_nobody_reads_any_more_end_whenever_that_is_said(
+        self, exchange: Exchange, monkeypatch: pytest.MonkeyPatch, when: str
+    ) -> None:
+        """By another thread, before or after a step of who reads; the server says nothing more."""
+        exchange.will(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+        step = getattr(exchange.api, when)
+
+        def shut_before(*given: Any) -> Any:
+            exchange.api.shut()
+            return step(*given)
+
+        monkeypatch.setattr(exchange.api, when, shut_before)
+        with pytest.raises(Unreachable, match=r"^(?!TimeoutError)"):
+            list(exchange.api.lines("/runs", 5))
+
     def test_what_is_to_be_done_meanwhile_is_done_once_while_the_answer_is_awaited(self, exchange: Exchange) -> None:
         arrived, done = threading.Event(), threading.Event()
 
