@@ -219,12 +219,10 @@ class Slots:
                 self._collide(known.deployment)
         self._admit()
 
-    def deleted(self, key: Key, *, live: bool) -> None:
+    def deleted(self, key: Key) -> None:
         uid = self._at.pop(key, None)
         if uid is not None:
             self._haunt(key, uid)
-        if not live:
-            self.release(key)
         self._admit()
 
     def haunted(self, key: Key) -> bool:

@@ -93,6 +93,12 @@ class Attempts:
                 self._cache.forget_job(key, name)
             else:
                 self._cache.remember({**job, "kind": "Job"})
+        await self.read_pods(key)
+        await read_doubted(self._cluster, self._cache, (pod.node for pod in self.of(run).pods))
+        return body
+
+    async def read_pods(self, key: Key) -> None:
+        """The pods of all runs of that name by a consistent read, which the cache then knows."""
         selector = f"{labels.MANAGED_BY}={labels.MANAGED_BY_VALUE},{labels.RUN}={key.name}"
         found: set[str] = set()
         async for page in self._cluster.list_pages(PODS, key.namespace, label_selector=selector):
@@ -102,5 +108,9 @@ class Attempts:
         for pod in self._cache.pods(key):
             if pod["metadata"]["name"] not in found:
                 self._cache.forget_pod(key, pod["metadata"]["name"])
-        await read_doubted(self._cluster, self._cache, (pod.node for pod in self.of(run).pods))
-        return body
+
+    def left(self, key: Key, run: RunView | None) -> bool:
+        """Whether the cache knows of a Job or a pod that goes on of another run of that name than this one."""
+        pods = [pod for pod in self._cache.pods(key) if run is None or not owners.belongs(pod, run)]
+        jobs = [job for job in self._cache.jobs(key) if run is None or owners.controller_uid(job) != run.uid]
+        return not (all(PodView(pod).gone for pod in pods) and all(JobView(job).finished for job in jobs))

@@ -30,12 +30,12 @@ from ..cluster import (
     NotLeading,
     Unavailable,
 )
-from ..core import changes, owners, resolve, runs
+from ..core import changes, resolve, runs
 from ..core.changes import Change, Condition, Entry
 from ..core.decisions import Decision
 from ..core.parameters_left_out import are_left_out
 from ..core.policy import DEFAULT_LATE_AFTER, policy
-from ..core.views import PodView, RunView
+from ..core.views import RunView
 from ..launch import workers
 from ..launch.pods import Defaults
 from .attempts import Attempts
@@ -110,15 +110,14 @@ class FlowRuns:
             if body is not None and are_left_out(body) and not RunView(body).resolved:
                 body = await self._cluster.get(FLOW_RUNS, *key)
             if body is None:
-                live = any(not PodView(pod).gone for pod in self._cache.pods(key))
-                self._slots.deleted(key, live=live or bool(left_behind))
+                self._slots.deleted(key)
+                if not left_behind:
+                    await self._release(key, None)
                 await self._strays.end_of_settled(key)
                 return self._left_behind.again(left_behind)
             run = RunView(body)
-            if self._slots.haunted(key):
-                others = (PodView(pod) for pod in self._cache.pods(key) if not owners.belongs(pod, run))
-                if all(pod.gone for pod in others) and not left_behind:
-                    self._slots.release(key)
+            if not left_behind:
+                await self._release(key, run)
             self._events.tell(body)
             await self._strays.end(run)
             read = self._cluster.get if confirmed else self._reads(key)
@@ -144,6 +143,14 @@ class FlowRuns:
                 return Requeue(min(again.at, decision.due or again.at))
             confirmed = True
         return Requeue(self._clock() + timedelta(seconds=1))
+
+    async def _release(self, key: Key, run: RunView | None) -> None:
+        """Give back what runs of that name held that are no more, once nothing of them is there."""
+        if not self._slots.haunted(key) or self._attempts.left(key, run):
+            return
+        await self._attempts.read_pods(key)  # the watch of pods may be behind that of runs
+        if not self._attempts.left(key, run):
+            self._slots.release(key)
 
     def _requeue(self, decision: Decision) -> Requeue | None:
         if decision.due is None and decision.waits_for is None:

@@ -131,8 +131,8 @@ class Slots(Protocol):
         `gone`: nothing of the attempt runs.
         """
 
-    def deleted(self, key: Key, *, live: bool) -> None:
-        """There is no such run, or it is settled; `live`: pods or processes of it are still there."""
+    def deleted(self, key: Key) -> None:
+        """There is no such run, or it is settled: what it held is haunted until `release`."""
 
     def haunt(self, key: Key, uid: str, limits: Line, deployment: str | None) -> None:
         """Something is there of a run that is deleted: if nobody knew it, it holds these until `release`."""

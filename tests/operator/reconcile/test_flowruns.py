@@ -286,6 +286,31 @@ def test_a_run_that_is_deleted_while_it_is_launched_gets_no_pod(attempt: int) ->
     assert stage.names("Pod") == []
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "made anew"])
+def test_the_slot_of_a_deleted_run_is_free_once_nothing_of_it_is_there_however_late_the_news(again: bool) -> None:
+    stage = Stage(pool_type="Job", pool={"concurrencyLimit": 1})
+    stage.submit()
+    stage.reconcile()
+    stage.submit("next")
+    stage.reconcile("next")
+    stage.remove("FlowRun", "run")
+    if again:
+        stage.clock.advance(1)
+        stage.submit()
+    stage.reconcile()
+    stage.reconcile("next")
+    assert stage.state("next") == ("Scheduled", "WorkPoolFull"), "its Job may make a pod"
+    stage.make_pod_of_job()
+    stage.cache.drop("Job", (NAMESPACE, "run-1"))
+    stage.reconcile(hears=False)
+    stage.reconcile("next", hears=False)
+    assert stage.state("next") == ("Scheduled", "WorkPoolFull"), "its Job has made one"
+    stage.remove("Job", "run-1")  # and its pod with it
+    stage.reconcile()
+    stage.reconcile("next")
+    assert stage.state("next") == ("Pending", "Launched")
+
+
 def test_a_run_whose_deletion_waits_for_a_finalizer_gets_no_pod() -> None:
     stage = Stage()
     stage.submit()
