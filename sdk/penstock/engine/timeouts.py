@@ -118,12 +118,15 @@ class _Watchdog:
     """The clock of all other threads: one thread that sleeps until the nearest deadline."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        # Who arms and disarms takes the lock itself. A condition's own `__enter__` is Python: what is planted would be
+        # met within it, where the lock is taken and nobody is bound to give it back yet.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._heap: list[_Deadline] = []
         self._thread: threading.Thread | None = None
 
     def arm(self, deadline: _Deadline) -> None:
-        with self._changed:
+        with self._lock:
             heapq.heappush(self._heap, deadline)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="penstock-timeouts", daemon=True)
@@ -132,7 +135,7 @@ class _Watchdog:
                 self._changed.notify()
 
     def disarm(self, deadline: _Deadline) -> None:
-        with self._changed:
+        with self._lock:
             if deadline.fired:
                 _plant(deadline.thread, None)  # not met yet: it must not surface in somebody else's code
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -126,3 +128,46 @@ def test_a_blocking_call_of_the_main_thread_is_interrupted_and_the_handler_resto
     with pytest.raises(TaskRunTimedOut):
         within(0.05, TaskRunTimedOut("late"), lambda: time.sleep(5))
     assert signal.getsignal(signal.SIGALRM) is before
+
+
+def functions_of(thread: int) -> list[str]:
+    return [frame.f_code.co_name for frame, _ in traceback.walk_stack(sys._current_frames()[thread])]
+
+
+@pytest.mark.parametrize("step", ["arm", "disarm"])
+def test_a_deadline_that_passes_while_its_thread_waits_for_the_clock_keeps_it_from_nobody(step: str) -> None:
+    """The exception is planted before the thread has the clock's lock, and met once it has."""
+    watchdog, waits = timeouts._watchdog, threading.Event()
+    outcome: list[Any] = []
+
+    def outer() -> str:
+        waits.set()
+        while not held.is_set():
+            pass
+        return within(9, TaskRunTimedOut("inner"), lambda: "done") if step == "arm" else "done"
+
+    def run() -> None:
+        try:
+            outcome.append(within(60, FlowRunTimedOut("outer"), outer))
+        except FlowRunTimedOut as error:
+            outcome.append(error)
+
+    held, thread = threading.Event(), threading.Thread(target=run)
+    thread.start()
+    assert waits.wait(20)
+    with watchdog._lock:
+        held.set()
+        assert thread.ident is not None
+        while step not in functions_of(thread.ident):
+            time.sleep(0.001)
+        time.sleep(0.05)  # until it waits
+        mine = [
+            each for each in watchdog._heap if each.thread == thread.ident and each.kind.__name__ == "FlowRunTimedOut"
+        ]
+        deadline = max(mine, key=lambda each: each.at)  # others are of threads of that number before
+        deadline.fired = True
+        timeouts._plant(deadline.thread, deadline.kind)
+    thread.join(20)
+    assert str(outcome[0]) == "outer"
+    assert watchdog._lock.acquire(timeout=20)
+    watchdog._lock.release()
