@@ -273,6 +273,13 @@ def _container(**state: Json) -> Json:
     return {"name": labels.CONTAINER, "image": "registry.example/penstock:1", "state": state}
 
 
+def uid_of(stage: Stage, run: str = "run") -> str:
+    """The uid of a run."""
+    body = stage.get("FlowRun", run)
+    assert body is not None
+    return str(body["metadata"]["uid"])
+
+
 def revision(stage: Stage, kind: str, name: str) -> str:
     """Name of the revision of an object as it is now."""
     body = stage.get(kind, name)

@@ -13,7 +13,7 @@ from .api import labels
 from .applying import ROLLBACK
 from .errors import PenstockError
 from .schedules.slots import present
-from .schedules.suspension import as_deployed
+from .schedules.suspension import as_deployed, unsuspended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def restored(now: Body, then: Body) -> Body:
 
     So does a schedule that was not there at that time: who deploys it again finds it suspended.
     """
-    spec = {key: value for key, value in then.items() if key != "suspend"}
+    spec = unsuspended(then)
     if "suspend" in now:
         spec["suspend"] = now["suspend"]
     held = {schedule["slug"]: schedule for schedule in now.get("schedules") or ()}
@@ -80,7 +80,7 @@ def restored(now: Body, then: Body) -> Body:
 def _restored_schedule(now: Body | None, then: Body) -> Body:
     if now is None:
         return then
-    kept = {key: value for key, value in then.items() if key != "suspend"}
+    kept = unsuspended(then)
     return {**kept, "suspend": now["suspend"]} if "suspend" in now else kept
 
 
@@ -92,8 +92,9 @@ def chosen(revisions: Sequence[Revision], now: Body, number: int | None) -> Revi
             if revision.number == number:
                 return revision
         raise NoRevision(f"there is no revision {number}; there are {known}" if known else "no revision is kept yet")
+    same = as_deployed(now)
     for revision in reversed(revisions):
-        if as_deployed(revision.spec) != as_deployed(now):
+        if as_deployed(revision.spec) != same:
             return revision
     raise NoRevision("no other revision is kept" + (f" ({known} are the same)" if len(revisions) > 1 else ""))
 

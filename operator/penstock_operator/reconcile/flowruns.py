@@ -33,6 +33,7 @@ from ..cluster import (
 from ..core import changes, resolve, runs
 from ..core.changes import Change, Condition, Entry
 from ..core.decisions import Decision
+from ..core.orphans import Orphan
 from ..core.parameters_left_out import are_left_out
 from ..core.policy import DEFAULT_LATE_AFTER, policy
 from ..core.views import RunView
@@ -111,13 +112,11 @@ class FlowRuns:
                 body = await self._cluster.get(FLOW_RUNS, *key)
             if body is None:
                 self._slots.deleted(key)
-                if not left_behind:
-                    await self._release(key, None)
+                await self._release(key, None, left_behind)
                 await self._strays.end_of_settled(key)
                 return self._left_behind.again(left_behind)
             run = RunView(body)
-            if not left_behind:
-                await self._release(key, run)
+            await self._release(key, run, left_behind)
             self._events.tell(body)
             await self._strays.end(run)
             read = self._cluster.get if confirmed else self._reads(key)
@@ -144,9 +143,9 @@ class FlowRuns:
             confirmed = True
         return Requeue(self._clock() + timedelta(seconds=1))
 
-    async def _release(self, key: Key, run: RunView | None) -> None:
+    async def _release(self, key: Key, run: RunView | None, left_behind: list[Orphan]) -> None:
         """Give back what runs of that name held that are no more, once nothing of them is there."""
-        if not self._slots.haunted(key) or self._attempts.left(key, run):
+        if left_behind or not self._slots.haunted(key) or self._attempts.left(key, run):
             return
         await self._attempts.read_pods(key)  # the watch of pods may be behind that of runs
         if not self._attempts.left(key, run):

@@ -15,7 +15,7 @@ from penstock_operator.cluster import FLOW_RUNS, Invalid, ResourceType
 from penstock_operator.core.nodes import OVERDUE
 from penstock_operator.reconcile.flowruns import PASSES
 from penstock_operator.reconcile.sources import Key, Requeue
-from run_stage import NAMESPACE, SOURCE, Stage, launched, lost, once, revision, running
+from run_stage import NAMESPACE, SOURCE, Stage, launched, lost, once, revision, running, uid_of
 
 Json = dict[str, Any]
 
@@ -144,7 +144,7 @@ def test_every_state_is_reported_and_sent_before_the_run_is_settled() -> None:
 
     stage.before = before
     stage.reconcile()
-    uid = (stage.get("FlowRun", "run") or {})["metadata"]["uid"]
+    uid = uid_of(stage)
     assert told == [1, 2, 3, 4]
     assert stage.events.flushed == [uid]
     assert [entry["type"] for entry in stage.events.posted.values()] == ["Scheduled", "Pending", "Running", "Completed"]

@@ -53,7 +53,7 @@ def test_a_create_whose_answer_was_lost_is_found_out_by_its_name() -> None:
     assert stage.state() == ("Pending", "Launched")
 
 
-def test_a_pod_that_vanishes_before_it_is_looked_for_is_created_again() -> None:
+def test_a_pod_that_vanishes_before_it_is_looked_for_is_created_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name was taken when the operator tried, and free when it looked by whom."""
     stage = Stage()
     stage.submit()
@@ -69,7 +69,7 @@ def test_a_pod_that_vanishes_before_it_is_looked_for_is_created_again() -> None:
             stage.remove("Pod", name)
         return await get(resource, namespace, name)
 
-    stage.cluster.get = vanishing  # type: ignore[method-assign]
+    monkeypatch.setattr(stage.cluster, "get", vanishing)
     stage.reconcile()
     assert stage.taken() == ["create Pod run-1", "create Pod run-1"]
     assert stage.pod() is not None

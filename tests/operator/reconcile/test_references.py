@@ -10,7 +10,7 @@ import pytest
 from penstock.api import names
 from penstock_operator.core.policy import DEFAULT_LATE_AFTER
 from penstock_operator.reconcile.sources import Key
-from run_stage import NAMESPACE, SOURCE, Stage, launched, lost, revision, running
+from run_stage import NAMESPACE, SOURCE, Stage, launched, lost, revision, running, uid_of
 
 Json = dict[str, Any]
 
@@ -242,9 +242,7 @@ def retryable(state: str = "Failed", **options: Any) -> Stage:
 
 
 def retry(stage: Stage, name: str = "again", of: str = "run", **spec: Any) -> None:
-    old = stage.get("FlowRun", of)
-    assert old is not None
-    stage.submit(name, retryOf={"name": of, "uid": old["metadata"]["uid"]}, **spec)
+    stage.submit(name, retryOf={"name": of, "uid": uid_of(stage, of)}, **spec)
 
 
 def test_a_retry_is_launched_with_what_the_old_run_had_whatever_was_edited_since() -> None:
@@ -264,7 +262,7 @@ def test_a_retry_is_launched_with_what_the_old_run_had_whatever_was_edited_since
 
 def test_a_retry_of_a_retry_finds_the_results_of_the_first() -> None:
     stage = retryable(pool={"results": {"url": "s3://bucket"}})
-    uid = (stage.get("FlowRun", "run") or {})["metadata"]["uid"]
+    uid = uid_of(stage)
     retry(stage)
     stage.reconcile("again")
     stage.start_pod("again-1")
@@ -293,7 +291,7 @@ def test_a_retry_whose_revisions_are_gone_takes_things_as_they_are_now() -> None
     stage.reconcile("again")
     found = stage.run("again")
     assert (found["state"]["type"], found["parameters"]) == ("Pending", {"n": 7})
-    assert found["resolved"]["resultsOf"] == (stage.get("FlowRun", "run") or {})["metadata"]["uid"]
+    assert found["resolved"]["resultsOf"] == uid_of(stage)
 
 
 def test_a_retry_waits_for_a_pool_that_is_suspended() -> None:
@@ -348,7 +346,7 @@ class TestATaskWhoseParentIsGone:
     @pytest.mark.parametrize("waits", [True, False], ids=["waited for", "in the background"])
     def test_it_fails_by_name(self, waits: bool) -> None:
         stage = running()
-        uid = stage.get("FlowRun", "run")["metadata"]["uid"]  # type: ignore[index]
+        uid = uid_of(stage)
         stage.enter("Completed", "Completed")
         stage.end_pod()
         stage.reconcile()
@@ -369,7 +367,7 @@ class TestATaskWhoseParentIsGone:
 
     def test_one_that_is_there_gives_what_it_was_launched_with(self) -> None:
         stage = running()
-        uid = stage.get("FlowRun", "run")["metadata"]["uid"]  # type: ignore[index]
+        uid = uid_of(stage)
         stage.submit(
             "task", flowRef={"name": "none"}, parent={"name": "run", "uid": uid, "awaited": False}, **self.TASK
         )
