@@ -32,7 +32,11 @@ OPERATOR, PLAYER, RUNNER = "penstock-operator", "player", "penstock-run"
 NODE = {
     "apiVersion": "v1",
     "kind": "Node",
-    "metadata": {"name": "kwok-1", "annotations": {"kwok.x-k8s.io/node": "fake"}},
+    "metadata": {
+        "name": "kwok-1",
+        "annotations": {"kwok.x-k8s.io/node": "fake"},
+        "labels": {"kubernetes.io/hostname": "kwok-1"},
+    },
     "status": {kind: {"cpu": "10000", "memory": "100Ti", "pods": "100000"} for kind in ("allocatable", "capacity")},
 }
 READY_NODE = """
