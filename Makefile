@@ -30,7 +30,7 @@ demo: install ## Bring up a cluster, install Penstock, run the example pipeline 
 # does a process of the model's own: Hypothesis also tries constants that it finds in whatever modules are loaded.
 # `make model` and `make test-unit` try others each time.
 .PHONY: test
-test: venv storage-servers container-engine ## Run every test: unit, integration (real control plane) and end to end (real node)
+test: venv test-programs container-engine ## Run every test: unit, integration (real control plane) and end to end (real node)
 	@$(MAKE) --no-print-directory install
 	PYTHONHASHSEED=$(or $(SEED),1) PENSTOCK_MODEL_STEPS=100000 $(BIN)/python -m pytest tests/model \
 	  --hypothesis-seed=$(or $(SEED),1)
@@ -56,11 +56,11 @@ test-unit: venv ## Unit tests only: no cluster, seconds
 	$(BIN)/python -m pytest tests -m "not integration and not e2e"
 
 .PHONY: test-integration
-test-integration: venv storage-servers container-engine ## Tests against a real etcd and kube-apiserver
+test-integration: venv test-programs container-engine ## Tests against a real etcd and kube-apiserver
 	$(BIN)/python -m pytest tests -m integration
 
 .PHONY: test-e2e
-test-e2e: install ## Tests on a real node
+test-e2e: install test-programs ## Tests on a real node
 	$(BIN)/python -m pytest tests -m e2e
 
 .PHONY: model
@@ -120,9 +120,9 @@ bench-operator: venv ## Throughput, latency and memory of the operator, with pod
 binaries: ## Build Kubernetes, etcd, CoreDNS and helm into the cache, where they are missing
 	@$(CLUSTER) binaries
 
-.PHONY: storage-servers
-storage-servers: ## Besides, the S3 and Azure servers that the result storage is tested against
-	@$(CLUSTER) binaries --s3 --azure
+.PHONY: test-programs
+test-programs: ## Besides, what tests need beside the cluster: S3 and Azure servers, kwok, Kueue
+	@$(CLUSTER) binaries --s3 --azure --kwok --kueue
 
 .PHONY: container-engine
 container-engine: ## Besides, Podman, by which the workers of containers are tested

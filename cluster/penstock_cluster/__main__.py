@@ -18,6 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     made = commands.add_parser("binaries", help="build the programs that are missing; print their folder")
     made.add_argument("--kwok", action="store_true", help="kwok too, which simulates nodes for tests of scale")
+    made.add_argument("--kueue", action="store_true", help="Kueue too, whose queues Jobs and Pods of runs may be in")
     made.add_argument("--s3", action="store_true", help="an S3 server too, for the tests of the result storage")
     made.add_argument("--azure", action="store_true", help="an Azure Blob Storage server, likewise")
     made.add_argument(
@@ -96,7 +97,11 @@ def main() -> None:
                     azurite.ensure()
                 if options.podman:
                     packages.ensure(packages.PODMAN)
-                extra = ((binaries.KWOK, options.kwok), (binaries.S3, options.s3))
+                extra = (
+                    (binaries.KWOK, options.kwok),
+                    (binaries.KUEUE, options.kueue),
+                    (binaries.S3, options.s3),
+                )
                 print(binaries.ensure((*binaries.MODULES, *(module for module, wanted in extra if wanted))))
             case "base-image":
                 print(images.base())

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from penstock_cluster import binaries
-from penstock_cluster.binaries import KWOK, MODULES, S3
+from penstock_cluster.binaries import KUEUE, KWOK, MODULES, S3
 
-EVERY = (*MODULES, KWOK, S3)
+EVERY = (*MODULES, KWOK, S3, KUEUE)
 
 
 @pytest.fixture

@@ -17,6 +17,11 @@ START_REASONS = frozenset({"RunContainerError", "StartError", "ContainerCannotRu
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "PreCreateHookError", "PostStartHookError"})
 PROCESS_REASONS = frozenset({reasons.START_FAILED, reasons.INVALID_CODE, reasons.WORKER_STOPPED, reasons.WORKER_LOST})
 """What a worker may say of a process that ended, beside that memory ran out."""
+_KUEUE_STOPS = "TerminationTarget"  # Kueue's condition of a pod that it is about to delete
+_KUEUE_TAKES = frozenset(  # and its reasons where it takes the place; there are others, by which the pod is given up
+    f"WorkloadEvictedDueTo{why}"
+    for why in ("Preempted", "AdmissionCheck", "ClusterQueueStopped", "LocalQueueStopped", "NodeFailures")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +184,10 @@ def process_ended(worker: str, exited: Body, *, claimed: bool) -> Diagnosis:
 
 
 def disrupted(pod: PodView) -> Body | None:
-    """The condition that says that the cluster took the pod's place, before it was deleted for that."""
-    conditions = pod.status.get("conditions") or []
-    return next((c for c in conditions if c["type"] == "DisruptionTarget" and c["status"] == "True"), None)
+    """The condition that says that the cluster, or Kueue, took the pod's place, before it was deleted for that."""
+    conditions = [c for c in pod.status.get("conditions") or [] if c["status"] == "True"]
+    taken = (c for c in conditions if pod.kueue and c["type"] == _KUEUE_STOPS and c.get("reason") in _KUEUE_TAKES)
+    return next(taken, None) or next((c for c in conditions if c["type"] == "DisruptionTarget"), None)
 
 
 def _init_failure(pod: PodView) -> Diagnosis | None:
@@ -221,6 +227,8 @@ def never_claimed(diagnosis: Diagnosis) -> Diagnosis:
 
 def _disrupted(condition: Body, pod: PodView) -> Diagnosis:
     reason, said = condition.get("reason") or "", condition.get("message") or ""
+    if condition["type"] == _KUEUE_STOPS:
+        return Diagnosis(reasons.PREEMPTED, f"Kueue (LocalQueue {pod.kueue}) ended the pod ({reason}): {said}")
     if "Preempt" in reason:
         return Diagnosis(reasons.PREEMPTED, f"a pod of higher priority took the place: {said}")
     if reason in ("DeletionByTaintManager", "DeletionByPodGC"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from builders import held, run_job, run_pod
-from penstock.api import reasons
+from penstock.api import labels, reasons
 from penstock_operator.core import diagnosis
 from penstock_operator.core.diagnosis import Diagnosis
 from penstock_operator.core.views import JobView, PodView
@@ -29,6 +29,15 @@ def scheduled(status: bool, message: str = "0/3 nodes are available: 3 Insuffici
 
 def disrupted(reason: str, status: bool = True) -> Json:
     return held("DisruptionTarget", status, reason, "said so")
+
+
+def stopped(why: str = "WorkloadEvictedDueToPreempted", *, by_kueue: bool = True) -> Json:
+    """A pod that Kueue has marked before it deleted it; or whose condition of that name is of somebody unknown."""
+    told = held("TerminationTarget", True, why, "said so")
+    pod = terminated(143, conditions=[told])
+    if by_kueue:
+        pod["metadata"]["labels"][labels.KUEUE_QUEUE] = "team-a"
+    return pod
 
 
 STARTING = [
@@ -160,6 +169,18 @@ ENDED = [
         None,
         ("higher priority", "said so"),
         id="preempted",
+    ),
+    pytest.param(
+        stopped(),
+        reasons.PREEMPTED,
+        None,
+        ("Kueue (LocalQueue team-a) ended the pod", "WorkloadEvictedDueToPreempted", "said so"),
+        id="stopped by Kueue",
+    ),
+    pytest.param(stopped(by_kueue=False), reasons.EXITED, 143, (), id="marked by whoever"),
+    *(
+        pytest.param(stopped(why), reasons.EXITED, 143, (), id=f"given up by Kueue: {why}")
+        for why in ("WorkloadDeleted", "WorkloadEvictedDueToDeactivated", "WorkloadEvictedDueToPodsReadyTimeout")
     ),
     pytest.param(
         run_pod("Failed", conditions=[disrupted("DeletionByTaintManager")]),
