@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .dask_task_runner import DaskTaskRunner as DaskTaskRunner
-    from .engine.effects import Call
+    from .engine.effects import Call, Turn
     from .engine.pool import Pool
     from .engine.process import CallProcess
     from .futures import PenstockFuture
@@ -76,6 +76,7 @@ class TaskRunner:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._open = 0
+        self._apart: dict[Callable[[], None], tuple[Turn, bool]] = {}  # jobs at their turn; whether they have begun
         self._wake_at = 0  # how many may be open when whoever waits is to be woken
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,6 +140,24 @@ class TaskRunner:
         for upstream in after:
             upstream.add_done_callback(one_less)
 
+    def start_again(self, execute: Callable[[], None], turn: Turn, *, begun: bool) -> None:
+        """Run a job that has not ended again, when its turn has come or it is abandoned; no begun one ever is."""
+        with self._lock:
+            self._apart[execute] = (turn, begun)
+        if self.abandoned and not begun:
+            turn.give_up()
+            self._go_on(execute, turn)
+        else:
+            turn.once.add_callback(lambda: self._go_on(execute, turn))
+
+    def _go_on(self, execute: Callable[[], None], turn: Turn) -> None:
+        with self._lock:
+            if self._apart.get(execute, (None,))[0] is not turn:
+                return  # it goes on already, maybe to wait for its next turn
+            del self._apart[execute]
+        assert self._pool is not None
+        self._pool.submit_again(execute)
+
     def _wait_for_room(self, bound: int) -> None:
         """Return when fewer than `bound` are open; the lock is held.
 
@@ -166,6 +185,12 @@ class TaskRunner:
         """
         if abandon:
             self.abandoned = True
+            with self._lock:
+                waiting = [(execute, turn) for execute, (turn, begun) in self._apart.items() if not begun]
+            for _, turn in waiting:
+                turn.give_up()
+            for execute, turn in waiting:
+                self._go_on(execute, turn)
         with self._changed:
             return self._changed.wait_for(lambda: self._open == 0, grace)
 

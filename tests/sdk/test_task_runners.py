@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 
 from penstock import flow, get_run_logger, task
+from penstock.engine.effects import Turn
 from penstock.errors import DefinitionError, TaskRunTimedOut, WorkerLost
 from penstock.runtime import flow_run, task_run
 from penstock.states import StateType
 from penstock.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from penstock.waiting import Once
 
 PROCESSES = ProcessPoolTaskRunner(max_workers=2)
 
@@ -259,3 +261,19 @@ class TestProcesses:
         )
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=60)
         assert done.stdout == "[2.0, 4.0]\n"
+
+
+def test_a_turn_that_comes_late_drives_nobody_on_who_waits_for_the_next() -> None:
+    first, second, ran = Turn(Once()), Turn(Once()), threading.Semaphore(0)
+    with ThreadPoolTaskRunner(max_workers=1) as runner:
+        runner.start(lambda: None, ())  # opens what `drain` waits for
+        runner.start_again(ran.release, first, begun=False)
+        runner.drain(abandon=True, grace=0)
+        assert ran.acquire(timeout=5)
+        assert first.given_up
+        runner.start_again(ran.release, second, begun=True)
+        first.once.happen()
+        assert not ran.acquire(timeout=0.1)
+        second.once.happen()
+        assert ran.acquire(timeout=5)
+    assert not second.given_up

@@ -174,11 +174,19 @@ class Shares:
             entry.expire(now)
             self._settle(entry, now)
         self._admit(now, since)
+        return self.due()
+
+    def due(self) -> float | None:
+        """When something is to be given back that nobody uses."""
         return min((due for entry in self._entries.values() if (due := entry.due()) is not None), default=None)
+
+    def news(self) -> bool:
+        """Whether the operator has to be told something."""
+        return self._dropped or any(entry.news() for entry in self._entries.values())
 
     def to_tell(self) -> list[dict[str, Any]] | None:
         """The claims as they are to be written; None where the operator knows enough."""
-        if not (self._dropped or any(entry.news() for entry in self._entries.values())):
+        if not self.news():
             return None
         written = []
         for entry in self._entries.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .effects import Acquire, Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
+from .effects import Acquire, Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Turn, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 
 def drive(life: Generator[Effect, Any, R], call: Callable[[Call], Any] | None = None) -> R:
     """Live the life to its end; `call` runs user code somewhere else than here."""
+    end = drive_to_turn(life, call, leave=False)
+    assert not isinstance(end, Turn)
+    return end
+
+
+def drive_to_turn(
+    life: Generator[Effect, Any, R], call: Callable[[Call], Any] | None = None, *, leave: bool = True
+) -> R | Turn:
+    """As `drive`, or up to a turn that is not there yet, which is the answer: drive on when it is."""
     try:
         effect = next(life)
         while True:
+            if leave and isinstance(effect, Turn) and not effect.once.happened():
+                return effect
             try:
                 outcome = perform(effect, call)
             except BaseException as error:

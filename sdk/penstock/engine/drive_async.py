@@ -7,7 +7,7 @@ import contextvars
 from typing import TYPE_CHECKING, Any
 
 from .drive import call_here
-from .effects import Acquire, Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Wait
+from .effects import Acquire, Advance, Blocking, Call, Callback, ConsumerClosed, Drain, Effect, Emit, Sleep, Turn, Wait
 from .pool import awaiting, worker_resources
 
 if TYPE_CHECKING:
@@ -23,9 +23,18 @@ if TYPE_CHECKING:
 
 async def drive_async(life: Generator[Effect, Any, R]) -> R:
     """Live the life to its end."""
+    end = await drive_async_to_turn(life, leave=False)
+    assert not isinstance(end, Turn)
+    return end
+
+
+async def drive_async_to_turn(life: Generator[Effect, Any, R], *, leave: bool = True) -> R | Turn:
+    """As `drive_async`, or up to a turn that is not there yet, which is the answer: drive on when it is."""
     try:
         effect = next(life)
         while True:
+            if leave and isinstance(effect, Turn) and not effect.once.happened():
+                return effect
             try:
                 outcome = await perform(effect)
             except BaseException as error:
@@ -88,17 +97,16 @@ def drive_apart(life: Life, interrupted: Callable[[BaseException], object]) -> S
         return executor.submit(context.run, drive_as_main, life, interrupted).result()
 
 
-def drive_in_thread(life: Life) -> State[Any]:
-    """As `drive_async`, from a thread without a loop; a pool's worker keeps its loop for the next task."""
-    context = contextvars.copy_context()
+def drive_in_thread(life: Life, context: contextvars.Context) -> State[Any] | Turn:
+    """As `drive_async_to_turn`, in `context` and a thread without a loop, which a pool's worker keeps for its next."""
     keep = worker_resources()
     if keep is None:
         with asyncio.Runner() as runner:
-            return runner.run(drive_async(life), context=context)
+            return runner.run(drive_async_to_turn(life), context=context)
     if "loop" not in keep:
         keep["loop"] = asyncio.Runner()
     kept: asyncio.Runner = keep["loop"]
-    return kept.run(drive_async(life), context=context)
+    return kept.run(drive_async_to_turn(life), context=context)
 
 
 async def perform(effect: Effect) -> Any:

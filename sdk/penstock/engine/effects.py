@@ -95,6 +95,27 @@ class Wait(Effect):
         self.futures = futures
 
 
+class Turn(Wait):
+    """A `Wait` for what others decide, such as free slots: for hours maybe, and with thousands of lives at once.
+
+    So a pool's worker does not stand by: it may leave the life here, and whoever drives it again goes on from here.
+    One that was given up is over for its life, also where it has come in the meantime.
+    """
+
+    __slots__ = ("_forgo", "given_up", "once")
+
+    def __init__(self, once: Once, forgo: Callable[[], object] | None = None) -> None:
+        """`forgo`: lets others have what this one waits for."""
+        super().__init__((once,))
+        self.once, self._forgo, self.given_up = once, forgo, False
+
+    def give_up(self) -> None:
+        """Have the life go on without; more than once does no harm."""
+        self.given_up = True
+        if self._forgo is not None:
+            self._forgo()
+
+
 class Blocking(Effect):
     """Do work of the engine's own that may block, such as reading a result: in a loop's case, in a thread beside it."""
 

@@ -42,6 +42,7 @@ class Pool:
         self.size, self._name = size, name
         self._lock = allocate_lock()
         self._jobs: deque[Callable[[], None]] = deque()
+        self._begun: deque[Callable[[], None]] = deque()  # jobs that go on: before all that have not begun
         self._idle: list[LockType] = []  # one per parked worker, held until it is woken
         self._resuming: deque[LockType] = deque()  # workers that waited and want to go on
         self._executing = 0
@@ -53,6 +54,14 @@ class Pool:
         """Run `job` in some thread, in order of submission."""
         with self._lock:
             self._jobs.append(job)
+            start = self._assign()
+        if start:
+            self._start()
+
+    def submit_again(self, job: Callable[[], None]) -> None:
+        """Run a job that ended before it was done, before those that have not begun."""
+        with self._lock:
+            self._begun.append(job)
             start = self._assign()
         if start:
             self._start()
@@ -71,7 +80,7 @@ class Pool:
             if self._resuming:
                 self._executing += 1
                 self._resuming.popleft().release()
-            elif not self._jobs or self._coming:
+            elif not (self._begun or self._jobs) or self._coming:
                 return False  # whoever is coming takes a job and assigns further
             else:
                 self._coming = True
@@ -83,7 +92,14 @@ class Pool:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads may be had; those that there are come for the next job after theirs
+            with self._lock:
+                self._coming, self._started = False, self._started - 1
+                if self._started:
+                    return
+            raise
 
     def _work(self) -> None:
         _current.pool = self
@@ -104,16 +120,18 @@ class Pool:
                 if arriving:
                     self._coming = arriving = False
                 job = None
-                if self._executing < self.size and self._jobs and not self._resuming:
-                    job = self._jobs.popleft()
+                waiting = self._begun or self._jobs
+                if self._executing < self.size and waiting and not self._resuming:
+                    job = waiting.popleft()
                     self._executing += 1
-                elif self._closed:
-                    break
-                else:
+                elif not self._closed:
                     self._idle.append(wake)
+                ending = job is None and self._closed
                 start = self._assign()
             if start:
                 self._start()
+            if ending:
+                break
             if job is None:
                 wake.acquire()
                 arriving = True

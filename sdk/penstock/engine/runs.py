@@ -10,6 +10,8 @@ from ..states import State, StateType
 from .ids import new_id
 from .records import TaskRecord
 
+ABANDONED = "Abandoned"
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
@@ -150,6 +152,12 @@ class TaskRun(_Run):
     def expected_start_time(self) -> datetime:
         """When it was to start: at once (UTC)."""
         return _known_moment(self.created)
+
+
+def abandoned(run: TaskRun) -> State[Any]:
+    """The end of a run whose flow has ended before it began."""
+    message = "its flow ended before it could start"
+    return State(StateType.CANCELLED, None, message, reason=ABANDONED, run_id=run.id)
 
 
 class FlowRun(_Run):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..api.states import StateName, StateType
-from ..errors import ConcurrencySlotAcquisitionError
-from ..states import State
-from .effects import Effect, Wait
+from ..states import State, exception_to_state
+from .effects import Effect, Turn
+from .runs import abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from .runs import TaskRun
 
 
-def take_slots(
-    run: TaskRun, reporter: Reporter
-) -> Generator[Effect, Any, Claim | ConcurrencySlotAcquisitionError | None]:
-    """Hold a slot of each limit of the run's tags (None: there is no such limit); or why they cannot be had."""
+def take_slots(run: TaskRun, reporter: Reporter) -> Generator[Effect, Any, Claim | State[Any] | None]:
+    """Hold a slot of each limit of the run's tags (None: there is no such limit); or the state that it ends in without.
+
+    A turn that is given up is one of a flow that is over.
+    """
     from ..concurrency.claims import slots
 
     if (looking := slots().looking()) is not None:
-        yield Wait([looking])
+        look = Turn(looking)
+        yield look
+        if look.given_up:
+            return abandoned(run)
     names = slots().known([f"tag:{tag}" for tag in sorted(run.tags)])
     if not names:
         return None
@@ -40,12 +44,15 @@ def take_slots(
             run_id=run.id,
         )
         reporter.task_changed(run.record())
+        turn = Turn(claim, claim.release)
         try:
-            yield Wait([claim])
+            yield turn
         except BaseException:
             claim.release()
             raise
-    return claim if claim.error is None else claim.error
+        if turn.given_up:
+            return abandoned(run)
+    return claim if claim.error is None else exception_to_state(claim.error, run_id=run.id)
 
 
 def released_on_error(slots: Claim | None, steps: Generator[Effect, Any, None]) -> Generator[Effect, Any, None]:

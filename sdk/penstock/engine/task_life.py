@@ -20,6 +20,7 @@ from .inputs import PLAIN, blocks, data_of, find, identity, resolve_all, to_stat
 from .names import render
 from .outcome import state_of_value
 from .retries import interrupted, seconds_before
+from .runs import ABANDONED
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -94,8 +95,8 @@ def task_life(
             from .tag_limits import take_slots
 
             taken = yield from take_slots(run, reporter)
-            if isinstance(taken, Exception):
-                state = exception_to_state(taken, run_id=run.id)
+            if isinstance(taken, State):
+                state = taken
                 if keeping is not None:
                     state = yield from keeping.end(reporter, state)
                 return (yield from _end(task, run, reporter, state))
@@ -222,7 +223,7 @@ def _end(
     if state.type is StateType.COMPLETED:
         if task.on_completion_hooks:
             yield from run_hooks(task.on_completion_hooks, task, run, state)
-    else:
+    elif state.reason != ABANDONED:  # of which the flow's own end says enough
         log_failure(run, state, None)
         if state.type is StateType.FAILED and task.on_failure_hooks:
             yield from run_hooks(task.on_failure_hooks, task, run, state)

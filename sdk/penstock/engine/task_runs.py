@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..annotations import Annotation, allow_failure, opaque, quote, unmapped
-from ..api.states import StateType
 from ..context import FLOW, TAGS, TASK
 from ..errors import MappingLengthMismatch, MappingMissingIterable
 from ..futures import PenstockFuture, PenstockFutureList
 from ..states import State, exception_to_state
-from .drive import drive, drive_generator
+from .drive import drive, drive_generator, drive_to_turn
+from .effects import Turn
 from .inputs import PLAIN, find
 from .outcome import answer, answer_async
 from .reporting import Silent
-from .runs import TaskRun
+from .runs import TaskRun, abandoned
 from .task_life import task_life
 
 if TYPE_CHECKING:
@@ -171,9 +172,12 @@ def _submit(
 
 class _Submitted:
     """A task run on its way to a worker, which calls it. One object, where a function would keep a cell for each name:
-    a map may have very many of these in flight, and the garbage collector looks at each of them again and again."""
+    a map may have very many of these in flight, and the garbage collector looks at each of them again and again.
 
-    __slots__ = ("context", "flow", "future", "reporter", "run", "runner", "task", "wait_for")
+    Where it has to wait for its turn no worker waits with it: one calls it again, and it goes on from there.
+    """
+
+    __slots__ = ("context", "flow", "future", "life", "reporter", "run", "runner", "task", "turn", "wait_for")
 
     def __init__(
         self,
@@ -186,39 +190,48 @@ class _Submitted:
     ) -> None:
         self.task, self.run, self.flow, self.wait_for = task, run, flow, wait_for
         self.runner, self.context = runner, context
+        self.life: Life | None = None  # once it has begun, in a context of its own
+        self.turn: Turn | None = None  # that it was left at
         self.reporter: Reporter = _silent if flow is None else flow.reporter
         self.future: PenstockFuture[Any] = PenstockFuture(run)
 
     def __call__(self) -> None:
-        """Live the run; never raises."""
+        """Live the run, or go on with it; never raises."""
         run, runner = self.run, self.runner
-        if runner.abandoned:
-            state: State[Any] = State(
-                StateType.CANCELLED, None, "its flow ended before it could start", reason="Abandoned", run_id=run.id
-            )
-            run.state = state
+        over = runner.abandoned and run.started is None
+        if over and self.turn is not None:
+            self.turn.give_up()
+        if over and self.life is None:
+            run.state, run.ended = abandoned(run), time.time()
             self.reporter.task_changed(run.record())
+            state = run.state
         else:
-            state = self.context.copy().run(_live, self.task, run, self.flow, self.wait_for, runner)
+            found = self._live()
+            if isinstance(found, Turn):
+                self.turn = found
+                runner.start_again(self, found, begun=run.started is not None)
+                return
+            state = found
         run.parameters, run.inputs = {}, None  # whoever keeps the run, such as a transaction, need not keep these
         self.future.finish(state)
         runner.ended()
 
+    def _live(self) -> State[Any] | Turn:
+        run, call = self.run, self.runner.call
+        try:
+            if self.life is None:
+                self.context = self.context.copy()
+                self.life = self.context.run(
+                    _life, self.task, run, self.flow, self.wait_for, collect=True, remote=call is not None
+                )
+            if not self.task.isasync or call is not None:
+                return self.context.run(drive_to_turn, self.life, call)
+            from .drive_async import drive_in_thread
 
-def _live(
-    task: Task[Any, Any], run: TaskRun, flow: FlowRunContext | None, wait_for: Any, runner: TaskRunner
-) -> State[Any]:
-    """A submitted task's life in a worker thread; never raises."""
-    try:
-        life = _life(task, run, flow, wait_for, collect=True, remote=runner.call is not None)
-        if not task.isasync or runner.call is not None:
-            return drive(life, runner.call)
-        from .drive_async import drive_in_thread
-
-        return drive_in_thread(life)
-    except BaseException as error:  # the engine's own fault, or an interrupt between two effects
-        run.state = exception_to_state(error, run_id=run.id)
-        return run.state
+            return drive_in_thread(self.life, self.context)
+        except BaseException as error:  # the engine's own fault, or an interrupt between two effects
+            run.state = exception_to_state(error, run_id=run.id)
+            return run.state
 
 
 def _runner_of(flow: FlowRunContext | None) -> TaskRunner:

@@ -7,6 +7,7 @@ itself hold for names that no ConcurrencyLimit has.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -105,6 +106,7 @@ class RunSlots:
         self._why_lost: str | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._wakes_at = -math.inf  # when the thread looks again by itself; while it works, it does when it is done
 
     @property
     def local(self) -> LocalSlots:
@@ -125,6 +127,7 @@ class RunSlots:
         """A claim, granted at once where this process has room."""
         claim = _SlotClaim(self, next(self._numbers), tuple(dict.fromkeys(names)), occupy, rate, strict)
         with self._changed:
+            self._quiet_since = time.monotonic()
             if not self._resolve(claim):
                 self._unresolved.append(claim)
                 self._look_wanted = True
@@ -136,7 +139,7 @@ class RunSlots:
         """Take slots back, or the claim out of the queue."""
         assert isinstance(claim, _SlotClaim)
         with self._changed:
-            claim.released = True
+            claim.released, self._quiet_since = True, time.monotonic()
             inner, claim.inner = claim.inner, None
             if claim in self._unresolved:
                 self._unresolved.remove(claim)
@@ -148,9 +151,10 @@ class RunSlots:
 
     def known(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of the names that have a limit, here or in the cluster."""
-        with self._changed:
-            found = [name for name in names if self._limits is not None and self._limits.of(name)]
-            if self._limits is None or time.monotonic() > self._limits.at + FRESH:
+        limits = self._limits  # without the lock, for which the tasks of a map would queue
+        found = [name for name in names if limits is not None and limits.of(name)]
+        if limits is None or time.monotonic() > limits.at + FRESH:
+            with self._changed:
                 self._look_wanted = True
                 self._wake_worker()
         here = self._local.known(names)
@@ -158,11 +162,11 @@ class RunSlots:
 
     def looking(self) -> Once | None:
         """Until it happens, it is not known yet which limits there are."""
+        if self._limits is not None:
+            return None
         with self._changed:
-            if self._limits is not None:
-                return None
             self._wake_worker()
-            return self._looked
+        return self._looked
 
     # For the runner.
 
@@ -224,6 +228,8 @@ class RunSlots:
 
     def _wake_claims(self) -> None:
         """Wake those who were served or refused; without the lock, for it runs what waits for them."""
+        if not self._shares.woken:
+            return  # or whoever adds some meanwhile wakes them
         with self._changed:
             woken, self._shares.woken = self._shares.woken, []
         for claim in woken:
@@ -250,10 +256,13 @@ class RunSlots:
         inner.add_callback(done)
 
     def _wake_worker(self) -> None:
+        """Have the thread look at what there is to do, unless it is nothing, or nothing before it looks anyway."""
         if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._work, name="penstock-slots", daemon=True)
             self._thread.start()
-        self._changed.notify_all()
+        due = self._shares.due()
+        if self._look_wanted or self._shares.news() or (due is not None and due < self._wakes_at):
+            self._changed.notify_all()
 
     # The thread that writes.
 
@@ -267,7 +276,10 @@ class RunSlots:
                 look = self._look_wanted
                 claims = None if self._why_lost else self._shares.to_tell()
                 if not look and claims is None and not self._shares.woken:
-                    self._changed.wait(self._idle(due))
+                    idle = self._idle(due)
+                    self._wakes_at = math.inf if idle is None else time.monotonic() + idle
+                    self._changed.wait(idle)
+                    self._wakes_at = -math.inf
                     continue
             self._wake_claims()
             try:

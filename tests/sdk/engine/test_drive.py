@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 from penstock.engine import effects
-from penstock.engine.drive import drive, drive_generator
+from penstock.engine.drive import drive, drive_generator, drive_to_turn
 from penstock.engine.drive import perform as perform_in_thread
 from penstock.engine.drive_async import (
     drive_apart,
@@ -32,10 +33,12 @@ from penstock.engine.effects import (
     Effect,
     Emit,
     Sleep,
+    Turn,
     Wait,
 )
 from penstock.errors import TaskRunTimedOut
 from penstock.locking.memory import MemoryLockManager
+from penstock.waiting import Once
 
 Life = Generator[Effect, Any, Any]
 
@@ -44,7 +47,7 @@ DRIVERS: dict[str, Callable[[Life], Any]] = {
     "thread": drive,
     "loop": lambda life: asyncio.run(drive_async(life)),
     "loop of its own": lambda life: drive_as_main(life, lambda error: None),
-    "loop of a worker thread": drive_in_thread,
+    "loop of a worker thread": lambda life: drive_in_thread(life, contextvars.copy_context()),
 }
 both = pytest.mark.parametrize("live", DRIVERS.values(), ids=DRIVERS)
 
@@ -184,7 +187,9 @@ def test_an_effect_that_nobody_knows_is_an_error(perform: Callable[..., Any]) ->
 def test_every_effect_is_tried_here() -> None:
     """A new word of the lives' needs a line above."""
     words = {name for name, kind in vars(effects).items() if isinstance(kind, type) and issubclass(kind, Effect)}
-    assert words == {"Effect", "Call", "Callback", "Advance", "Emit", "Sleep", "Wait", "Drain", "Blocking", "Acquire"}
+    assert words == {
+        *("Effect", "Call", "Callback", "Advance", "Emit", "Sleep", "Wait", "Turn", "Drain", "Blocking", "Acquire")
+    }
 
 
 def test_calls_may_be_made_elsewhere() -> None:
@@ -335,3 +340,44 @@ def test_where_a_loop_runs_already_a_thread_is_taken() -> None:
     assert asyncio.run(main()) == (1, "mine")
     variable.set("here")
     assert drive_apart(life(), lambda error: None) == (1, "here")
+
+
+# Ways to live a life up to a turn that has not come, and on from there.
+TO_TURN: dict[str, Callable[[Life], Any]] = {
+    "thread": drive_to_turn,
+    "loop of a worker thread": lambda life: drive_in_thread(life, contextvars.copy_context()),
+}
+
+
+@pytest.mark.parametrize("live", TO_TURN.values(), ids=TO_TURN)
+def test_a_life_is_left_where_its_turn_has_not_come_and_goes_on_from_there(live: Callable[[Life], Any]) -> None:
+    once, there = Once(), Once()
+    there.happen()
+
+    def life() -> Life:
+        yield Turn(there)
+        before = yield Call(lambda: "before", (), {})
+        yield Turn(once)
+        after = yield Call(lambda: "after", (), {})
+        return [before, after, once.happened()]
+
+    lived = life()
+    left = live(lived)
+    assert isinstance(left, Turn)
+    assert left.once is once
+    once.happen()
+    assert live(lived) == ["before", "after", True]
+
+
+@pytest.mark.parametrize("live", [live for name, live in DRIVERS.items() if name not in TO_TURN or name == "thread"])
+def test_who_lives_a_life_to_its_end_waits_for_its_turn(live: Callable[[Life], Any]) -> None:
+    once = Once()
+
+    def life() -> Life:
+        yield Turn(once)
+        return once.happened()
+
+    timer = threading.Timer(0.05, once.happen)
+    timer.start()
+    assert live(life()) is True
+    timer.join()
