@@ -54,10 +54,11 @@ class Penstock:
         documents = "\n".join(json.dumps(body) for body in objects)
         self.kubectl("apply", "--filename", "-", stdin=documents)
 
-    def delete(self, *objects: dict[str, Any]) -> None:
-        """Delete objects that a test made; absent is fine."""
+    def delete(self, *objects: dict[str, Any], wait: bool = False) -> None:
+        """Delete objects that a test made; absent is fine. With `wait` they are gone then, after a minute at most."""
+        how = ("--timeout=60s",) if wait else ("--wait=false",)
         for body in objects:
-            self.kubectl("delete", body["kind"], body["metadata"]["name"], "--ignore-not-found", "--wait=false")
+            self.kubectl("delete", body["kind"], body["metadata"]["name"], "--ignore-not-found", *how)
 
     def wait(
         self, kind: str, name: str, until: Callable[[dict[str, Any]], bool], seconds: float = 90.0

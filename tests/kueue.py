@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from installation import ROOT, Penstock
-from operator_team import eventually
 from penstock_cluster import binaries, images
 from penstock_cluster.layout import Layout
 
@@ -50,18 +49,10 @@ def quota(name: str, namespace: str, cpu: str) -> list[Json]:
 
 def apply(penstock: Penstock, *objects: Json) -> None:
     """Apply objects once Kueue's webhooks can be reached, some time after it is ready."""
-    documents, tried = "\n".join(json.dumps(body) for body in objects), list[str]()
-
-    def applied() -> bool:
-        done = penstock.command(str(ROOT / ".cluster/bin/kubectl"), *words, stdin=documents, check=False)
-        tried.append(done.stderr)
-        return done.returncode == 0
-
-    words = ("--namespace", penstock.namespace, "apply", "--filename", "-")
-    try:
-        eventually(applied, "an answer of Kueue's webhooks", 60)
-    except AssertionError:
-        pytest.fail(tried[-1])
+    words = (str(ROOT / ".cluster/bin/kubectl"), "--namespace", penstock.namespace, "apply", "--filename", "-")
+    documents, deadline = "\n".join(json.dumps(body) for body in objects), time.monotonic() + 60
+    while penstock.command(*words, stdin=documents, check=time.monotonic() > deadline).returncode:
+        time.sleep(0.3)
 
 
 @contextmanager
@@ -113,5 +104,5 @@ def _chart(namespace: str, folder: Path) -> tuple[str, str, str]:
         "managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(configuration)},
     }
     (folder / "values.json").write_text(json.dumps(values))
-    chart = binaries.source(binaries.KUEUE, "sigs.k8s.io/kueue") / "charts/kueue"
+    chart = binaries.source_of(binaries.KUEUE, "sigs.k8s.io/kueue") / "charts/kueue"
     return str(chart), "--values", str(folder / "values.json")

@@ -57,6 +57,7 @@ KUBERNETES_ONLY = MODULES[:1]
 KWOK = Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"})
 S3 = Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})  # for tests of the result storage
 KUEUE = Module("kueue", {"kueue": "sigs.k8s.io/kueue/cmd/kueue"})
+EVERY = (*MODULES, KWOK, S3, KUEUE)
 
 
 def key(module: Module, go_version: str) -> str:
@@ -72,7 +73,7 @@ def ensure(modules: tuple[Module, ...] = MODULES) -> Path:
     if not shutil.which("go"):
         raise ClusterError("go is not on PATH: install Go 1.26 or newer (https://go.dev/dl)")
     go_version = run("go", "env", "GOVERSION", cwd=ROOT / "cluster").strip()
-    keys = {module.folder: key(module, go_version) for module in (*MODULES, KWOK, S3, KUEUE)}
+    keys = {module.folder: key(module, go_version) for module in EVERY}
     folder = cache() / "bin" / hashlib.sha256("".join(keys.values()).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     with locked("binaries"):
@@ -88,9 +89,9 @@ def ensure(modules: tuple[Module, ...] = MODULES) -> Path:
     return folder
 
 
-def source(module: Module, of: str) -> Path:
+def source_of(module: Module, name: str) -> Path:
     """The folder with the source of a Go module that a `Module` pins, for what its authors ship beside programs."""
-    told: dict[str, str] = json.loads(run("go", "mod", "download", "-json", of, cwd=ROOT / "cluster" / module.folder))
+    told: dict[str, str] = json.loads(run("go", "mod", "download", "-json", name, cwd=ROOT / "cluster" / module.folder))
     return Path(told["Dir"])
 
 

@@ -156,7 +156,7 @@ class TaskRunner:
                 return  # it goes on already, maybe to wait for its next turn
             del self._apart[execute]
         assert self._pool is not None
-        self._pool.submit_again(execute)
+        self._pool.submit(execute, begun=True)
 
     def _wait_for_room(self, bound: int) -> None:
         """Return when fewer than `bound` are open; the lock is held.

@@ -29,16 +29,6 @@ Json = dict[str, Any]
 
 NAMESPACE = "bench"
 OPERATOR, PLAYER, RUNNER = "penstock-operator", "player", "penstock-run"
-NODE = {
-    "apiVersion": "v1",
-    "kind": "Node",
-    "metadata": {
-        "name": "kwok-1",
-        "annotations": {"kwok.x-k8s.io/node": "fake"},
-        "labels": {"kubernetes.io/hostname": "kwok-1"},
-    },
-    "status": {kind: {"cpu": "10000", "memory": "100Ti", "pods": "100000"} for kind in ("allocatable", "capacity")},
-}
 READY_NODE = """
 conditions:
 - type: Ready
@@ -201,6 +191,23 @@ def _player(admin: ApiClient) -> None:
     )
 
 
+def add_node(admin: ApiClient, name: str) -> None:
+    """A huge node that kwok plays."""
+    size = {"cpu": "10000", "memory": "100Ti", "pods": "100000"}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "labels": {"kubernetes.io/hostname": name},
+        },
+        "status": {"allocatable": size, "capacity": size},
+    }
+    admin.create(body)
+    admin.merge("Node", None, name, {"spec": {"taints": None}})  # no controller takes those of a new node away
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[SimulatedCluster]:
     """Bring everything up, Penstock's resources, policies and accounts included; the operator is yet to be started."""
@@ -233,9 +240,7 @@ def running(folder: Path) -> Iterator[SimulatedCluster]:
             with (folder / f"{name}.log").open("ab") as log:
                 command = [str(programs / name), *options]
                 cluster.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
-        admin.request("POST", "/api/v1/nodes", json=NODE)
-        headers = {"Content-Type": "application/merge-patch+json"}  # no controller takes the taint of a new node away
-        admin.request("PATCH", "/api/v1/nodes/kwok-1", content='{"spec": {"taints": null}}', headers=headers)
+        add_node(admin, "kwok-1")
         try:
             yield cluster
         finally:

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock_cluster import binaries
-from penstock_cluster.binaries import KUEUE, KWOK, MODULES, S3
-
-EVERY = (*MODULES, KWOK, S3, KUEUE)
+from penstock_cluster.binaries import EVERY, MODULES
 
 
 @pytest.fixture

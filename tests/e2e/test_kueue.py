@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,8 +60,7 @@ def queue(penstock: Penstock, tmp_path_factory: pytest.TempPathFactory) -> Itera
         finally:  # while Kueue is there, which holds what it knows by finalizers
             penstock.kubectl("delete", "flowruns", "--all", "--wait=true")
             penstock.kubectl("wait", "--for=delete", "workloads", "--all", "--timeout=60s")
-            documents = "\n".join(json.dumps(one) for one in reversed(made))
-            penstock.kubectl("delete", "--ignore-not-found", "--timeout=60s", "--filename", "-", stdin=documents)
+            penstock.delete(*reversed(made), wait=True)
 
 
 def state(run: Json) -> tuple[str, str]:

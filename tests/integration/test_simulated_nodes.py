@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 import signal
 import ssl
@@ -17,7 +16,7 @@ import pytest
 import yaml
 
 import cells
-from bench.simulated_cluster import NAMESPACE, NODE, PLAYER, SimulatedCluster, running, wait
+from bench.simulated_cluster import NAMESPACE, PLAYER, SimulatedCluster, add_node, running, wait
 from bench.simulated_runners import SimulatedRunners
 from penstock.api import labels
 from penstock_operator.cluster import ApiCluster, Connection
@@ -37,7 +36,7 @@ EVENLY = {  # of its own the scheduler may put them all on one node: to its scor
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedCluster]:
     """Two nodes, and an operator that may look at them."""
     with running(tmp_path_factory.mktemp("nodes")) as found:
-        add_node(found, "kwok-2")
+        add_node(found.admin, "kwok-2")
         found.start_operator(PENSTOCK_OPERATOR_NAMESPACES="")
         for kind, name, spec in (
             ("Flow", "main", {"code": {"source": {"text": CODE}}, "entrypoint": "flow:main"}),
@@ -47,15 +46,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedClust
             found.admin.apply({"apiVersion": labels.API_VERSION, "kind": kind, "metadata": meta, "spec": spec})
         with playing(found):
             yield found
-
-
-def add_node(cluster: SimulatedCluster, name: str) -> None:
-    """A node that kwok plays."""
-    node = copy.deepcopy(NODE)
-    node["metadata"] |= {"name": name, "labels": {"kubernetes.io/hostname": name}}
-    cluster.admin.request("POST", "/api/v1/nodes", json=node)
-    headers = {"Content-Type": "application/merge-patch+json"}
-    cluster.admin.request("PATCH", f"/api/v1/nodes/{name}", content='{"spec": {"taints": null}}', headers=headers)
 
 
 @contextmanager

@@ -50,18 +50,10 @@ class Pool:
         self._started = 0
         self._closed = False
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run `job` in some thread, in order of submission."""
+    def submit(self, job: Callable[[], None], *, begun: bool = False) -> None:
+        """Run `job` in some thread, in order of submission; one that has begun before those that have not."""
         with self._lock:
-            self._jobs.append(job)
-            start = self._assign()
-        if start:
-            self._start()
-
-    def submit_again(self, job: Callable[[], None]) -> None:
-        """Run a job that ended before it was done, before those that have not begun."""
-        with self._lock:
-            self._begun.append(job)
+            (self._begun if begun else self._jobs).append(job)
             start = self._assign()
         if start:
             self._start()

@@ -10,14 +10,14 @@ from ..states import State, StateType
 from .ids import new_id
 from .records import TaskRecord
 
-ABANDONED = "Abandoned"
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
     from ..tasks import Task
     from .records import FlowRunInfo
+
+ABANDONED = "Abandoned"
 
 
 class TaskRunResult(NamedTuple):

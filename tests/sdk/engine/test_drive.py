@@ -369,7 +369,7 @@ def test_a_life_is_left_where_its_turn_has_not_come_and_goes_on_from_there(live:
     assert live(lived) == ["before", "after", True]
 
 
-@pytest.mark.parametrize("live", [live for name, live in DRIVERS.items() if name not in TO_TURN or name == "thread"])
+@pytest.mark.parametrize("live", [live for name, live in DRIVERS.items() if name != "loop of a worker thread"])
 def test_who_lives_a_life_to_its_end_waits_for_its_turn(live: Callable[[Life], Any]) -> None:
     once = Once()
 

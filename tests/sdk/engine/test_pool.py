@@ -64,7 +64,7 @@ def test_a_job_that_goes_on_comes_before_those_that_have_not_begun() -> None:
     for name in ("new", "newer"):
         pool.submit(lambda name=name: job(name))
     for name in ("begun", "begun later"):
-        pool.submit_again(lambda name=name: job(name))
+        pool.submit(lambda name=name: job(name), begun=True)
     ready.set()
     for _ in range(4):
         assert done.acquire(timeout=5)

@@ -6,11 +6,12 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from eventually import until
 from penstock import flow, tags, task
 from penstock.concurrency import ConcurrencySlotAcquisitionError, concurrency, declare_limit
 from penstock.concurrency.claims import give_slots_from
@@ -30,13 +31,6 @@ def slots() -> Iterator[LocalSlots]:
 def waiting(recorder: Any) -> set[str]:
     """Names of the task runs that have waited for a slot."""
     return {record.name for record in recorder.records if record.state_name == "AwaitingConcurrencySlot"}
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.005)
 
 
 def test_no_more_task_runs_than_slots_execute(recorder: Any, slots: LocalSlots) -> None:

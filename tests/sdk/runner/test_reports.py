@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventually import until
 from loopback import Request, answer
 from loopback_api import Fault, Json, Lost
 from loopback_pod import Pod, launched
@@ -51,14 +52,6 @@ def record(number: int, state: str = "Completed") -> TaskRecord:
     ended = 12.0 if over else None
     name = f"load-{number}"
     return TaskRecord(f"id-{number}", "load", "load-1a2b", name, state, state, 1, 10.0, 11.0, ended, (), None, None)
-
-
-def until(holds: Callable[[], Any]) -> None:
-    """Return once it holds."""
-    deadline = time.monotonic() + LIVENESS
-    while not holds():
-        assert time.monotonic() < deadline, "it never held"
-        time.sleep(0.005)
 
 
 class Run:
@@ -190,7 +183,7 @@ class TestEnd:
         for state in (Running(), waits, again):
             run.reports.flow_changed(state)
         run.reports.task_changed(record(0))
-        until(lambda: run.pod.server.requests)
+        until(lambda: run.pod.server.requests, LIVENESS)
         run.pod.server.fault = lambda _: None
         run.finish(Completed())
         history = run.pod.status["history"]
@@ -269,13 +262,13 @@ class TestWhileItGoesOn:
         """As soon as there are any, and only when they have changed."""
         run = Run(pod)
         run.reports.task_changed(record(0, "Running"))
-        until(lambda: pod.status.get("tasks") == {"total": 1, "running": 1, "summary": "0/1"})
+        until(lambda: pod.status.get("tasks") == {"total": 1, "running": 1, "summary": "0/1"}, LIVENESS)
         for name in ("a", "b", "c"):  # three flushes, by what each of them writes
             run.reports.flow_changed(Scheduled(name=name))
-            until(lambda name=name: pod.history[-1][0] == name)
+            until(lambda name=name: pod.history[-1][0] == name, LIVENESS)
         assert run.written.count("counts") == 1
         run.reports.task_changed(record(0))
-        until(lambda: pod.status["tasks"]["summary"] == "1/1")
+        until(lambda: pod.status["tasks"]["summary"] == "1/1", LIVENESS)
         run.finish(Completed())
 
     def test_a_flush_is_not_followed_by_another_for_the_same_cause(
@@ -287,7 +280,7 @@ class TestWhileItGoesOn:
         run = Run(pod)
         run.reports.flow_changed(AwaitingRetry())
         run.reports.flow_changed(AwaitingRetry())
-        until(lambda: len(pod.history) == 3)
+        until(lambda: len(pod.history) == 3, LIVENESS)
         time.sleep(0.1)
         assert len(flushes) <= 2
         run.finish(Completed())
@@ -296,7 +289,7 @@ class TestWhileItGoesOn:
         pod.server.fault = lambda request: Lost.REQUEST if len(pod.server.writes("/status")) < 4 else None
         run = Run(pod)
         run.reports.task_changed(record(0, "Running"))
-        until(lambda: pod.status.get("tasks"))
+        until(lambda: pod.status.get("tasks"), LIVENESS)
         run.finish(Completed())
 
     def test_a_failure_is_told_at_once(self, pod: Pod, patient: None) -> None:
@@ -304,7 +297,7 @@ class TestWhileItGoesOn:
         run = Run(pod)
         run.reports.task_changed(record(0))
         run.reports.task_changed(record(1, "Failed"))
-        until(lambda: pod.server.pages and "tasks" in pod.status)
+        until(lambda: pod.server.pages and "tasks" in pod.status, LIVENESS)
         assert pod.server.pages[0]["failures"][0]["name"] == "load-1"
         assert pod.status["tasks"]["failed"] == 1
         run.finish(Failed())
@@ -314,11 +307,11 @@ class TestWhileItGoesOn:
         run = Run(pod)
         run.reports.flow_changed(Running())
         run.reports.flow_changed(AwaitingRetry(message="in 5 s"))
-        until(lambda: pod.history[-1][0] == "AwaitingRetry")
+        until(lambda: pod.history[-1][0] == "AwaitingRetry", LIVENESS)
         assert (pod.status["state"]["type"], pod.status["state"]["message"]) == ("Running", "in 5 s")
         assert pod.status["runCount"] == 1
         run.reports.flow_changed(Retrying())
-        until(lambda: pod.history[-1][0] == "Retrying")
+        until(lambda: pod.history[-1][0] == "Retrying", LIVENESS)
         assert pod.status["runCount"] == 2
         run.finish(Completed())
 
@@ -328,7 +321,7 @@ class TestWhileItGoesOn:
         pod.operator("Running", attempt=2, pod={"name": "etl-1-2", "uid": "other"})
         before = pod.status
         run.reports.task_changed(record(0))
-        until(lambda: run.fences)
+        until(lambda: run.fences, LIVENESS)
         run.reports._thread.join(LIVENESS)
         assert [str(fence) for fence in run.fences] == ["attempt 2 has the run, by pod other"]
         assert pod.status == before
@@ -340,10 +333,10 @@ class TestWhileItGoesOn:
         pod.server.fault = lambda _: fault
         run.reports.task_changed(record(0))
         asked = len(pod.server.requests)
-        until(lambda: len(pod.server.requests) > asked + 5)
+        until(lambda: len(pod.server.requests) > asked + 5, LIVENESS)
         assert run.reports.fenced is None
         pod.server.fault = lambda _: None
-        until(lambda: pod.server.pages and "tasks" in pod.status)
+        until(lambda: pod.server.pages and "tasks" in pod.status, LIVENESS)
         run.finish(Completed())
 
     def test_user_code_does_not_wait_for_the_api_server(self, pod: Pod, hasty: None) -> None:
@@ -400,7 +393,7 @@ class TestAbandon:
         run.reports.task_changed(record(0, "Failed"))
         if state is not None:
             run.reports.flow_changed(state)
-        until(lambda: run.pod.server.requests)
+        until(lambda: run.pod.server.requests, LIVENESS)
         run.reports.abandon(0.2)
         assert run.pod.server.pages == []
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from eventually import until
 from loopback_api import Json, Lost
 from loopback_pod import Pod
 from penstock.concurrency.claims import Claim
@@ -19,14 +20,6 @@ from penstock.runner.slots import RunSlots
 from penstock.runner.status import Fenced, RunStatus
 
 LIMITS = "/apis/penstock.dev/v1alpha1/namespaces/team/concurrencylimits?resourceVersion=0"
-
-
-def until(holds: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "it never held"
-        time.sleep(0.01)
-    return found
 
 
 class Run:
